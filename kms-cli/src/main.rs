@@ -1,0 +1,2 @@
+//! The binary `kms`.
+fn main() {}

@@ -1,0 +1,86 @@
+//! Secrets, typed by role: each key has only the verbs of its role, is boxed, filled in place, wiped on drop, and never
+//! cloned, compared, printed or serialized.
+
+use std::fmt;
+
+use zeroize::{Zeroize, Zeroizing};
+
+macro_rules! secret {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        pub struct $name(Box<[u8; 32]>);
+
+        impl $name {
+            /// Draws one from the operating system.
+            ///
+            /// # Errors
+            /// Where the operating system has no randomness to give.
+            pub fn random() -> Result<Self, getrandom::Error> {
+                Self::filled(|bytes| getrandom::fill(bytes))
+            }
+
+            /// Lets `fill` write the 32 bytes where they will stay, so that no copy is left behind.
+            ///
+            /// # Errors
+            /// Those of `fill`.
+            pub fn filled<E>(fill: impl FnOnce(&mut [u8; 32]) -> Result<(), E>) -> Result<Self, E> {
+                let mut secret = Self(Box::new([0; 32]));
+                fill(&mut secret.0)?;
+                Ok(secret)
+            }
+
+            /// Copies 32 bytes in; `None` for any other length. The caller wipes its own copy.
+            pub fn copied_from(bytes: &[u8]) -> Option<Self> {
+                let bytes: &[u8; 32] = bytes.try_into().ok()?;
+                let mut secret = Self(Box::new([0; 32]));
+                secret.0.copy_from_slice(bytes);
+                Some(secret)
+            }
+
+            /// The bytes. Every caller is a place to review.
+            pub fn expose_secret(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                self.0.zeroize();
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+    };
+}
+
+secret!(
+    /// S: the seal's master secret.
+    SealSecret
+);
+secret!(
+    /// E: the secret of one epoch and attempt, kept in an effaceable medium.
+    EpochSecret
+);
+secret!(
+    /// Wraps one record at a time: the root record, a tree node or a leaf.
+    WrappingKey
+);
+secret!(
+    /// Material of one key version.
+    VersionMaterial
+);
+secret!(
+    /// Hides the material inside its public commitment.
+    Blind
+);
+secret!(
+    /// Derived from one version; seals and opens, and may be leased to a client.
+    DataKey
+);
+
+/// Bytes that were sealed: wiped on drop.
+pub type Plaintext = Zeroizing<Vec<u8>>;
