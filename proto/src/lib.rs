@@ -3,9 +3,12 @@
 //! # Layout
 //! - [`v1`]: the served API, package `kms.v1`.
 //! - [`storage`]: what the server stores, package `kms.storage.v1`.
+//! - [`reason`], [`refusal`]: why a call was refused, and how that is written in a status.
 //! - `redact`: `Debug` for messages that carry plaintext or keys.
 
+pub mod reason;
 mod redact;
+pub mod refusal;
 
 /// The served API, package `kms.v1`.
 pub mod v1 {
