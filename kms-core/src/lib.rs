@@ -5,9 +5,17 @@
 //!
 //! # Layout
 //! - [`names`], [`id`], [`state`]: the vocabulary, parsed once.
-//! - [`secret`]: keys by role.
+//! - [`secret`]: keys by role; [`data_key`]: what a version derives.
+//! - [`record`]: KMR1, wrapped records; [`root`]: the key that wraps the root.
 
+mod aead;
+pub mod data_key;
 pub mod id;
+mod kdf;
 pub mod names;
+pub mod record;
+pub mod root;
 pub mod secret;
 pub mod state;
+#[cfg(test)]
+mod vectors;

@@ -1,7 +1,7 @@
 //! Secrets, typed by role: each key has only the verbs of its role, is boxed, filled in place, wiped on drop, and never
 //! cloned, compared, printed or serialized.
 
-use std::fmt;
+use std::{fmt, ops::Deref};
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -27,6 +27,13 @@ macro_rules! secret {
                 let mut secret = Self(Box::new([0; 32]));
                 fill(&mut secret.0)?;
                 Ok(secret)
+            }
+
+            /// Lets a derivation write the 32 bytes where they will stay.
+            pub fn derived(fill: impl FnOnce(&mut [u8; 32])) -> Self {
+                let mut secret = Self(Box::new([0; 32]));
+                fill(&mut secret.0);
+                secret
             }
 
             /// Copies 32 bytes in; `None` for any other length. The caller wipes its own copy.
@@ -82,5 +89,72 @@ secret!(
     DataKey
 );
 
-/// Bytes that were sealed: wiped on drop.
-pub type Plaintext = Zeroizing<Vec<u8>>;
+/// Bytes that were sealed: wiped on drop, shown only as a length.
+pub struct Plaintext(Zeroizing<Vec<u8>>);
+
+impl Plaintext {
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Hands the bytes to someone who must send them on, and wipes them no more.
+    pub fn expose_vec(mut self) -> Vec<u8> {
+        std::mem::take(&mut *self.0)
+    }
+}
+
+impl From<Vec<u8>> for Plaintext {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl From<Zeroizing<Vec<u8>>> for Plaintext {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for Plaintext {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for Plaintext {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Plaintext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Plaintext(<{} bytes>)", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_secrets_shows_nothing_of_them() {
+        macro_rules! shown {
+            ($($name:ident),*) => { vec![$(format!("{:?}", $name::copied_from(&[0xC7; 32]).unwrap())),*] };
+        }
+        let mut all = shown!(SealSecret, EpochSecret, WrappingKey, VersionMaterial, Blind, DataKey);
+        all.push(format!("{:#?}", Plaintext::from(vec![0xC7; 32])));
+        for shown in all {
+            assert!(!shown.contains("199") && !shown.to_lowercase().contains("c7"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_32_bytes_and_nothing_else() {
+        for len in [0, 31, 33, 64] {
+            assert!(DataKey::copied_from(&vec![1; len]).is_none());
+        }
+    }
+}
