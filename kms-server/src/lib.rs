@@ -12,4 +12,5 @@
 pub mod effaceable;
 pub mod identity;
 pub mod operation;
+pub mod policy;
 pub mod store;
