@@ -1,0 +1,53 @@
+//! A medium in memory, for crash tables: what a restart finds is a clone. Compiled for tests and with the feature `faults` only.
+
+use std::sync::Arc;
+
+use kms_core::secret::EpochSecret;
+use parking_lot::Mutex;
+
+use super::{Effaceable, EffaceableClass, EffaceableError, Evidence, SLOTS, SecretId};
+
+/// Secrets in memory, shared by all clones.
+#[derive(Clone, Default)]
+pub struct MemoryMedium(Arc<Mutex<Vec<(SecretId, EpochSecret)>>>);
+
+impl Effaceable for MemoryMedium {
+    fn class(&self) -> EffaceableClass {
+        EffaceableClass::None
+    }
+
+    fn prepare(&mut self, id: SecretId, secret: &EpochSecret) -> Result<(), EffaceableError> {
+        let mut slots = self.0.lock();
+        slots.retain(|(there, _)| *there != id);
+        if slots.len() == SLOTS {
+            return Err(EffaceableError::Full);
+        }
+        slots.push((id, copy(secret)?));
+        Ok(())
+    }
+
+    fn read(&self, id: SecretId) -> Result<Option<EpochSecret>, EffaceableError> {
+        self.0.lock().iter().find(|(there, _)| *there == id).map(|(_, secret)| copy(secret)).transpose()
+    }
+
+    fn list(&self) -> Result<Vec<SecretId>, EffaceableError> {
+        let mut ids: Vec<_> = self.0.lock().iter().map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    fn efface_except(&mut self, keep: SecretId) -> Result<Evidence, EffaceableError> {
+        let mut slots = self.0.lock();
+        if !slots.iter().any(|(id, _)| *id == keep) {
+            return Err(EffaceableError::NothingKept(keep));
+        }
+        let effaced = slots.iter().map(|(id, _)| *id).filter(|id| *id != keep).collect();
+        slots.retain(|(id, _)| *id == keep);
+        Ok(Evidence { effaced, class: self.class(), technique: "forgotten" })
+    }
+}
+
+fn copy(secret: &EpochSecret) -> Result<EpochSecret, EffaceableError> {
+    EpochSecret::copied_from(secret.expose_secret())
+        .ok_or(EffaceableError::Refused("a secret has 32 bytes".into()))
+}
