@@ -1,0 +1,121 @@
+//! What can be wrong with a table, or with one of its cells.
+
+use std::io;
+
+use crate::failure::{Exit, Failure};
+
+/// Why a run stopped. Lines are counted as an editor counts them, from 1; rows without the header, from 1.
+#[derive(Debug, thiserror::Error)]
+pub enum ColumnsError {
+    /// Nothing in it, or only blank lines.
+    #[error("the input has no header row; the first row must name the columns")]
+    NoHeader,
+    /// Its byte-order mark says so.
+    #[error("the input is UTF-16; convert it to UTF-8 first, for example with `iconv -f utf-16 -t utf-8`")]
+    Utf16,
+    /// `--id` or `--column` names something that is not there.
+    #[error("the header has no column `{name}`; it has {found}")]
+    NoSuchColumn {
+        /// As given.
+        name: String,
+        /// What the header has.
+        found: String,
+    },
+    /// Which of the two is meant cannot be known.
+    #[error("the header has column `{0}` twice; rename one of them")]
+    ColumnTwice(String),
+    /// More or fewer cells than the header.
+    #[error(
+        "line {line}: the row has {found} cells, the header {expected}; correct the row, or give the `--delimiter`"
+    )]
+    Ragged {
+        /// Where the row begins.
+        line: u64,
+        /// Cells of the row.
+        found: usize,
+        /// Cells of the header.
+        expected: usize,
+    },
+    /// The input ends inside quotes.
+    #[error("line {line}: a quote opened in this row is never closed; is the file cut?")]
+    OpenQuote {
+        /// Where the row begins.
+        line: u64,
+    },
+    /// It would not fit in memory for long.
+    #[error("line {line}: the row is longer than {} MiB; is a closing quote missing?", super::frame::MAX_ROW >> 20)]
+    RowTooLong {
+        /// Where the row begins.
+        line: u64,
+    },
+    /// Every row must say which record it is.
+    #[error("line {line}: `{column}` is {problem}; every row needs its record id")]
+    NoRecordId {
+        /// Where the row begins.
+        line: u64,
+        /// The column of `--id`.
+        column: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Not a JSON object on one line.
+    #[error("line {line}: {problem}; JSON Lines has one object a line")]
+    Json {
+        /// Which line.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A cell that could not be sealed or opened.
+    #[error("line {}: row {}, column `{}`: {}", .0.line, .0.row, .0.column, .0.failure.message)]
+    Cell(CellProblem),
+    /// Not a matter of one cell: no key, no server, no permission.
+    #[error("{0}")]
+    Stopped(Failure),
+    /// The input could not be read.
+    #[error("cannot read the input: {0}")]
+    Read(#[source] io::Error),
+    /// The output could not be written.
+    #[error("cannot write the output: {0}")]
+    Write(#[source] io::Error),
+    /// A worker ended without an answer.
+    #[error("a worker ended before its work was done; please report this")]
+    Lost,
+    /// The user pressed Ctrl-C.
+    #[error("interrupted; no output was written")]
+    Interrupted,
+}
+
+/// One cell that failed, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellProblem {
+    /// Counted without the header, from 1.
+    pub row: u64,
+    /// Where the row begins.
+    pub line: u64,
+    /// The column's name.
+    pub column: String,
+    /// Why.
+    pub failure: Failure,
+}
+
+impl From<ColumnsError> for Failure {
+    fn from(error: ColumnsError) -> Self {
+        use ColumnsError as E;
+        let message = error.to_string();
+        let (exit, reason) = match error {
+            E::Stopped(failure) => return failure,
+            E::Cell(problem) => return Failure { message, ..problem.failure },
+            E::NoSuchColumn { .. } | E::ColumnTwice(_) => (Exit::Usage, "NO_SUCH_COLUMN"),
+            E::NoHeader | E::Utf16 | E::Ragged { .. } | E::OpenQuote { .. } | E::RowTooLong { .. } => {
+                (Exit::Failed, "MALFORMED_TABLE")
+            }
+            E::NoRecordId { .. } => (Exit::Failed, "NO_RECORD_ID"),
+            E::Json { .. } => (Exit::Failed, "MALFORMED_TABLE"),
+            E::Read(_) | E::Write(_) => (Exit::Failed, "INPUT_OUTPUT"),
+            E::Lost => (Exit::Failed, "INTERNAL"),
+            E::Interrupted => (Exit::Failed, "INTERRUPTED"),
+        };
+        Failure::new(exit, reason, message)
+    }
+}

@@ -1,0 +1,274 @@
+//! The table engine without keys: a cipher that turns text around shows what is touched and what is not.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use proptest::prelude::*;
+
+use super::{
+    cipher::{Answers, Cell, CellCipher},
+    error::ColumnsError,
+    *,
+};
+use crate::failure::{Exit, Failure};
+
+/// Binds a cell to its record and column the way the product does, with no secret at all.
+struct Toy(Action);
+
+impl CellCipher for Toy {
+    fn turn(&self, cells: &[Cell<'_>], answers: &mut Answers) -> Result<(), Failure> {
+        for cell in cells {
+            let bound = |content: &[u8]| {
+                [&[cell.column as u8, cell.record.len() as u8], cell.record, content].concat()
+            };
+            let opened = || {
+                let text = cell.content.strip_prefix(b"kf1.")?;
+                let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+                Some(bytes.strip_prefix(&bound(b"")[..])?.to_vec())
+            };
+            let sealed =
+                |content: &[u8]| format!("kf1.{}", URL_SAFE_NO_PAD.encode(bound(content))).into_bytes();
+            let answer = match self.0 {
+                Action::Seal => Some(sealed(cell.content)),
+                Action::Open => opened(),
+                Action::Reseal => opened().map(|content| sealed(&content)),
+            };
+            match answer {
+                Some(answer) => answers.done(|out| out.extend_from_slice(&answer)),
+                None => answers.failed(Failure::failed("DOES_NOT_OPEN", "does not open")),
+            }
+        }
+        Ok(())
+    }
+}
+
+const CSV: Format = Format::Csv { delimiter: b',' };
+
+fn job(format: Format, action: Action, columns: &[&str]) -> Job {
+    let columns = columns.iter().map(|c| c.to_string()).collect();
+    Job { table: Table { format, id: "id".into(), columns }, action, keep_going: false, workers: 2 }
+}
+
+fn turn(job: &Job, input: &[u8]) -> Result<(String, Summary), ColumnsError> {
+    let mut out = Vec::new();
+    let summary = run(job, &Toy(job.action), input, &mut out, &Watch::default())?;
+    Ok((String::from_utf8_lossy(&out).into_owned(), summary))
+}
+
+fn there_and_back(format: Format, columns: &[&str], input: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let (mut sealed, mut opened) = (Vec::new(), Vec::new());
+    let seal = job(format, Action::Seal, columns);
+    run(&seal, &Toy(Action::Seal), input, &mut sealed, &Watch::default()).unwrap();
+    let open = job(format, Action::Open, columns);
+    run(&open, &Toy(Action::Open), &sealed[..], &mut opened, &Watch::default()).unwrap();
+    (sealed, opened)
+}
+
+#[test]
+fn what_is_not_touched_stays_as_it_was() {
+    let input = "\u{feff}\"id\",  name ,note\r\n1,Zoë,\"needless\"\r\n\r\n2,\"a\nb\",\"x\"\"y\"\n3,,";
+    let (sealed, summary) = turn(&job(CSV, Action::Seal, &["  name "]), input.as_bytes()).unwrap();
+    let rows: Vec<&str> = sealed.split("kf1.").collect();
+    assert_eq!(rows[0], "\u{feff}\"id\",  name ,note\r\n1,");
+    assert!(rows[1].ends_with(",\"needless\"\r\n2,\""));
+    assert!(rows[2].ends_with("\",\"x\"\"y\"\n3,"));
+    assert!(rows[3].ends_with(','), "an empty cell is sealed too: {sealed}");
+    assert_eq!((summary.rows, summary.cells, summary.blank_lines), (3, 3, 1));
+    let (opened, _) = turn(&job(CSV, Action::Open, &["  name "]), sealed.as_bytes()).unwrap();
+    assert_eq!(opened, input.replace("\r\n\r\n", "\r\n"));
+}
+
+#[test]
+fn a_missing_json_value_stays_missing_and_every_other_type_comes_back() {
+    let input = concat!(
+        r#"{"id":"a","v":"text","w":1}"#,
+        "\n",
+        r#"{"id":17,"w":2}"#,
+        "\r\n \n",
+        r#"{ "v" : null , "id":"c" }"#,
+        "\n",
+        r#"{"id":"d","v":-1.50}"#,
+        "\n",
+        r#"{"id":"e","v":{"lat": 1, "x":[true]}}"#,
+        "\n",
+        r#"{"id":"f","v":false}"#,
+        "\n",
+        r#"{"v":"17","id":"g"}"#
+    );
+    let (sealed, opened) = there_and_back(Format::JsonLines, &["v"], input.as_bytes());
+    for line in String::from_utf8(sealed).unwrap().lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        let sealed = value.get("v").and_then(|v| v.as_str()).map(|v| v.starts_with("kf1."));
+        assert_eq!(
+            sealed,
+            if ["17", "\"c\""].contains(&value["id"].to_string().as_str()) { None } else { Some(true) }
+        );
+    }
+    assert_eq!(String::from_utf8(opened).unwrap(), input.replace(" \n", ""));
+}
+
+#[test]
+fn a_cell_moved_to_another_row_does_not_open_and_is_named() {
+    let (sealed, _) = turn(&job(CSV, Action::Seal, &["v"]), b"id,v\n1,a\n2,b\n3,c\n").unwrap();
+    let mut lines: Vec<String> = sealed.lines().map(str::to_owned).collect();
+    lines[3] = lines[2].replace("2,", "3,");
+    let moved = lines.join("\n");
+    let mut open = job(CSV, Action::Open, &["v"]);
+    let failure = Failure::from(turn(&open, moved.as_bytes()).unwrap_err());
+    assert_eq!((failure.exit, failure.reason.as_str()), (Exit::Failed, "DOES_NOT_OPEN"));
+    assert!(failure.message.contains("line 4: row 3, column `v`"), "{failure}");
+
+    open.keep_going = true;
+    let (opened, summary) = turn(&open, moved.as_bytes()).unwrap();
+    assert_eq!(opened, format!("id,v\n1,a\n2,b\n{}", lines[3]), "it stays sealed");
+    assert_eq!((summary.cells, summary.failed, summary.problems.len()), (2, 1, 1));
+}
+
+#[test]
+fn a_table_that_is_not_one_is_refused_with_its_line() {
+    let seal = job(CSV, Action::Seal, &["v"]);
+    let problem = |input: &[u8]| turn(&seal, input).map(|_| ()).unwrap_err();
+    assert!(matches!(problem(b""), ColumnsError::NoHeader));
+    assert!(matches!(problem(b"\n\n"), ColumnsError::NoHeader));
+    assert!(matches!(problem(b"\xff\xfei\0d\0"), ColumnsError::Utf16));
+    assert!(matches!(problem(b"id,w\n"), ColumnsError::NoSuchColumn { name, .. } if name == "v"));
+    assert!(matches!(problem(b"v,w\n"), ColumnsError::NoSuchColumn { name, .. } if name == "id"));
+    assert!(matches!(problem(b"id,v,v\n"), ColumnsError::ColumnTwice(_)));
+    assert!(matches!(
+        problem(b"id,v\n1,\"a\n\"\n2,b,c\n"),
+        ColumnsError::Ragged { line: 4, found: 3, expected: 2 }
+    ));
+    assert!(matches!(problem(b"id,v\n1,a\n2\n"), ColumnsError::Ragged { line: 3, found: 1, expected: 2 }));
+    assert!(matches!(problem(b"id,v\n1,a\n2,\"b\n3,c\n"), ColumnsError::OpenQuote { line: 3 }));
+    assert!(matches!(
+        problem(b"id,v\n1,a\n,b\n"),
+        ColumnsError::NoRecordId { line: 3, problem: "empty", .. }
+    ));
+    assert!(matches!(problem(b"id,v\n\"\",b\n"), ColumnsError::NoRecordId { line: 2, problem: "empty", .. }));
+    let long = [b"id,v\n1,\"", &vec![b'x'; frame::MAX_ROW + 2][..], b"\"\n"].concat();
+    assert!(matches!(problem(&long), ColumnsError::RowTooLong { line: 2 }));
+
+    let seal = job(Format::JsonLines, Action::Seal, &["v"]);
+    let problem = |input: &[u8]| turn(&seal, input).map(|_| ()).unwrap_err();
+    assert!(matches!(
+        problem(b"{\"id\":\"1\"}\n{\"v\":1}\n"),
+        ColumnsError::NoRecordId { line: 2, problem: "missing", .. }
+    ));
+    assert!(matches!(problem(b"{\"id\":1.5}\n"), ColumnsError::NoRecordId { line: 1, .. }));
+    assert!(matches!(problem(b"\n[1]\n"), ColumnsError::Json { line: 2, .. }));
+    assert!(matches!(problem(b"{\"id\":1,\"v\":1,\"v\":2}\n"), ColumnsError::Json { line: 1, .. }));
+    assert!(matches!(problem(b"{\"id\":1,\"w\":\"\xff\"}\n"), ColumnsError::Json { line: 1, .. }));
+}
+
+#[test]
+fn a_delimiter_never_stands_inside_sealed_text_or_quotes() {
+    for delimiter in ['-', '_', '.', 'a', 'Z', '7', '"', '\r', '\n', '，', 'é'] {
+        assert_eq!(Format::csv(delimiter).unwrap_err().exit, Exit::Usage, "{delimiter}");
+    }
+    for delimiter in [',', ';', '\t', '|', ' '] {
+        assert!(Format::csv(delimiter).is_ok(), "{delimiter}");
+    }
+}
+
+#[test]
+fn a_table_without_rows_is_a_table() {
+    assert_eq!(turn(&job(CSV, Action::Seal, &["v"]), b"id,v").unwrap().0, "id,v");
+    assert_eq!(turn(&job(Format::JsonLines, Action::Seal, &["v"]), b"").unwrap().1.rows, 0);
+}
+
+#[test]
+fn rows_longer_than_a_batch_and_rows_over_many_batches_keep_their_order() {
+    let mut input = String::from("id,v,w\n");
+    for n in 0..20_000 {
+        input.push_str(&format!(
+            "{n},value {n},{}\n",
+            "x".repeat(if n % 5000 == 0 { 700_000 } else { n % 90 })
+        ));
+    }
+    let (sealed, opened) = there_and_back(CSV, &["v"], input.as_bytes());
+    assert!(sealed.len() > input.len());
+    assert!(opened == input.as_bytes());
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_stops() {
+    let stop = std::sync::atomic::AtomicBool::new(true);
+    let watch = Watch { stop: Some(&stop), ..Watch::default() };
+    let seal = job(CSV, Action::Seal, &["v"]);
+    let stopped = run(&seal, &Toy(Action::Seal), &b"id,v\n1,a\n"[..], &mut Vec::new(), &watch);
+    assert!(matches!(stopped, Err(ColumnsError::Interrupted)));
+}
+
+#[test]
+fn a_broken_output_is_an_error_and_nothing_hangs() {
+    struct Full;
+    impl std::io::Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            if bytes.len() > 100 { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(bytes.len()) }
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut input = b"id,v\n".to_vec();
+    input.extend((0..200_000).flat_map(|n| format!("{n},value\n").into_bytes()));
+    let seal = job(CSV, Action::Seal, &["v"]);
+    let written = run(&seal, &Toy(Action::Seal), &input[..], &mut Full, &Watch::default());
+    assert!(matches!(written, Err(ColumnsError::Write(_))));
+}
+
+fn csv_cell(content: &str, quoted: bool, delimiter: char) -> String {
+    let needs = content.contains([delimiter, '"', '\n', '\r']);
+    if quoted || needs { format!("\"{}\"", content.replace('"', "\"\"")) } else { content.to_owned() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_csv_file_sealed_and_opened_is_the_file_without_its_blank_lines(
+        cells in proptest::collection::vec((("[^\\x00]{1,6}", any::<bool>()), (".*", any::<bool>()), ("[,;\"\r\n\u{feff}aé中]{0,8}", any::<bool>())), 0..8),
+        mark: bool, crlf: bool, last_ending: bool, blanks in proptest::collection::vec(0usize..3, 9),
+        delimiter in prop_oneof![Just(','), Just(';'), Just('\t'), Just('|')],
+    ) {
+        let ending = if crlf { "\r\n" } else { "\n" };
+        let rows = cells.iter().map(|((id, iq), (v, vq), (w, wq))| {
+            [csv_cell(v, *vq, delimiter), csv_cell(id, *iq, delimiter), csv_cell(w, *wq, delimiter)].join(&delimiter.to_string())
+        });
+        let lines: Vec<String> = std::iter::once(["v", "id", "w"].join(&delimiter.to_string())).chain(rows).collect();
+        let mut tidy = String::from(if mark { "\u{feff}" } else { "" });
+        let mut given = tidy.clone();
+        for (n, line) in lines.iter().enumerate() {
+            let end = if n + 1 < lines.len() || last_ending { ending } else { "" };
+            given.push_str(&ending.repeat(blanks[n]));
+            given.push_str(line);
+            given.push_str(end);
+            tidy.push_str(line);
+            tidy.push_str(end);
+        }
+        let format = Format::Csv { delimiter: delimiter as u8 };
+        let (sealed, opened) = there_and_back(format, &["v", "w"], given.as_bytes());
+        prop_assert_eq!(String::from_utf8_lossy(&opened), tidy);
+        let sealed = String::from_utf8(sealed).unwrap();
+        prop_assert_eq!(sealed.matches("kf1.").count() >= 2 * cells.len(), true);
+        // Another reader sees the same ids, and sealed text in the sealed places.
+        let resealed = turn(&job(format, Action::Reseal, &["v", "w"]), sealed.as_bytes()).unwrap().0;
+        prop_assert_eq!(resealed, sealed);
+    }
+
+    #[test]
+    fn a_json_lines_file_sealed_and_opened_holds_the_same_values(
+        rows in proptest::collection::vec((".{1,6}", proptest::option::of(".*"), proptest::option::of(any::<i64>()), any::<f64>()), 0..8),
+    ) {
+        let mut given = String::new();
+        for (id, text, number, float) in &rows {
+            let mut row = serde_json::Map::new();
+            row.insert("kept".into(), (*float).into());
+            row.insert("id".into(), id.clone().into());
+            if let Some(text) = text { row.insert("v".into(), text.clone().into()); }
+            row.insert("w".into(), (*number).into());
+            given.push_str(&serde_json::to_string(&row).unwrap());
+            given.push('\n');
+        }
+        let (_, opened) = there_and_back(Format::JsonLines, &["v", "w"], given.as_bytes());
+        prop_assert_eq!(String::from_utf8(opened).unwrap(), given);
+    }
+}
