@@ -1,18 +1,22 @@
 //! Names, cryptography, byte formats and the erasure tree of the key centre: pure functions and types.
 //!
-//! An auditor who reads this crate alone knows what a ciphertext and a destruction rest on. It does no input or output, reads
-//! no clock and runs no task.
+//! An auditor who reads this crate alone knows what a ciphertext and a destruction rest on. It does no input or output
+//! and runs no task; one file, [`nonce`], reads a clock and says why.
 //!
 //! # Layout
 //! - [`names`], [`id`], [`state`]: the vocabulary, parsed once.
 //! - [`secret`]: keys by role; [`data_key`]: what a version derives.
+//! - [`field`]: KF1, sealed values: randomized, deterministic, direct, and their text form; [`nonce`]: where nonces come from.
 //! - [`record`]: KMR1, wrapped records; [`root`]: the key that wraps the root.
+//! - `aead`, `kdf`: AES-256-GCM from two libraries behind one trait, and HKDF.
 
 mod aead;
 pub mod data_key;
+pub mod field;
 pub mod id;
 mod kdf;
 pub mod names;
+pub mod nonce;
 pub mod record;
 pub mod root;
 pub mod secret;

@@ -1,0 +1,114 @@
+//! AES-256-GCM over 32 zero bytes and the plaintext: what randomized and direct values share.
+//!
+//! A key that opens the value makes 32 zero bytes of its first two blocks, which another key does with 2^-128 at best. This
+//! commits to the key, not to the context.
+
+use std::cell::RefCell;
+
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{Header, OpenError, SealError};
+use crate::{
+    aead::{Aes256GcmKey, Bulk, NONCE, TAG},
+    id::DataKeyId,
+    nonce,
+    secret::Plaintext,
+};
+
+/// Header, nonce, zero bytes and tag.
+pub(super) const OVERHEAD: usize = BODY + ZEROS.len() + TAG;
+
+const ZEROS: [u8; 32] = [0; 32];
+const BODY: usize = Header::LEN + NONCE;
+
+thread_local! {
+    /// Kept from call to call, so that sealing allocates its output only.
+    static AAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A prepared key together with the header it seals under.
+pub(super) struct Committing {
+    key: Bulk,
+    header: [u8; Header::LEN],
+    /// What [`Header::parse`] would say of the header, so that nothing is sealed that never opens.
+    sound: Result<(), DataKeyId>,
+}
+
+impl Committing {
+    pub(super) fn new(key: &[u8; 32], header: Header) -> Self {
+        let sound = header.kind.may_have(header.data_key).then_some(()).ok_or(header.data_key);
+        Self { key: Bulk::new(key), header: header.to_bytes(), sound }
+    }
+
+    pub(super) fn header(&self) -> &[u8; Header::LEN] {
+        &self.header
+    }
+
+    /// Seals under a fresh nonce; `aad` writes what is authenticated, from its first byte.
+    pub(super) fn seal(
+        &self,
+        aad: impl FnOnce(&mut Vec<u8>),
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        self.sound.map_err(SealError::DataKey)?;
+        let nonce = nonce::fresh().map_err(SealError::Random)?;
+        self.seal_with(&nonce, aad, plaintext)
+    }
+
+    /// As [`Self::seal`], with the nonce given: for the vectors only.
+    pub(super) fn seal_with(
+        &self,
+        nonce: &[u8; NONCE],
+        aad: impl FnOnce(&mut Vec<u8>),
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        let mut out = Vec::with_capacity(OVERHEAD + plaintext.len());
+        out.extend_from_slice(&self.header);
+        out.extend_from_slice(nonce);
+        out.extend_from_slice(&ZEROS);
+        out.extend_from_slice(plaintext);
+        match with_aad(aad, |aad| self.key.seal(nonce, aad, &mut out[BODY..])) {
+            Ok(tag) => {
+                out.extend_from_slice(&tag);
+                Ok(out)
+            }
+            Err(_) => {
+                out.zeroize();
+                Err(SealError::TooLong)
+            }
+        }
+    }
+
+    /// Opens a value that must have been sealed under this header.
+    pub(super) fn open(
+        &self,
+        aad: impl FnOnce(&mut Vec<u8>),
+        ciphertext: &[u8],
+    ) -> Result<Plaintext, OpenError> {
+        // A value of another key would fail at its tag; the caller should have looked at the header first.
+        if Header::parse(ciphertext)?.to_bytes() != self.header {
+            return Err(OpenError::DoesNotOpen);
+        }
+        let (nonce, sealed) =
+            ciphertext[Header::LEN..].split_first_chunk::<NONCE>().ok_or(OpenError::DoesNotOpen)?;
+        let mut opened = Zeroizing::new(sealed.to_vec());
+        let len = with_aad(aad, |aad| self.key.open(nonce, aad, &mut opened))
+            .map_err(|_| OpenError::DoesNotOpen)?;
+        // ATTACK: AES-GCM alone lets one ciphertext open under two keys.
+        if len < ZEROS.len() || !bool::from(opened[..ZEROS.len()].ct_eq(&ZEROS)) {
+            return Err(OpenError::DoesNotOpen);
+        }
+        opened.copy_within(ZEROS.len()..len, 0);
+        opened.truncate(len - ZEROS.len());
+        Ok(opened.into())
+    }
+}
+
+fn with_aad<R>(write: impl FnOnce(&mut Vec<u8>), then: impl FnOnce(&[u8]) -> R) -> R {
+    AAD.with_borrow_mut(|aad| {
+        aad.clear();
+        write(aad);
+        then(aad)
+    })
+}
