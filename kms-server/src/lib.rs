@@ -14,3 +14,4 @@ pub mod identity;
 pub mod operation;
 pub mod policy;
 pub mod store;
+pub mod tls;
