@@ -9,6 +9,7 @@
 //! - [`store`], [`effaceable`]: what survives power loss, and what can be made not to.
 //! - [`operation`], [`identity`]: vocabulary.
 
+pub mod dev;
 pub mod effaceable;
 pub mod identity;
 pub mod operation;

@@ -1,0 +1,2 @@
+//! `kms-server dev`: everything a server needs, made on first use.
+pub mod authority;
