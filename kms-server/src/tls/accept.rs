@@ -35,6 +35,9 @@ use crate::identity::{Identity, KeyExchangeGroup};
 /// How long the loop rests when it has no descriptors or memory for another connection.
 const REST: Duration = Duration::from_millis(100);
 
+/// Hears of each refusal. Called on the loop's tasks: it must not block.
+pub type OnRefusal = Arc<dyn Fn(SocketAddr, &Refusal) + Send + Sync>;
+
 /// Bounds of the accept loop, and who hears of refusals.
 #[derive(Clone)]
 pub struct Accepting {
@@ -46,8 +49,8 @@ pub struct Accepting {
     pub connections: usize,
     /// Ends the listening (draining); connections that live go on.
     pub stop: CancellationToken,
-    /// Hears of each refusal. Called on the loop's tasks: it must not block.
-    pub refused: Arc<dyn Fn(SocketAddr, &Refusal) + Send + Sync>,
+    /// Hears of each refusal.
+    pub refused: OnRefusal,
 }
 
 impl Default for Accepting {

@@ -36,7 +36,7 @@ use rustls_pki_types::UnixTime;
 use tokio::net::TcpListener;
 
 pub use self::{
-    accept::{Accepting, Incoming},
+    accept::{Accepting, Incoming, OnRefusal},
     connection::{Connection, Peer},
     files::{TlsFiles, TlsProblem, TlsProblems, TrustFiles},
     leaf::LeafError,
