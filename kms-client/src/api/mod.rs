@@ -1,0 +1,29 @@
+//! Every call of the API as a method of [`Kms`](crate::Kms), with names and states as types.
+//!
+//! # Layout
+//! - [`crypto`](self): seal, open, envelope keys, random bytes.
+//! - [`keys`](self): tenants, keys, versions.
+//! - [`audit`](self), [`policy`](self): what operators and compliance ask.
+//! - `convert`: messages into types and back; the only place that reads enum numbers.
+
+mod audit;
+mod batch;
+mod binding;
+mod convert;
+mod crypto;
+mod health;
+mod keys;
+mod list;
+mod model;
+mod policy;
+mod tenants;
+
+pub use audit::{AuditFilter, AuditLine, DeletedAudit, ExportedChunk};
+pub use binding::Binding;
+pub use crypto::{EnvelopeKey, Opened, ReEncrypt, ReSealed, Sealed, ToOpen, ToReEncrypt, ToSeal};
+pub use health::Health;
+pub use keys::{CreateKey, DestroyKey, DestroyTarget, Destroyed, RotateKey, UpdateKey};
+pub use list::{Items, Page, PageRequest};
+pub use model::{Change, Key, KeyVersion, Tenant};
+pub use policy::{Explain, Explained};
+pub use tenants::{CreateTenant, DestroyTenant, TenantDestroyed};

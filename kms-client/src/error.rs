@@ -1,0 +1,277 @@
+//! What can go wrong for a caller of this crate, by whose turn it is to act.
+//!
+//! Never carries plaintext, keys or context values: only names, reasons and the request id.
+
+use std::{sync::Arc, time::Duration};
+
+use kms_core::names::NameError;
+use kms_proto::{reason::Reason, refusal, v1};
+use tonic::Code;
+
+use crate::{connect::ConnectProblem, profile::ProfileError};
+
+/// Why a call did not do what it should.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The profile, or a file it names, is wrong.
+    #[error(transparent)]
+    Profile(Arc<ProfileError>),
+    /// A name breaks the rules of names.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// No server answered, or none that could be trusted.
+    #[error("the key centre at `{endpoint}` cannot be reached: {problem}")]
+    Unreachable {
+        /// Where it should be.
+        endpoint: Arc<str>,
+        /// What happened.
+        problem: Arc<ConnectProblem>,
+        /// The call it happened to; empty where it happened before any.
+        request_id: Arc<str>,
+    },
+    /// The server was reached but did not answer in time.
+    #[error(
+        "the key centre did not answer within {within:?} (request {request_id}); a change may still have happened"
+    )]
+    TimedOut {
+        /// How long was waited.
+        within: Duration,
+        /// The call.
+        request_id: Arc<str>,
+    },
+    /// The server refused.
+    #[error("{0}")]
+    Refused(Arc<Refused>),
+    /// One value, and only it, does not seal or open; found on this side.
+    #[error("{}", reason.words())]
+    Value {
+        /// Why, in the words the server would use.
+        reason: Reason,
+    },
+    /// The server answered something this release does not understand.
+    #[error("the key centre's answer cannot be used: {what} (request {request_id})")]
+    Answer {
+        /// What is wrong with it.
+        what: &'static str,
+        /// The call.
+        request_id: Arc<str>,
+    },
+    /// The operating system gave no randomness, or a cipher failed.
+    #[error("sealing failed on this machine: {0}")]
+    Local(&'static str),
+}
+
+/// A refusal by the server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refused {
+    reason: Option<Reason>,
+    word: Box<str>,
+    message: Box<str>,
+    code: Code,
+    request_id: Arc<str>,
+    retry_after: Option<Duration>,
+}
+
+impl Refused {
+    /// The gRPC status code.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+}
+
+impl Error {
+    /// Why, where this release knows the reason.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Refused(refused) => refused.reason,
+            Self::Value { reason } => Some(*reason),
+            Self::Name(_) => Some(Reason::NameInvalid),
+            Self::Unreachable { problem, .. } if problem.is_about_us() => Some(Reason::IdentityMissing),
+            Self::Unreachable { .. } => Some(Reason::ServerUnreachable),
+            Self::TimedOut { .. } => Some(Reason::DeadlineExceeded),
+            Self::Profile(_) | Self::Answer { .. } | Self::Local(_) => None,
+        }
+    }
+
+    /// The reason as a word for programs; never empty.
+    pub fn reason_word(&self) -> &str {
+        match self {
+            Self::Refused(refused) => &refused.word,
+            Self::Profile(_) => "PROFILE_INVALID",
+            Self::Answer { .. } => "ANSWER_INVALID",
+            Self::Local(_) => "LOCAL_FAILURE",
+            known => known.reason().map_or("UNKNOWN", Reason::as_str),
+        }
+    }
+
+    /// The id under which the server's log and audit show the call; `None` where no call was made.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Refused(refused) => Some(&*refused.request_id),
+            Self::Unreachable { request_id, .. }
+            | Self::TimedOut { request_id, .. }
+            | Self::Answer { request_id, .. } => Some(&**request_id),
+            _ => None,
+        }
+        .filter(|id| !id.is_empty())
+    }
+
+    /// Whether the same call can succeed later without anybody changing anything.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { problem, .. } => problem.may_pass(),
+            Self::Refused(refused) => match refused.reason {
+                Some(reason) => reason.is_retryable(),
+                None => refused.code == Code::Unavailable || refused.retry_after.is_some(),
+            },
+            Self::TimedOut { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// How long the server asks to wait before the next try.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(refused) => refused.retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether this concerns one value only, so that others of the same batch can be fine.
+    pub fn is_about_one_value(&self) -> bool {
+        match self {
+            Self::Value { .. } => true,
+            Self::Refused(_) => matches!(
+                self.reason(),
+                Some(
+                    Reason::CiphertextMalformed
+                        | Reason::CiphertextRejected
+                        | Reason::KeyDestroyed
+                        | Reason::KeyNotAccessible
+                        | Reason::VersionNotFound
+                        | Reason::PayloadTooLarge
+                )
+            ),
+            _ => false,
+        }
+    }
+
+    /// What the command line exits with.
+    pub fn exit_code(&self) -> u8 {
+        match (self.reason(), self) {
+            (Some(reason), _) => reason.exit_code(),
+            (None, Self::Refused(refused)) => exit_code_of(refused.code),
+            (None, Self::Profile(_)) => 2,
+            (None, _) => 1,
+        }
+    }
+
+    /// A refusal of one item of a batch.
+    pub(crate) fn item(item: v1::ItemError, request_id: &Arc<str>) -> Self {
+        let reason: Option<Reason> = item.reason.parse().ok();
+        let code = Code::from(item.code);
+        Self::Refused(Arc::new(Refused {
+            message: in_words(reason, code, &item.message),
+            word: word(reason, Some(item.reason), code),
+            reason,
+            code,
+            request_id: request_id.clone(),
+            retry_after: None,
+        }))
+    }
+
+    /// A status that the server sent.
+    pub(crate) fn refused(status: &tonic::Status, request_id: &Arc<str>) -> Self {
+        let read = refusal::read(status);
+        Self::Refused(Arc::new(Refused {
+            message: in_words(read.reason, status.code(), status.message()),
+            word: word(read.reason, read.word, status.code()),
+            reason: read.reason,
+            code: status.code(),
+            request_id: read.request_id.map_or_else(|| request_id.clone(), Arc::from),
+            retry_after: read.retry_after,
+        }))
+    }
+}
+
+impl From<ProfileError> for Error {
+    fn from(error: ProfileError) -> Self {
+        Self::Profile(Arc::new(error))
+    }
+}
+
+fn word(known: Option<Reason>, sent: Option<String>, code: Code) -> Box<str> {
+    match (known, sent) {
+        (Some(reason), _) => reason.as_str().into(),
+        (None, Some(sent)) if !sent.is_empty() => sent.into(),
+        _ => format!("GRPC_{code:?}").to_uppercase().into(),
+    }
+}
+
+fn in_words(reason: Option<Reason>, code: Code, message: &str) -> Box<str> {
+    match (reason, message) {
+        (Some(reason), "") => reason.words().into(),
+        (None, "") => code.description().into(),
+        (_, message) => message.into(),
+    }
+}
+
+fn exit_code_of(code: Code) -> u8 {
+    match code {
+        Code::PermissionDenied | Code::Unauthenticated => 5,
+        Code::Unavailable => 6,
+        Code::InvalidArgument | Code::Unimplemented | Code::OutOfRange => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_reason_request_id_and_wait() {
+        let wait = Duration::from_millis(300);
+        let status = refusal::status(Reason::RateLimited, "slow down", Some("id-9"), Some(wait));
+        let error = Error::refused(&status, &"mine".into());
+        assert_eq!(error.reason(), Some(Reason::RateLimited));
+        assert_eq!((error.request_id(), error.retry_after()), (Some("id-9"), Some(wait)));
+        assert!(error.is_retryable());
+        assert_eq!((error.to_string().as_str(), error.exit_code()), ("slow down", 1));
+    }
+
+    #[test]
+    fn a_reason_of_a_newer_server_keeps_its_word_and_falls_back_on_the_code() {
+        let details = tonic_types::ErrorDetails::with_error_info("TOO_EARLY", "kms", []);
+        let status = <tonic::Status as tonic_types::StatusExt>::with_error_details(
+            Code::PermissionDenied,
+            "",
+            details,
+        );
+        let error = Error::refused(&status, &"mine".into());
+        assert_eq!((error.reason(), error.reason_word()), (None, "TOO_EARLY"));
+        assert_eq!((error.exit_code(), error.request_id()), (5, Some("mine")));
+        assert!(!error.is_retryable());
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_the_command_line() {
+        let unreachable = Error::Unreachable {
+            endpoint: "https://a:1".into(),
+            problem: Arc::new(ConnectProblem::TimedOut),
+            request_id: "".into(),
+        };
+        assert_eq!((unreachable.exit_code(), unreachable.request_id()), (6, None));
+        let refused = Error::Unreachable {
+            endpoint: "https://a:1".into(),
+            problem: Arc::new(ConnectProblem::IdentityRefused("expired".into())),
+            request_id: "".into(),
+        };
+        assert_eq!(refused.exit_code(), 5);
+        assert!(!refused.is_retryable());
+        let profile = Error::from(ProfileError::Endpoint { endpoint: "x".into(), problem: "is not a URL" });
+        assert_eq!((profile.exit_code(), profile.reason_word()), (2, "PROFILE_INVALID"));
+    }
+}

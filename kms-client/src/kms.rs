@@ -1,0 +1,118 @@
+//! The client itself: a cheap handle on connections and leases, shared by all its clones.
+
+use std::{num::NonZero, sync::Arc, time::Duration};
+
+use tonic::metadata::{Ascii, MetadataValue};
+
+use crate::{connect::Pool, error::Error, profile::Profile};
+
+/// How long a call may take where nothing else is said.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A client of the key centre. Clones share connections and leases.
+#[derive(Debug, Clone)]
+pub struct Kms {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) terms: Terms,
+}
+
+/// What all clones share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) endpoint: Arc<str>,
+    pub(crate) pool: Arc<Pool>,
+}
+
+/// What one handle asks of its calls.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) deadline: Duration,
+    pub(crate) traceparent: Option<MetadataValue<Ascii>>,
+}
+
+/// Makes a [`Kms`] with other settings than the usual.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    profile: Profile,
+    connections: usize,
+    deadline: Duration,
+}
+
+impl Builder {
+    /// How many HTTP/2 connections are kept, at least one. Usual: one a core, at most four.
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections.max(1);
+        self
+    }
+
+    /// How long a call may take, with its retries. Usual: ten seconds.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// A client that connects with its first call. Must be made inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Where the files of the profile do not load.
+    pub fn build(self) -> Result<Kms, Error> {
+        let endpoint = self.profile.endpoint().to_string().trim_end_matches('/').into();
+        let pool = Arc::new(Pool::new(self.profile, self.connections)?);
+        tokio::spawn(Pool::follow_files(Arc::downgrade(&pool)));
+        let shared = Arc::new(Shared { endpoint, pool });
+        Ok(Kms { shared, terms: Terms { deadline: self.deadline, traceparent: None } })
+    }
+
+    /// A client with a first connection made.
+    ///
+    /// # Errors
+    /// Where the files of the profile do not load, the server cannot be reached or trusted, or does not take our certificate.
+    pub async fn connect(self) -> Result<Kms, Error> {
+        let kms = self.build()?;
+        kms.shared.pool.connect().await.map_err(|problem| kms.unreachable(problem, "".into()))?;
+        Ok(kms)
+    }
+}
+
+impl Kms {
+    /// Connects as the profile says, with the usual settings.
+    ///
+    /// # Errors
+    /// Where the files of the profile do not load, the server cannot be reached or trusted, or does not take our certificate.
+    pub async fn connect(profile: Profile) -> Result<Self, Error> {
+        Self::builder(profile).connect().await
+    }
+
+    /// Settings other than the usual.
+    pub fn builder(profile: Profile) -> Builder {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Builder { profile, connections: cores.min(4), deadline: DEADLINE }
+    }
+
+    /// This client, with another deadline for the calls made through the handle.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.terms.deadline = deadline;
+        self
+    }
+
+    /// This client, passing on a W3C trace context (`traceparent`); text that no header can carry is left out.
+    #[must_use]
+    pub fn with_traceparent(mut self, traceparent: &str) -> Self {
+        self.terms.traceparent = traceparent.parse().ok();
+        self
+    }
+
+    /// Where the key centre is.
+    pub fn endpoint(&self) -> &str {
+        &self.shared.endpoint
+    }
+
+    /// Reads certificate, key and CA again now. They are also followed: a change is noticed within seconds.
+    ///
+    /// # Errors
+    /// Where they do not load; the last good ones then stay in use.
+    pub fn reload_certificates(&self) -> Result<(), Error> {
+        Ok(self.shared.pool.reload()?)
+    }
+}
