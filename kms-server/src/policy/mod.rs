@@ -4,11 +4,31 @@
 //! out, and never turn a failure into a yes: whatever does not evaluate denies.
 //!
 //! # Layout
-//! - [`request`]: what is asked and what is said.
+//! - [`request`]: what is asked and what is said; no Cedar in it.
+//! - [`engine`]: the policy set in force, decisions under it, reload, offline check.
+//! - `load`, [`problem`]: a directory becomes rules, or a list of all that is wrong with it.
+//! - [`scope`], `volatile`: what a policy can apply to, and whether its answer may be kept.
+//! - `evaluate`, `cache`, `explain`: one evaluation, the decisions kept, the words.
 //! - [`examples`]: the schema and the policies of `policies/`.
 
+mod cache;
+pub mod engine;
+mod evaluate;
 pub mod examples;
+mod explain;
+mod load;
+pub mod problem;
 pub mod request;
+pub mod scope;
+mod volatile;
 
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod tests;
+
+pub use engine::{Checked, Options, PolicyEngine, check};
 pub use examples::{EXAMPLES, SCHEMA, SCHEMA_FILE};
+pub use problem::{PolicyProblems, Problem};
 pub use request::{Decision, Explanation, MAX_PURPOSE, PolicyEpoch, PolicyId, PolicyRequest, Resource};
+pub use scope::{ResourceKind, resource_kinds};
