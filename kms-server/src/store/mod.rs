@@ -2,7 +2,9 @@
 //!
 //! # Layout
 //! - this file: the trait and its errors, which every engine keeps to the letter (`contract.rs` tests them alike).
-//! - [`memory`]: for tests.
+//! - [`open`]: a directory's lock and the doubts to settle before an engine may touch a file; [`sidecar`]: notices loss that an
+//!   engine does not.
+//! - [`sled`]: the embedded default; [`redb`]: the embedded way out; [`memory`]: for tests.
 //! - `fault.rs`: a store and a medium that fail where a test says, with the feature `faults` only.
 //!
 //! # What an engine promises
@@ -16,6 +18,10 @@ use kms_core::id::CommitNumber;
 #[cfg(any(test, feature = "faults"))]
 pub mod fault;
 pub mod memory;
+pub mod open;
+pub mod redb;
+pub mod sidecar;
+pub mod sled;
 
 #[cfg(test)]
 mod contract;
