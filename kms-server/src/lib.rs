@@ -5,10 +5,11 @@
 //! - `rpc`, `tls`: what a socket speaks.
 //! - `usecase`: one file each.
 //! - `gate`: permits in, recorded results out.
-//! - `policy`, `audit`, `keyring`, `erasure`: what a use case rests on.
+//! - `policy`, [`audit`], `keyring`, `erasure`: what a use case rests on.
 //! - [`store`], [`effaceable`]: what survives power loss, and what can be made not to.
 //! - [`operation`], [`identity`]: vocabulary.
 
+pub mod audit;
 pub mod dev;
 pub mod effaceable;
 pub mod identity;

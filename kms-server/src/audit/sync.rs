@@ -1,0 +1,214 @@
+//! The sync thread: one fdatasync for whoever waits, heads at an interval, rotation, and the way back from a failed disk.
+
+use std::{
+    io, mem,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    disk::sync_dir,
+    group::Reached,
+    line,
+    log::{Core, Tail, Writer},
+    segment::file_name,
+};
+
+/// How long rotation rests after it failed; the old segment goes on meanwhile.
+const ROTATION_RETRY: Duration = Duration::from_secs(1);
+
+/// Runs until the log is closed.
+pub(super) fn run(core: &Core) {
+    let (mut head_due, mut rotation_due) = (Instant::now(), Instant::now());
+    loop {
+        let goes_on = core.bell.wait();
+        if core.tail.lock().refusing.is_some() {
+            if let Err(error) = resume(core) {
+                tracing::debug!(%error, "the audit still cannot be written");
+            }
+        } else {
+            if !goes_on || Instant::now() >= head_due {
+                sign_head(core, &mut core.tail.lock());
+                head_due = Instant::now() + core.options.head_interval;
+            }
+            core.write_pending();
+            sync(core);
+            if goes_on && Instant::now() >= rotation_due && is_full(core) {
+                rotation_due = Instant::now() + ROTATION_RETRY;
+                if let Err(error) = rotate(core) {
+                    tracing::warn!(%error, "no new audit segment could be begun; the old one goes on");
+                }
+            }
+        }
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+/// Adds a line that holds a signed head, where there is a line that none covers.
+pub(super) fn sign_head(core: &Core, tail: &mut Tail) {
+    if tail.refusing.is_none() && tail.head_at != tail.at.count {
+        let now = SystemTime::now();
+        let mut body = Vec::new();
+        line::head(&mut body, now, &core.key.sign(tail.at, now), core.handshakes.failed());
+        tail.at.append(&mut tail.pending, &body);
+        tail.head_at = tail.at.count;
+    }
+}
+
+/// Brings what is written onto the medium, and tells whom that concerns.
+fn sync(core: &Core) {
+    let (file, buffers, waiting, at, length);
+    {
+        let mut writer = core.writer.lock();
+        if writer.unsynced.is_empty() {
+            return;
+        }
+        buffers = mem::take(&mut writer.unsynced);
+        waiting = mem::take(&mut writer.awaiting);
+        (file, at, length) = (Arc::clone(&writer.file), writer.at, writer.length);
+    }
+    core.bell.syncing(true);
+    let result = core.disk.sync(&file);
+    core.bell.syncing(false);
+    let mut writer = core.writer.lock();
+    match result {
+        Ok(()) => {
+            writer.synced_length = length;
+            writer.recycle(buffers);
+            drop(writer);
+            core.synced.send_replace(at);
+            waiting.iter().for_each(|group| group.settle(Reached::Synced));
+        }
+        Err(error) => {
+            let later = mem::replace(&mut writer.unsynced, buffers);
+            writer.unsynced.extend(later);
+            writer.rewrite = true;
+            let later = mem::take(&mut writer.awaiting);
+            core.refuse(&mut writer, &error);
+            drop(writer);
+            waiting.iter().chain(&later).for_each(|group| group.settle(Reached::Failed));
+        }
+    }
+}
+
+/// Tries to write again: cuts off what was half written, writes again what may be lost, and adds a line that says how many requests
+/// were refused. Lines are accepted again once that line is on the medium.
+fn resume(core: &Core) -> io::Result<()> {
+    let mut writer = core.writer.lock();
+    let (refused, mut at) = (core.tail.lock().refused, writer.at);
+    if mem::take(&mut writer.torn)
+        && let Err(error) = core.disk.cut(&writer.file, writer.length)
+    {
+        writer.torn = true;
+        return Err(error);
+    }
+    if writer.rewrite {
+        // ATTACK: after a failed fsync the kernel takes the pages for clean; another fsync would succeed with the lines lost.
+        core.disk.write_at(&writer.file, &writer.unsynced.concat(), writer.synced_length)?;
+    }
+    let (mut body, mut bytes) = (Vec::new(), Vec::new());
+    line::resumed(&mut body, SystemTime::now(), refused);
+    at.append(&mut bytes, &body);
+    writer.torn = true;
+    core.disk.write_at(&writer.file, &bytes, writer.length)?;
+    core.disk.sync(&writer.file)?;
+
+    (writer.torn, writer.rewrite) = (false, false);
+    writer.length += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    (writer.at, writer.synced_length) = (at, writer.length);
+    writer.unsynced.clear();
+    let waiting = mem::take(&mut writer.awaiting);
+    let mut tail = core.tail.lock();
+    tail.at = at;
+    tail.refused -= refused;
+    tail.refusing = None;
+    drop(tail);
+    drop(writer);
+    core.synced.send_replace(at);
+    waiting.iter().for_each(|group| group.settle(Reached::Synced));
+    tracing::info!(refused, "the audit can be written again");
+    Ok(())
+}
+
+fn is_full(core: &Core) -> bool {
+    let writer = core.writer.lock();
+    writer.length >= core.options.segment_bytes
+        || writer.begun.elapsed() >= core.options.segment_age && writer.length > EMPTY_SEGMENT
+}
+
+/// Longer than a segment that holds nothing but its first line and a head: such a one is not rotated for its age.
+const EMPTY_SEGMENT: u64 = 1024;
+
+/// Begins the next segment. The old one ends with a signed head and is on the medium before the new one has a line.
+fn rotate(core: &Core) -> io::Result<()> {
+    let number = core.writer.lock().segment + 1;
+    let path = core.options.dir.join(file_name(number));
+    // ORDER: a crash from here on may leave a new segment that is empty; opening takes it away.
+    let next = core.disk.create(&path, core.options.room())?;
+    let result = sync_dir(&core.options.dir).and_then(|()| switch(core, number, next));
+    if result.is_err() {
+        std::fs::remove_file(&path)?;
+    }
+    result
+}
+
+fn switch(core: &Core, number: u64, next: std::fs::File) -> io::Result<()> {
+    let mut writer = core.writer.lock();
+    let mut tail = core.tail.lock();
+    if tail.refusing.is_some() {
+        return Err(io::Error::other("the audit cannot be written"));
+    }
+    sign_head(core, &mut tail);
+    let taken = tail.take(writer.spare.pop().unwrap_or_default());
+    let written = core.disk.write_at(&writer.file, &taken.bytes, writer.length);
+    if let Err(error) = written {
+        drop(tail);
+        core.refuse(&mut writer, &error);
+        taken.group.settle(Reached::Failed);
+        return Err(error);
+    }
+    let group = writer.accept(taken);
+    let begun = finish_and_begin(core, &writer, &tail, number, &next);
+    if let Ok(length) = begun {
+        let Writer { spare, awaiting, .. } =
+            mem::replace(&mut *writer, Writer::new(next, number, length.0, length.1, Instant::now()));
+        writer.spare = spare;
+        tail.at = length.1;
+        let at = tail.at;
+        drop(tail);
+        drop(writer);
+        core.synced.send_replace(at);
+        group.settle(Reached::Synced);
+        awaiting.iter().for_each(|group| group.settle(Reached::Synced));
+        return Ok(());
+    }
+    // The old segment goes on: its next sync decides for the group.
+    drop(tail);
+    drop(writer);
+    group.settle(Reached::Written);
+    core.bell.want_sync();
+    begun.map(|_| ())
+}
+
+/// Syncs the old segment, writes and syncs the first line of the new one; where the new one then stands, and its length.
+fn finish_and_begin(
+    core: &Core,
+    writer: &Writer,
+    tail: &Tail,
+    number: u64,
+    next: &std::fs::File,
+) -> io::Result<(u64, super::chain::Position)> {
+    core.disk.sync(&writer.file)?;
+    let (mut body, mut bytes, mut at) = (Vec::new(), Vec::new(), tail.at);
+    line::segment(&mut body, SystemTime::now(), core.options.instance, number, at.hash);
+    at.append(&mut bytes, &body);
+    core.disk.write_at(next, &bytes, 0)?;
+    core.disk.sync(next)?;
+    // Gives back the room that was set aside behind the end; without consequence where it fails.
+    if let Err(error) = core.disk.cut(&writer.file, writer.length) {
+        tracing::debug!(%error, "the room behind a finished audit segment was not given back");
+    }
+    Ok((u64::try_from(bytes.len()).unwrap_or(u64::MAX), at))
+}
