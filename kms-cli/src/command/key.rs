@@ -1,0 +1,156 @@
+//! `kms key`
+
+use futures_util::TryStreamExt as _;
+use kms_client::api::{Change, CreateKey, DestroyKey, DestroyTarget, Destroyed, Key, KeyVersion, RotateKey};
+use serde_json::{Value, json};
+
+use super::tenant::effaced;
+use crate::{
+    args::{self, OneKey},
+    failure::Failure,
+    print,
+    session::Session,
+    words,
+};
+
+/// Runs it.
+///
+/// # Errors
+/// Those of the call.
+pub async fn run(command: args::Key, session: &Session) -> Result<(), Failure> {
+    match command {
+        args::Key::Create { key, of, family, class, purposes, rotate_every, lease } => {
+            let change = Change::default();
+            let how = CreateKey { class: Some(class), purposes, lease, rotate_every, family, change };
+            let made = session.connect().await?.create_key(&of.tenant, &key, how).await?;
+            session.answer(
+                || to_json(&made),
+                || format!("created key {key} of tenant {}: class {}, version 1 is active", of.tenant, made.class),
+            )
+        }
+        args::Key::List { of } => list(&of.tenant, session).await,
+        args::Key::Describe(OneKey { key, of }) => {
+            let kms = session.connect().await?;
+            let mut found = kms.describe_key(&of.tenant, &key).await?;
+            if found.versions.is_empty() {
+                found.versions = kms.list_versions(&of.tenant, &key).try_collect().await?;
+            }
+            session.answer(|| to_json(&found), || to_text(&found))
+        }
+        args::Key::Rotate { which: OneKey { key, of }, deterministic } => {
+            let how = RotateKey { deterministic, change: Change::default() };
+            let rotated = session.connect().await?.rotate_key(&of.tenant, &key, how).await?;
+            let note = if deterministic { "; reseal deterministic columns with `kms columns reseal`" } else { "" };
+            let text = || format!("rotated key {key}: version {} is active, older ones open on{note}", rotated.active_version);
+            session.answer(|| to_json(&rotated), text)
+        }
+        args::Key::Suspend(OneKey { key, of }) => {
+            let now = session.connect().await?.suspend_key(&of.tenant, &key, Change::default()).await?;
+            session.answer(|| to_json(&now), || format!("suspended key {key}: it neither seals nor opens"))
+        }
+        args::Key::Resume(OneKey { key, of }) => {
+            let now = session.connect().await?.resume_key(&of.tenant, &key, Change::default()).await?;
+            session.answer(|| to_json(&now), || format!("resumed key {key}"))
+        }
+        args::Key::Destroy { which, version, all: _, terms, force } => destroy(which, version, terms, force, session).await,
+    }
+}
+
+async fn destroy(
+    OneKey { key, of }: OneKey,
+    version: Option<u32>,
+    terms: args::Destruction,
+    force: bool,
+    session: &Session,
+) -> Result<(), Failure> {
+    terms.refuse_schedule(version.is_none(), &format!("every version of key {key}"))?;
+    let target = version.map_or(DestroyTarget::All, DestroyTarget::Version);
+    let (reason, ticket, change) = (terms.reason, terms.ticket, Change::default());
+    let how = DestroyKey { target, reason, ticket, force, window: None, change };
+    let done = session.connect().await?.destroy_key(&of.tenant, &key, how).await?;
+    let Destroyed { key: now, versions, epoch, effaced: is_effaced } = &done;
+    let as_json = || {
+        let mut json = to_json(now);
+        json["destroyed_versions"] = versions.clone().into();
+        json["epoch"] = epoch.0.into();
+        json["effaced"] = (*is_effaced).into();
+        json
+    };
+    session.answer(as_json, || {
+        let numbers: Vec<_> = versions.iter().map(u32::to_string).collect();
+        let noun = if versions.len() == 1 { "version" } else { "versions" };
+        format!("destroyed {noun} {} of key {key}, in epoch {}{}", numbers.join(", "), epoch.0, effaced(*is_effaced))
+    })
+}
+
+async fn list(tenant: &kms_client::TenantName, session: &Session) -> Result<(), Failure> {
+    let keys: Vec<Key> = session.connect().await?.list_keys(tenant).try_collect().await?;
+    session.answer(
+        || keys.iter().map(to_json).collect(),
+        || {
+            let row = |k: &Key| {
+                let active = k.active_version.to_string();
+                vec![k.name.to_string(), k.class.to_string(), k.state.to_string(), active, words::of_moment(k.created)]
+            };
+            print::table(&["key", "class", "state", "version", "created"], &keys.iter().map(row).collect::<Vec<_>>())
+        },
+    )
+}
+
+/// The shape of the contract, and what else there is to say.
+pub(crate) fn to_json(key: &Key) -> Value {
+    json!({
+        "tenant": key.tenant.as_str(),
+        "name": key.name.to_string(),
+        "class": key.class.as_str(),
+        "state": key.state.as_str(),
+        "versions": key.versions.iter().map(version_to_json).collect::<Vec<_>>(),
+        "active_version": key.active_version,
+        "deterministic_version": key.deterministic_version,
+        "purposes": key.purposes,
+        "lease_seconds": key.lease.map(|lease| lease.as_secs()),
+        "rotate_every_seconds": key.rotate_every.map(|every| every.as_secs()),
+        "family": key.family,
+        "created": words::of_moment(key.created),
+        "revision": key.revision,
+        "uid": hex::encode(key.uid.0),
+    })
+}
+
+fn version_to_json(version: &KeyVersion) -> Value {
+    json!({
+        "version": version.version,
+        "id": version.id.get().to_string(),
+        "state": version.state.as_str(),
+        "created": words::of_moment(version.created),
+        "destroyed": version.destroyed.map(words::of_moment),
+    })
+}
+
+fn to_text(key: &Key) -> String {
+    let facts = print::facts(&[
+        ("key", key.name.to_string()),
+        ("tenant", key.tenant.to_string()),
+        ("class", key.class.to_string()),
+        ("state", key.state.to_string()),
+        ("purposes", key.purposes.join(", ")),
+        ("lease", key.lease.map(words::of_duration).unwrap_or_default()),
+        ("rotate every", key.rotate_every.map(words::of_duration).unwrap_or_default()),
+        ("created", words::of_moment(key.created)),
+        ("revision", key.revision.to_string()),
+    ]);
+    let row = |v: &KeyVersion| {
+        let mut uses = Vec::new();
+        if v.version == key.active_version {
+            uses.push("seals");
+        }
+        if v.version == key.deterministic_version {
+            uses.push("seals deterministic columns");
+        }
+        let destroyed = v.destroyed.map(words::of_moment).unwrap_or_default();
+        let (number, id) = (v.version.to_string(), v.id.get().to_string());
+        vec![number, id, v.state.to_string(), words::of_moment(v.created), destroyed, uses.join(", ")]
+    };
+    let rows: Vec<_> = key.versions.iter().map(row).collect();
+    format!("{facts}\n\n{}", print::table(&["version", "id", "state", "created", "destroyed", ""], &rows))
+}

@@ -1,0 +1,108 @@
+//! `kms tenant`
+
+use futures_util::TryStreamExt as _;
+use kms_client::{
+    api::{Change, CreateTenant, DestroyTenant, Tenant},
+    Kms,
+};
+use serde_json::{Value, json};
+
+use crate::{args, failure::Failure, print, session::Session, words};
+
+/// Runs it.
+///
+/// # Errors
+/// Those of the call.
+pub async fn run(command: args::Tenant, session: &Session) -> Result<(), Failure> {
+    match command {
+        args::Tenant::Create { tenant, label } => {
+            let how = CreateTenant { label, change: Change::default() };
+            let made = session.connect().await?.create_tenant(&tenant, how).await?;
+            session.answer(|| to_json(&made), || format!("created tenant {}", made.name))
+        }
+        args::Tenant::Describe { tenant } => {
+            let found = session.connect().await?.describe_tenant(&tenant).await?;
+            session.answer(|| to_json(&found), || to_text(&found))
+        }
+        args::Tenant::List => list(&session.connect().await?, session).await,
+        args::Tenant::Destroy { tenant, terms } => {
+            terms.refuse_schedule(true, &format!("tenant {tenant} with all its keys"))?;
+            let how = DestroyTenant {
+                reason: terms.reason,
+                ticket: terms.ticket,
+                window: None,
+                change: Change::default(),
+            };
+            let done = session.connect().await?.destroy_tenant(&tenant, how).await?;
+            let as_json = || {
+                let mut json = to_json(&done.tenant);
+                json["epoch"] = done.epoch.0.into();
+                json["effaced"] = done.effaced.into();
+                json
+            };
+            session.answer(as_json, || {
+                format!(
+                    "destroyed tenant {tenant} with all its keys, in epoch {}{}",
+                    done.epoch.0,
+                    effaced(done.effaced)
+                )
+            })
+        }
+    }
+}
+
+/// What a destruction says about the bytes left behind.
+pub(super) fn effaced(effaced: bool) -> &'static str {
+    if effaced { "; no byte the server wrote leads to the material any more" } else { "; the medium still has to efface" }
+}
+
+async fn list(kms: &Kms, session: &Session) -> Result<(), Failure> {
+    let tenants: Vec<Tenant> = kms.list_tenants().try_collect().await?;
+    session.answer(
+        || tenants.iter().map(to_json).collect(),
+        || {
+            let row = |t: &Tenant| vec![t.name.to_string(), t.state.to_string(), words::of_moment(t.created), t.label.clone()];
+            print::table(&["tenant", "state", "created", "label"], &tenants.iter().map(row).collect::<Vec<_>>())
+        },
+    )
+}
+
+fn to_json(tenant: &Tenant) -> Value {
+    json!({
+        "tenant": tenant.name.as_str(),
+        "state": tenant.state.as_str(),
+        "label": tenant.label,
+        "created": words::of_moment(tenant.created),
+        "destroyed": tenant.destroyed.map(words::of_moment),
+        "revision": tenant.revision,
+        "uid": hex::encode(tenant.uid.0),
+    })
+}
+
+fn to_text(tenant: &Tenant) -> String {
+    print::facts(&[
+        ("tenant", tenant.name.to_string()),
+        ("state", tenant.state.to_string()),
+        ("label", tenant.label.clone()),
+        ("created", words::of_moment(tenant.created)),
+        ("destroyed", tenant.destroyed.map(words::of_moment).unwrap_or_default()),
+        ("revision", tenant.revision.to_string()),
+        ("uid", hex::encode(tenant.uid.0)),
+    ])
+}
+
+impl args::Destruction {
+    /// This release destroys at once or not at all.
+    pub(super) fn refuse_schedule(&self, is_wide: bool, what: &str) -> Result<(), Failure> {
+        if self.after.is_some() {
+            return Err(Failure::usage("`--in` is not in this release: destroy with `--now`, or leave it"));
+        }
+        if is_wide && !self.now {
+            return Err(Failure::usage(format!(
+                "without `--now`, {what} would be destroyed in 7 days, and scheduling is not in this release;\n  \
+                 say `--now` to destroy at once, for good"
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! What every command gets: how to reach the server, and in which form to answer.
+
+use std::{future::Future, path::PathBuf};
+
+use kms_client::{Kms, Profile};
+use serde_json::Value;
+
+use crate::{
+    args::Output,
+    failure::{Exit, Failure},
+    print,
+};
+
+/// The terms of one command.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// `--profile` or `KMS_PROFILE`.
+    pub profile: Option<PathBuf>,
+    /// `-o`.
+    pub output: Output,
+}
+
+impl Session {
+    /// Reads the profile and connects.
+    ///
+    /// # Errors
+    /// Where no profile was given, it does not load, or the server cannot be reached.
+    pub async fn connect(&self) -> Result<Kms, Failure> {
+        Ok(Kms::connect(self.profile()?).await?)
+    }
+
+    /// The profile.
+    ///
+    /// # Errors
+    /// Where none was given, or it does not load.
+    pub fn profile(&self) -> Result<Profile, Failure> {
+        let file = self.profile.as_ref().ok_or_else(|| {
+            Failure::usage(
+                "no profile: give `--profile FILE` or set `KMS_PROFILE` to say where the server is and who you are\n  \
+                 (`kms-server dev --data DIR` writes profiles under DIR/profiles; `kms demo` needs none)",
+            )
+        })?;
+        Ok(Profile::load(file).map_err(kms_client::Error::from)?)
+    }
+
+    /// Whether programs read the answer.
+    pub fn is_json(&self) -> bool {
+        self.output == Output::Json
+    }
+
+    /// Answers, in the form that was asked for.
+    ///
+    /// # Errors
+    /// Where stdout is closed.
+    pub fn answer(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        match self.output {
+            Output::Json => print::json(&json()),
+            Output::Table => print::line(&text()),
+        }
+    }
+}
+
+/// Runs a command on a runtime of its own.
+///
+/// # Errors
+/// Those of the command.
+pub fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed("INTERNAL", format!("cannot start: {e}")))?;
+    runtime.block_on(command)
+}
+
+impl From<kms_client::Error> for Failure {
+    fn from(error: kms_client::Error) -> Self {
+        let exit = match error.exit_code() {
+            2 => Exit::Usage,
+            5 => Exit::Denied,
+            6 => Exit::Unreachable,
+            7 => Exit::Partly,
+            _ => Exit::Failed,
+        };
+        let request_id = error.request_id().map(str::to_owned);
+        Self { exit, reason: error.reason_word().into(), message: print::harmless(&error.to_string()), request_id }
+    }
+}
