@@ -52,8 +52,9 @@ impl Failure {
 
     /// The object that `-o json` puts on stderr.
     pub fn to_json(&self) -> serde_json::Value {
+        let message = self.message.lines().map(str::trim).collect::<Vec<_>>().join(" ");
         serde_json::json!({
-            "error": { "reason": self.reason, "message": self.message, "request_id": self.request_id }
+            "error": { "reason": self.reason, "message": message, "request_id": self.request_id }
         })
     }
 }

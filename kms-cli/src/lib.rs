@@ -1,10 +1,84 @@
 //! The command line of the key centre: the binary `kms`.
 //!
 //! # Layout
-//! - [`failure`]: exit codes, and errors in the words of the one who typed.
-//! - [`columns`]: CSV and JSON Lines files.
-//! - [`whole_file`]: output that is whole or absent.
+//! - [`args`]: what can be typed; [`words`]: words that stand for values.
+//! - [`command`]: what each command does, one file each; [`session`]: how they reach the server.
+//! - [`columns`]: CSV and JSON Lines files, whatever their size; [`whole_file`]: output that is whole or absent.
+//! - [`failure`]: exit codes, and errors in the words of the one who typed; [`print`](mod@print): results.
 
+pub mod args;
 pub mod columns;
+pub mod command;
 pub mod failure;
+pub mod print;
+pub mod session;
 pub mod whole_file;
+pub mod words;
+
+use std::{ffi::OsString, io::Write as _, process::ExitCode};
+
+use args::{Cli, Command};
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+use failure::{Exit, Failure};
+use session::{Session, block_on};
+
+/// The command line, from its words to the exit code.
+pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let cli = match Cli::try_parse_from(&words) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error, wants_json(&words)),
+    };
+    let session = Session { profile: cli.profile, output: cli.output };
+    match run(cli.command, &session) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(failure) => {
+            say(&failure, session.is_json());
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
+    use crate::command as c;
+    match command {
+        Command::Tenant(tenant) => block_on(c::tenant::run(tenant, session))?,
+        Command::Key(key) => block_on(c::key::run(key, session))?,
+        Command::Encrypt(what) => block_on(c::crypt::encrypt(what, session))?,
+        Command::Decrypt(what) => block_on(c::crypt::decrypt(what, session))?,
+        Command::Reencrypt(what) => block_on(c::crypt::reencrypt(what, session))?,
+        Command::Policy(args::Policy::Check { dir }) => c::policy::check(&dir, session)?,
+        Command::Policy(explain) => block_on(c::policy::explain(explain, session))?,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "kms", &mut std::io::stdout());
+        }
+        _ => return Err(Failure::failed("NOT_BUILT_YET", "not wired")),
+    }
+    Ok(Exit::Done)
+}
+
+/// Says on stderr what went wrong.
+fn say(failure: &Failure, as_json: bool) {
+    let text = if as_json { failure.to_json().to_string() } else { format!("kms: {failure}") };
+    // Where stderr is closed there is nobody to tell; the exit code still says it.
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+/// A wrong command line: exit 2; help and version: exit 0.
+fn refuse(error: &clap::Error, as_json: bool) -> ExitCode {
+    let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if !is_help && as_json {
+        let text = error.render().to_string();
+        let message = text.trim().strip_prefix("error: ").unwrap_or(&text).lines().next().unwrap_or_default();
+        say(&Failure::usage(message), true);
+    } else {
+        drop(error.print());
+    }
+    ExitCode::from(if is_help { 0 } else { Exit::Usage as u8 })
+}
+
+fn wants_json(words: &[OsString]) -> bool {
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    words.iter().any(|word| ["-ojson", "-o=json", "--output=json"].contains(&&**word))
+        || words.windows(2).any(|pair| ["-o", "--output"].contains(&&*pair[0]) && pair[1] == "json")
+}

@@ -1,2 +1,7 @@
 //! The binary `kms`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kms_cli::main(std::env::args_os())
+}

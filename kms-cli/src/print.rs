@@ -71,8 +71,12 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [vec!["acme".to_owned(), "active".to_owned()], vec!["müller-gmbh".to_owned(), String::new()]];
-        assert_eq!(table(&["tenant", "state"], &rows), "TENANT       STATE\nacme         active\nmüller-gmbh");
+        let rows =
+            [vec!["acme".to_owned(), "active".to_owned()], vec!["müller-gmbh".to_owned(), String::new()]];
+        assert_eq!(
+            table(&["tenant", "state"], &rows),
+            "TENANT       STATE\nacme         active\nmüller-gmbh"
+        );
         let shown = facts(&[("name", "acme".into()), ("label", String::new()), ("revision", "3".into())]);
         assert_eq!(shown, "name      acme\nrevision  3");
     }

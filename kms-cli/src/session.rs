@@ -83,6 +83,11 @@ impl From<kms_client::Error> for Failure {
             _ => Exit::Failed,
         };
         let request_id = error.request_id().map(str::to_owned);
-        Self { exit, reason: error.reason_word().into(), message: print::harmless(&error.to_string()), request_id }
+        Self {
+            exit,
+            reason: error.reason_word().into(),
+            message: print::harmless(&error.to_string()),
+            request_id,
+        }
     }
 }

@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn a_moment_is_a_date_or_a_time_ago() {
         assert_eq!(of_moment(moment("2026-11-04T08:00:00+02:00").unwrap()), "2026-11-04T06:00:00Z");
-        let ago = SystemTime::now().duration_since(moment("2h").unwrap()).unwrap();
+        let then = moment("2h").unwrap();
+        let ago = SystemTime::now().duration_since(then).unwrap();
         assert!((7200..7260).contains(&ago.as_secs()));
         assert!(moment("yesterday").is_err());
     }
@@ -135,7 +136,8 @@ mod tests {
     fn a_wrong_pair_is_named_without_its_value() {
         assert_eq!(context(&["a=b=c".into()]).unwrap().value("a"), Some(&b"b=c"[..]));
         let long = format!("a=secret{}", "x".repeat(1024));
-        for wrong in [&["secret"][..], &["PURPOSE=secret"], &["=secret"], &["a=secret", "a=secret"], &[&long]] {
+        for wrong in [&["secret"][..], &["PURPOSE=secret"], &["=secret"], &["a=secret", "a=secret"], &[&long]]
+        {
             let pairs: Vec<ContextPair> = wrong.iter().map(|w| (*w).into()).collect();
             let failure = context(&pairs).unwrap_err();
             assert_eq!(failure.exit, crate::failure::Exit::Usage);

@@ -119,11 +119,6 @@ pub(super) fn is_marked(raw: &[u8]) -> bool {
     raw.starts_with(NOT_TEXT)
 }
 
-/// Whether it looks sealed.
-pub(super) fn looks_sealed(raw: &[u8]) -> bool {
-    raw.starts_with(TEXT) || is_marked(raw)
-}
-
 /// Writes `kf1.` text in the place of a value.
 pub(super) fn write_sealed(sealed: &[u8], is_text: bool, out: &mut Vec<u8>) {
     // INVARIANT: `kf1.` text needs no escapes.

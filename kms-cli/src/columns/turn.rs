@@ -44,6 +44,8 @@ pub(super) struct Turner<'a, C> {
 
 /// Which row of the batch, which column.
 type Place = (usize, usize);
+/// Cells in the order in which they stand in the batch.
+type Contents<'b> = (Vec<Place>, Vec<Cow<'b, [u8]>>);
 
 impl<C: CellCipher> Turner<'_, C> {
     /// Turns a batch; `out` is a buffer to use again.
@@ -56,7 +58,7 @@ impl<C: CellCipher> Turner<'_, C> {
             cells: vec![0; self.table.columns.len()],
             ..Turned::default()
         };
-        let (places, contents) = self.contents(batch, &mut turned)?;
+        let (places, contents) = self.contents(batch, &mut turned);
         let ids = batch.rows.iter().zip(batch.spans.chunks(self.table.wanted()));
         let ids: Vec<_> =
             ids.map(|(row, spans)| self.record_id(batch, row, spans[0])).collect::<Result<_, _>>()?;
@@ -73,11 +75,7 @@ impl<C: CellCipher> Turner<'_, C> {
     }
 
     /// The cells of the batch in the order in which they stand there.
-    fn contents<'b>(
-        &self,
-        batch: &'b Batch,
-        turned: &mut Turned,
-    ) -> Result<(Vec<Place>, Vec<Cow<'b, [u8]>>), ColumnsError> {
+    fn contents<'b>(&self, batch: &'b Batch, turned: &mut Turned) -> Contents<'b> {
         let room = batch.rows.len() * self.table.columns.len();
         let (mut places, mut contents) = (Vec::with_capacity(room), Vec::with_capacity(room));
         let mut order: Vec<usize> = (0..self.table.columns.len()).collect();
@@ -100,7 +98,7 @@ impl<C: CellCipher> Turner<'_, C> {
                 contents.push(content);
             }
         }
-        Ok((places, contents))
+        (places, contents)
     }
 
     fn record_id<'b>(&self, batch: &'b Batch, row: &Row, span: Span) -> Result<Cow<'b, [u8]>, ColumnsError> {

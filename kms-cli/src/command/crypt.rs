@@ -46,8 +46,7 @@ pub async fn reencrypt(command: args::Reencrypt, session: &Session) -> Result<()
     let args::Reencrypt { from, to_key, to_context, no_context } = command;
     let source_binding = Binding::Direct(words::context(&from.context)?);
     let moves = no_context || !to_context.is_empty();
-    let destination_binding =
-        if moves { Some(Binding::Direct(words::context(&to_context)?)) } else { None };
+    let destination_binding = if moves { Some(Binding::Direct(words::context(&to_context)?)) } else { None };
     let kms = session.connect().await?;
     let ciphertext = stdin(MAX_PAYLOAD + OVERHEAD)?;
     let how = ReEncrypt { source_binding, destination_key: to_key, destination_binding };

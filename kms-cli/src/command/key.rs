@@ -25,7 +25,12 @@ pub async fn run(command: args::Key, session: &Session) -> Result<(), Failure> {
             let made = session.connect().await?.create_key(&of.tenant, &key, how).await?;
             session.answer(
                 || to_json(&made),
-                || format!("created key {key} of tenant {}: class {}, version 1 is active", of.tenant, made.class),
+                || {
+                    format!(
+                        "created key {key} of tenant {}: class {}, version 1 is active",
+                        of.tenant, made.class
+                    )
+                },
             )
         }
         args::Key::List { of } => list(&of.tenant, session).await,
@@ -40,8 +45,14 @@ pub async fn run(command: args::Key, session: &Session) -> Result<(), Failure> {
         args::Key::Rotate { which: OneKey { key, of }, deterministic } => {
             let how = RotateKey { deterministic, change: Change::default() };
             let rotated = session.connect().await?.rotate_key(&of.tenant, &key, how).await?;
-            let note = if deterministic { "; reseal deterministic columns with `kms columns reseal`" } else { "" };
-            let text = || format!("rotated key {key}: version {} is active, older ones open on{note}", rotated.active_version);
+            let note =
+                if deterministic { "; reseal deterministic columns with `kms columns reseal`" } else { "" };
+            let text = || {
+                format!(
+                    "rotated key {key}: version {} is active, older ones open on{note}",
+                    rotated.active_version
+                )
+            };
             session.answer(|| to_json(&rotated), text)
         }
         args::Key::Suspend(OneKey { key, of }) => {
@@ -52,7 +63,9 @@ pub async fn run(command: args::Key, session: &Session) -> Result<(), Failure> {
             let now = session.connect().await?.resume_key(&of.tenant, &key, Change::default()).await?;
             session.answer(|| to_json(&now), || format!("resumed key {key}"))
         }
-        args::Key::Destroy { which, version, all: _, terms, force } => destroy(which, version, terms, force, session).await,
+        args::Key::Destroy { which, version, all: _, terms, force } => {
+            destroy(which, version, terms, force, session).await
+        }
     }
 }
 
@@ -79,7 +92,12 @@ async fn destroy(
     session.answer(as_json, || {
         let numbers: Vec<_> = versions.iter().map(u32::to_string).collect();
         let noun = if versions.len() == 1 { "version" } else { "versions" };
-        format!("destroyed {noun} {} of key {key}, in epoch {}{}", numbers.join(", "), epoch.0, effaced(*is_effaced))
+        format!(
+            "destroyed {noun} {} of key {key}, in epoch {}{}",
+            numbers.join(", "),
+            epoch.0,
+            effaced(*is_effaced)
+        )
     })
 }
 
@@ -90,9 +108,18 @@ async fn list(tenant: &kms_client::TenantName, session: &Session) -> Result<(), 
         || {
             let row = |k: &Key| {
                 let active = k.active_version.to_string();
-                vec![k.name.to_string(), k.class.to_string(), k.state.to_string(), active, words::of_moment(k.created)]
+                vec![
+                    k.name.to_string(),
+                    k.class.to_string(),
+                    k.state.to_string(),
+                    active,
+                    words::of_moment(k.created),
+                ]
             };
-            print::table(&["key", "class", "state", "version", "created"], &keys.iter().map(row).collect::<Vec<_>>())
+            print::table(
+                &["key", "class", "state", "version", "created"],
+                &keys.iter().map(row).collect::<Vec<_>>(),
+            )
         },
     )
 }

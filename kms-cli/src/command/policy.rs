@@ -63,7 +63,8 @@ pub fn check(dir: &Path, session: &Session) -> Result<(), Failure> {
     }
     session.answer(
         || {
-            let problem = |p: &kms_server::policy::Problem| json!({ "file": p.file, "line": p.line, "text": p.text });
+            let problem =
+                |p: &kms_server::policy::Problem| json!({ "file": p.file, "line": p.line, "text": p.text });
             let problems: Vec<_> = checked.problems.iter().map(problem).collect();
             json!({ "valid": false, "files": checked.files, "policies": 0, "problems": problems })
         },

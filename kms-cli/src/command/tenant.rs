@@ -2,8 +2,8 @@
 
 use futures_util::TryStreamExt as _;
 use kms_client::{
-    api::{Change, CreateTenant, DestroyTenant, Tenant},
     Kms,
+    api::{Change, CreateTenant, DestroyTenant, Tenant},
 };
 use serde_json::{Value, json};
 
@@ -53,7 +53,11 @@ pub async fn run(command: args::Tenant, session: &Session) -> Result<(), Failure
 
 /// What a destruction says about the bytes left behind.
 pub(super) fn effaced(effaced: bool) -> &'static str {
-    if effaced { "; no byte the server wrote leads to the material any more" } else { "; the medium still has to efface" }
+    if effaced {
+        "; no byte the server wrote leads to the material any more"
+    } else {
+        "; the medium still has to efface"
+    }
 }
 
 async fn list(kms: &Kms, session: &Session) -> Result<(), Failure> {
@@ -61,8 +65,13 @@ async fn list(kms: &Kms, session: &Session) -> Result<(), Failure> {
     session.answer(
         || tenants.iter().map(to_json).collect(),
         || {
-            let row = |t: &Tenant| vec![t.name.to_string(), t.state.to_string(), words::of_moment(t.created), t.label.clone()];
-            print::table(&["tenant", "state", "created", "label"], &tenants.iter().map(row).collect::<Vec<_>>())
+            let row = |t: &Tenant| {
+                vec![t.name.to_string(), t.state.to_string(), words::of_moment(t.created), t.label.clone()]
+            };
+            print::table(
+                &["tenant", "state", "created", "label"],
+                &tenants.iter().map(row).collect::<Vec<_>>(),
+            )
         },
     )
 }

@@ -1,0 +1,119 @@
+//! The binary without a server: exit codes, and where what is said.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::process::{Command, Output};
+
+fn kms(words: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kms"));
+    command.args(words.split_whitespace()).env_remove("KMS_PROFILE");
+    command.output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn help_and_version_are_answers_and_not_errors() {
+    for words in ["--help", "--version", "columns seal --help", "key destroy --help"] {
+        let output = kms(words);
+        assert_eq!(output.status.code(), Some(0), "{words}");
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty(), "{words}");
+    }
+    let unwrapped = |words: &str| {
+        let help = String::from_utf8(kms(words).stdout).unwrap();
+        help.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let help = unwrapped("columns seal --help");
+    assert!(help.contains("That ids are unique is up to you"), "{help}");
+    let help = unwrapped("--help");
+    assert!(!help.contains("__server") && help.contains("Exit codes: 0 done"), "{help}");
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2_and_says_so_on_stderr() {
+    for words in ["tenant create ACME", "key list", "nonsense", "tenant list"] {
+        let output = kms(words);
+        assert_eq!(output.status.code(), Some(2), "{words}: {}", stderr(&output));
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{words}");
+    }
+    assert!(stderr(&kms("tenant list")).contains("KMS_PROFILE"), "it says what to do");
+}
+
+#[test]
+fn with_json_an_error_is_one_object_on_stderr() {
+    for words in ["-o json tenant list", "tenant create ACME -o json", "--output=json nonsense"] {
+        let output = kms(words);
+        assert_eq!(output.status.code(), Some(2));
+        let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(error["error"]["reason"], "USAGE", "{words}");
+        assert!(
+            error["error"]["message"].as_str().is_some_and(|m| !m.is_empty() && !m.contains('\n')),
+            "{error}"
+        );
+        assert!(error["error"].as_object().unwrap().contains_key("request_id"));
+    }
+}
+
+#[test]
+fn a_destruction_that_would_be_scheduled_is_refused_before_anything_is_asked() {
+    for words in [
+        "tenant destroy acme --reason test",
+        "tenant destroy acme --in 7d --reason test",
+        "key destroy k --tenant acme --all --reason test",
+        "key destroy k --tenant acme --all --in 7d --reason test",
+        "key destroy k --tenant acme --version 1 --in 7d --reason test",
+    ] {
+        let output = kms(words);
+        assert_eq!(output.status.code(), Some(2), "{words}");
+        assert!(stderr(&output).contains("not in this release"), "{words}: {}", stderr(&output));
+    }
+    for words in
+        ["tenant destroy acme --now --reason test", "key destroy k --tenant acme --version 1 --reason test"]
+    {
+        assert!(
+            stderr(&kms(words)).contains("no profile"),
+            "{words}: it is not refused, it only has nowhere to go"
+        );
+    }
+}
+
+#[test]
+fn a_profile_that_does_not_load_is_configuration_and_a_server_that_is_not_there_is_6() {
+    let dir = tempfile::tempdir().unwrap();
+    let profile = dir.path().join("p.toml");
+    let list = format!("-o json tenant list --profile {}", profile.display());
+    assert_eq!(kms(&list).status.code(), Some(2));
+    std::fs::write(&profile, "version = 1\nendpoint = \"nonsense\"\nca = \"a\"\ncert = \"b\"\nkey = \"c\"\n")
+        .unwrap();
+    assert_eq!(kms(&list).status.code(), Some(2));
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = kms(&format!("completions {shell}"));
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(script.contains("seal-file") && script.contains("reencrypt"), "{shell}");
+    }
+}
+
+#[test]
+fn policies_are_checked_offline() {
+    let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
+    let output = kms(&format!("policy check {policies} -o json"));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["valid"], true);
+
+    let dir = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(policies).unwrap().map(Result::unwrap).filter(|f| f.path().is_file()) {
+        std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
+    }
+    std::fs::write(dir.path().join("wrong.cedar"), "permit(principal, action == Action::\"Fly\", resource);")
+        .unwrap();
+    let output = kms(&format!("policy check {}", dir.path().display()));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("wrong.cedar"));
+}
