@@ -7,7 +7,7 @@
 //! - `gate`: permits in, recorded results out.
 //! - `policy`, [`audit`], `keyring`, `erasure`: what a use case rests on.
 //! - [`store`], [`effaceable`]: what survives power loss, and what can be made not to.
-//! - [`operation`], [`identity`]: vocabulary.
+//! - [`operation`], [`identity`]: vocabulary; [`rate`]: how fast one identity may go.
 
 pub mod audit;
 pub mod dev;
@@ -15,5 +15,7 @@ pub mod effaceable;
 pub mod identity;
 pub mod operation;
 pub mod policy;
+pub mod rate;
+pub mod rpc;
 pub mod store;
 pub mod tls;
