@@ -20,6 +20,7 @@ pub mod text;
 pub use deterministic::DeterministicCipher;
 pub use direct::DirectCipher;
 pub use header::{FormatError, Header, Kind};
+pub(crate) use header::{read, write};
 pub use randomized::FieldCipher;
 
 use crate::{
@@ -44,7 +45,7 @@ pub struct Column<'a> {
 
 impl Column<'_> {
     /// `LP(tenant) || LP(table) || LP(column)`
-    fn length_prefixed(&self) -> Vec<u8> {
+    pub(crate) fn length_prefixed(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for name in [self.tenant.as_str(), self.table.as_str(), self.column.as_str()] {
             extend_length_prefixed(&mut out, name.as_bytes());

@@ -64,13 +64,11 @@ impl VersionId {
     }
 
     /// Where the tenant stands.
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half of 64 bits is 32 bits")]
     pub fn tenant_slot(self) -> TenantSlot {
         TenantSlot((self.0 >> 32) as u32)
     }
 
     /// Where the leaf stands in the tenant's tree.
-    #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
     pub fn leaf_slot(self) -> LeafSlot {
         LeafSlot(self.0 as u32)
     }

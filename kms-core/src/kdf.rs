@@ -13,9 +13,14 @@ pub(crate) fn derive<const N: usize>(salt: &[u8], ikm: &[u8], info: &[&[u8]], ok
     Hkdf::<Sha256>::new(Some(salt), ikm).expand_multi_info(info, okm).expect("at most 8,160 bytes");
 }
 
+/// A key and the commitment to it, where 64 bytes were derived.
+pub(crate) fn halves(okm: &[u8; 64]) -> (&[u8; 32], &[u8; 32]) {
+    let [key, commitment] = okm.as_chunks().0 else { unreachable!("64 bytes are twice 32") };
+    (key, commitment)
+}
+
 /// `u32 length || x` written in front of each part, so that two lists of parts never look alike.
 pub(crate) fn extend_length_prefixed(out: &mut Vec<u8>, part: &[u8]) {
-    #[expect(clippy::cast_possible_truncation, reason = "names and values are at most 1 KiB")]
     out.extend_from_slice(&(part.len() as u32).to_be_bytes());
     out.extend_from_slice(part);
 }

@@ -7,12 +7,17 @@
 //! - [`names`], [`id`], [`state`]: the vocabulary, parsed once.
 //! - [`secret`]: keys by role; [`data_key`]: what a version derives.
 //! - [`field`]: KF1, sealed values: randomized, deterministic, direct, and their text form; [`nonce`]: where nonces come from.
+//! - [`file`](mod@file): sealed files (kind 04), chunk by chunk; [`encoding`]: what plaintext bytes stand for a value.
+//! - [`blind_index`]: finding equal values beside randomized columns.
 //! - [`record`]: KMR1, wrapped records; [`root`]: the key that wraps the root.
 //! - `aead`, `kdf`: AES-256-GCM from two libraries behind one trait, and HKDF.
 
 mod aead;
+pub mod blind_index;
 pub mod data_key;
+pub mod encoding;
 pub mod field;
+pub mod file;
 pub mod id;
 mod kdf;
 pub mod names;

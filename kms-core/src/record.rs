@@ -144,7 +144,7 @@ pub fn unwrap(key: &WrappingKey, expected: &Header, record: &[u8]) -> Result<Pla
     }
     let parts = Parts::split(record).ok_or(HeaderError::NotARecord)?;
     let okm = keys(key, parts.header, parts.salt, parts.iv);
-    let (encryption, commitment) = halves(&okm);
+    let (encryption, commitment) = kdf::halves(&okm);
     // ORDER: the commitment first: AES-GCM alone would let one ciphertext open under two keys.
     if !bool::from(commitment.ct_eq(parts.commitment)) {
         return Err(UnwrapError::WrongKey);
@@ -244,7 +244,7 @@ fn wrap_with(
     let length = u32::try_from(plaintext.len() + TAG).map_err(|_| WrapError::TooLong)?;
     let header = header.to_bytes();
     let okm = keys(key, &header, salt, iv);
-    let (encryption, commitment) = halves(&okm);
+    let (encryption, commitment) = kdf::halves(&okm);
     let mut record = Vec::with_capacity(OVERHEAD + plaintext.len());
     record.extend_from_slice(&header);
     record.extend_from_slice(salt);
@@ -269,12 +269,6 @@ fn keys(
     let mut okm = Zeroizing::new([0; 64]);
     kdf::derive(salt, key.expose_secret(), &[LABEL, &bound], &mut okm);
     okm
-}
-
-/// The key that encrypts, and the commitment.
-fn halves(okm: &[u8; 64]) -> (&[u8; 32], &[u8; COMMITMENT]) {
-    let [encryption, commitment] = okm.as_chunks().0 else { unreachable!("64 bytes are twice 32") };
-    (encryption, commitment)
 }
 
 #[cfg(test)]

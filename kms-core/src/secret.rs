@@ -88,6 +88,10 @@ secret!(
     /// Derived from one version; seals and opens, and may be leased to a client.
     DataKey
 );
+secret!(
+    /// Makes blind indexes; versioned apart from the keys that seal.
+    IndexKey
+);
 
 /// Bytes that were sealed: wiped on drop, shown only as a length.
 pub struct Plaintext(Zeroizing<Vec<u8>>);
@@ -144,7 +148,7 @@ mod tests {
         macro_rules! shown {
             ($($name:ident),*) => { vec![$(format!("{:?}", $name::copied_from(&[0xC7; 32]).unwrap())),*] };
         }
-        let mut all = shown!(SealSecret, EpochSecret, WrappingKey, VersionMaterial, Blind, DataKey);
+        let mut all = shown!(SealSecret, EpochSecret, WrappingKey, VersionMaterial, Blind, DataKey, IndexKey);
         all.push(format!("{:#?}", Plaintext::from(vec![0xC7; 32])));
         for shown in all {
             assert!(!shown.contains("199") && !shown.to_lowercase().contains("c7"), "{shown}");

@@ -40,6 +40,9 @@ pub enum FormatError {
     /// A data-key id that this kind never has.
     #[error("data-key id {0} does not fit the value's kind")]
     DataKey(DataKeyId),
+    /// A file whose chunks have another size.
+    #[error("the file has chunks of 2^{0} bytes, which this version does not read")]
+    ChunkSize(u8),
     /// Text that is not `kf1.` and unpadded base64url.
     #[error("not the text form of a sealed value: `kf1.` and unpadded base64url")]
     Text,
@@ -55,15 +58,11 @@ impl Header {
     /// Where it is cut, no sealed value, of another kind, or has a data-key id that its kind never has.
     pub fn parse(ciphertext: &[u8]) -> Result<Self, FormatError> {
         let (bytes, rest) = ciphertext.split_first_chunk::<{ Self::LEN }>().ok_or(FormatError::NotSealed)?;
-        let [MAGIC, kind, v0, v1, v2, v3, v4, v5, v6, v7, d0, d1, d2, d3] = *bytes else {
-            return Err(FormatError::NotSealed);
-        };
+        let (kind, version, data_key) = read(bytes).ok_or(FormatError::NotSealed)?;
         let kind = Kind::from_byte(kind).ok_or(FormatError::Kind(kind))?;
         if rest.len() < kind.overhead() - Self::LEN {
             return Err(FormatError::NotSealed);
         }
-        let version = VersionId::from(u64::from_be_bytes([v0, v1, v2, v3, v4, v5, v6, v7]));
-        let data_key = DataKeyId::from(u32::from_be_bytes([d0, d1, d2, d3]));
         if !kind.may_have(data_key) {
             return Err(FormatError::DataKey(data_key));
         }
@@ -81,6 +80,13 @@ pub(crate) fn write(kind: u8, version: VersionId, data_key: DataKeyId) -> [u8; H
     bytes[2..10].copy_from_slice(&version.get().to_be_bytes());
     bytes[10..].copy_from_slice(&data_key.get().to_be_bytes());
     bytes
+}
+
+/// What [`write`] wrote.
+pub(crate) fn read(bytes: &[u8; Header::LEN]) -> Option<(u8, VersionId, DataKeyId)> {
+    let [MAGIC, kind, v0, v1, v2, v3, v4, v5, v6, v7, d0, d1, d2, d3] = *bytes else { return None };
+    let version = VersionId::from(u64::from_be_bytes([v0, v1, v2, v3, v4, v5, v6, v7]));
+    Some((kind, version, DataKeyId::from(u32::from_be_bytes([d0, d1, d2, d3]))))
 }
 
 impl Kind {

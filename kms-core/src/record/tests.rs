@@ -141,8 +141,8 @@ proptest! {
 
     #[test]
     fn reading_a_header_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = super::header(&bytes);
+        super::header(&bytes).ok();
         let marked = [&b"KMR1"[..], &bytes].concat();
-        let _ = super::header(&marked);
+        super::header(&marked).ok();
     }
 }
