@@ -10,6 +10,7 @@
 //! - [`operation`], [`identity`]: vocabulary; [`rate`]: how fast one identity may go.
 
 pub mod audit;
+pub mod config;
 pub mod dev;
 pub mod effaceable;
 pub mod identity;
@@ -17,5 +18,6 @@ pub mod operation;
 pub mod policy;
 pub mod rate;
 pub mod rpc;
+pub mod seal;
 pub mod store;
 pub mod tls;
