@@ -3,7 +3,11 @@
 //! Every unary call of the API is safe to repeat: reads and seals change nothing, changes carry a request id that the server
 //! remembers. No try starts after the deadline.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status, metadata::MetadataValue, transport::Channel};
@@ -82,6 +86,7 @@ impl Kms {
         let mut request = self.request(request, request_id);
         request.set_timeout(deadline.saturating_duration_since(Instant::now()));
         let connection = self.shared.pool.borrow();
+        self.shared.calls.fetch_add(1, Relaxed);
         let called = timeout_at(deadline, method(connection.channel(), request)).await;
         match called.map_err(|_| timed_out())? {
             Err(status) if is_own_timeout(&status) => Err(timed_out()),

@@ -57,6 +57,9 @@ pub enum Error {
         /// The call.
         request_id: Arc<str>,
     },
+    /// Asked for something that cannot be had together.
+    #[error("{0}")]
+    Unsupported(&'static str),
     /// The operating system gave no randomness, or a cipher failed.
     #[error("sealing failed on this machine: {0}")]
     Local(&'static str),
@@ -91,7 +94,7 @@ impl Error {
             Self::Unreachable { problem, .. } if problem.is_about_us() => Some(Reason::IdentityMissing),
             Self::Unreachable { .. } => Some(Reason::ServerUnreachable),
             Self::TimedOut { .. } => Some(Reason::DeadlineExceeded),
-            Self::Profile(_) | Self::Answer { .. } | Self::Local(_) => None,
+            Self::Profile(_) | Self::Answer { .. } | Self::Unsupported(_) | Self::Local(_) => None,
         }
     }
 
@@ -101,6 +104,7 @@ impl Error {
             Self::Refused(refused) => &refused.word,
             Self::Profile(_) => "PROFILE_INVALID",
             Self::Answer { .. } => "ANSWER_INVALID",
+            Self::Unsupported(_) => "UNSUPPORTED",
             Self::Local(_) => "LOCAL_FAILURE",
             known => known.reason().map_or("UNKNOWN", Reason::as_str),
         }
@@ -163,7 +167,7 @@ impl Error {
         match (self.reason(), self) {
             (Some(reason), _) => reason.exit_code(),
             (None, Self::Refused(refused)) => exit_code_of(refused.code),
-            (None, Self::Profile(_)) => 2,
+            (None, Self::Profile(_) | Self::Unsupported(_)) => 2,
             (None, _) => 1,
         }
     }

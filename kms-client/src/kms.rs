@@ -1,10 +1,23 @@
 //! The client itself: a cheap handle on connections and leases, shared by all its clones.
 
-use std::{num::NonZero, sync::Arc, time::Duration};
+use std::{
+    num::NonZero,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tonic::metadata::{Ascii, MetadataValue};
 
-use crate::{connect::Pool, error::Error, profile::Profile};
+use crate::{
+    clock::{Clock, MachineClock},
+    connect::Pool,
+    error::Error,
+    lease::{self, Leases},
+    profile::Profile,
+};
 
 /// How long a call may take where nothing else is said.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -21,6 +34,8 @@ pub struct Kms {
 pub(crate) struct Shared {
     pub(crate) endpoint: Arc<str>,
     pub(crate) pool: Arc<Pool>,
+    pub(crate) leases: Leases,
+    pub(crate) calls: AtomicU64,
 }
 
 /// What one handle asks of its calls.
@@ -36,6 +51,7 @@ pub struct Builder {
     profile: Profile,
     connections: usize,
     deadline: Duration,
+    clock: Arc<dyn Clock>,
 }
 
 impl Builder {
@@ -51,6 +67,13 @@ impl Builder {
         self
     }
 
+    /// Leases are counted on this clock.
+    #[cfg(test)]
+    pub(crate) fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// A client that connects with its first call. Must be made inside a tokio runtime.
     ///
     /// # Errors
@@ -59,8 +82,11 @@ impl Builder {
         let endpoint = self.profile.endpoint().to_string().trim_end_matches('/').into();
         let pool = Arc::new(Pool::new(self.profile, self.connections)?);
         tokio::spawn(Pool::follow_files(Arc::downgrade(&pool)));
-        let shared = Arc::new(Shared { endpoint, pool });
-        Ok(Kms { shared, terms: Terms { deadline: self.deadline, traceparent: None } })
+        let leases = Leases::new(self.clock);
+        let shared = Arc::new(Shared { endpoint, pool, leases, calls: AtomicU64::new(0) });
+        let terms = Terms { deadline: self.deadline, traceparent: None };
+        tokio::spawn(lease::keep(Arc::downgrade(&shared), terms.clone()));
+        Ok(Kms { shared, terms })
     }
 
     /// A client with a first connection made.
@@ -86,7 +112,7 @@ impl Kms {
     /// Settings other than the usual.
     pub fn builder(profile: Profile) -> Builder {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Builder { profile, connections: cores.min(4), deadline: DEADLINE }
+        Builder { profile, connections: cores.min(4), deadline: DEADLINE, clock: Arc::new(MachineClock) }
     }
 
     /// This client, with another deadline for the calls made through the handle.
@@ -106,6 +132,11 @@ impl Kms {
     /// Where the key centre is.
     pub fn endpoint(&self) -> &str {
         &self.shared.endpoint
+    }
+
+    /// How many calls this client and its clones have sent, tries counted each.
+    pub fn server_calls(&self) -> u64 {
+        self.shared.calls.load(Relaxed)
     }
 
     /// Reads certificate, key and CA again now. They are also followed: a change is noticed within seconds.

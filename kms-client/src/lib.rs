@@ -2,12 +2,13 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use kms_client::{Kms, Profile};
+//! use kms_client::{Column, Kms, Profile, RecordId};
 //!
 //! let kms = Kms::connect(Profile::load("profiles/attendance.toml")?).await?;
-//! for tenant in kms.list_tenants_page(Default::default()).await?.items {
-//!     println!("{}", tenant.name);
-//! }
+//! let records = kms.records(&"acme".parse()?, &"attendance".parse()?);
+//! let (phone, row) = (Column::randomized("checkins", "phone")?, RecordId::try_from(&b"row-17"[..])?);
+//! let sealed = records.seal(&phone, &row, b"138 0013 8000").await?;
+//! assert_eq!(records.open(&phone, &row, &sealed).await?.as_bytes(), b"138 0013 8000");
 //! # Ok(())
 //! # }
 //! ```
@@ -17,6 +18,8 @@
 //! - `connect`: TLS 1.3, several HTTP/2 connections, new ones when the certificates change.
 //! - `call`: one call with its id, deadline and retries; [`Error`]: what can go wrong.
 //! - [`api`]: every call of the API as a method of [`Kms`].
+//! - `lease`: data keys held under a lease: never past it, one fetch at a time, renewed ahead.
+//! - [`Records`]: seals and opens values of (table, column, record id), singly and in batches.
 //! - `clock`: CLOCK_BOOTTIME, which leases are counted on.
 //!
 //! What this crate never does: decide policy, use a data key after its lease, put plaintext or keys into errors and logs.
@@ -27,14 +30,18 @@ mod clock;
 mod connect;
 mod error;
 mod kms;
+mod lease;
 mod profile;
+mod records;
 
 pub use connect::ConnectProblem;
 pub use error::{Error, Refused};
 pub use kms::{Builder, Kms};
 pub use profile::{Profile, ProfileError};
+pub use records::{Column, ColumnSealer, DataKeyLease, Pause, Records, ToOpenField, ToSealField};
 
 pub use kms_core::{
+    field::text,
     id::{CommitNumber, DataKeyId, TenantSlot, Uid, VersionId},
     names::{ColumnName, Context, ContextName, KeyName, NameError, RecordId, TableName, TenantName},
     secret::Plaintext,

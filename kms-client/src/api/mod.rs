@@ -27,3 +27,6 @@ pub use list::{Items, Page, PageRequest};
 pub use model::{Change, Key, KeyVersion, Tenant};
 pub use policy::{Explain, Explained};
 pub use tenants::{CreateTenant, DestroyTenant, TenantDestroyed};
+
+pub(crate) use convert::{duration, key_name};
+pub(crate) use crypto::client as crypto_client;

@@ -1,0 +1,55 @@
+//! Data keys under lease: held no longer than the server said, fetched once however many ask, renewed ahead of their end.
+//!
+//! # Layout
+//! - `held`: one lease, its key and prepared ciphers; what it may still do.
+//! - `budget`: how many seals a field key may still make.
+//! - `store`: the leases at hand, and the one fetch that all who miss one wait for.
+//! - `fetch`: the call that brings leases; nothing enters that is not exactly what was asked for.
+//! - `keeper`: renews what is in use, wipes what has ended.
+//! - `setback`: how long to leave a server alone that did not answer.
+//! - `report`: how many seals were made, told to the server with the next fetch.
+//!
+//! Denials are never remembered. A renewal that the server refuses ends the lease at once.
+
+mod budget;
+mod fetch;
+mod held;
+mod keeper;
+mod report;
+mod setback;
+mod store;
+
+use std::sync::Arc;
+
+use kms_core::{
+    id::{DataKeyId, VersionId},
+    names::{KeyName, TenantName},
+};
+
+pub(crate) use held::{Lease, Prepared, Stop};
+pub(crate) use keeper::keep;
+pub(crate) use store::Leases;
+
+/// What every lease of one fetch has in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Scope {
+    pub(crate) tenant: TenantName,
+    /// Policy attribute; empty for none.
+    pub(crate) purpose: Arc<str>,
+}
+
+/// A lease that somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Want {
+    pub(crate) scope: Scope,
+    pub(crate) what: What,
+}
+
+/// To seal or to open: policy tells them apart, so one is never used for the other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum What {
+    /// The current data key of a named key.
+    Seal { key: KeyName, deterministic: bool },
+    /// The data key that a ciphertext names.
+    Open { version: VersionId, data_key: DataKeyId },
+}

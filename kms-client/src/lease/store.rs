@@ -1,0 +1,282 @@
+//! The leases at hand, bounded; and for each one that is missing, the one fetch that all who want it wait for.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use kms_core::names::{KeyName, TenantName};
+use kms_proto::{reason::Reason, v1::open_data_keys_request::SealReport};
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+use tokio::sync::{Notify, watch};
+
+use super::{
+    Scope, Want, What,
+    fetch::{self, Fetched},
+    held::Lease,
+    keeper::Due,
+    report::Reports,
+    setback::Setbacks,
+};
+use crate::{
+    clock::{BootTime, Clock},
+    error::Error,
+    kms::Kms,
+};
+
+const KEPT_TO_SEAL: usize = 4_096;
+const KEPT_TO_OPEN: usize = 16_384;
+/// How long it is remembered that a key releases no data keys; a class never changes, but a name can be used again.
+const REMEMBER_CLASS: std::time::Duration = std::time::Duration::from_secs(300);
+
+type Outcome = Result<Arc<Lease>, Error>;
+type Flight = watch::Receiver<Option<Outcome>>;
+
+/// All leases of a client.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    clock: Arc<dyn Clock>,
+    to_seal: Cache<Want, Arc<Lease>>,
+    to_open: Cache<Want, Arc<Lease>>,
+    gone: Cache<Want, &'static str>,
+    releases_none: Cache<(TenantName, KeyName), BootTime>,
+    flights: Mutex<HashMap<Want, Flight>>,
+    setbacks: Setbacks,
+    reports: Arc<Reports>,
+    pub(super) agenda: Mutex<BTreeMap<(BootTime, u64), Due>>,
+    pub(super) agenda_changed: Arc<Notify>,
+}
+
+impl Leases {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            to_seal: Cache::new(KEPT_TO_SEAL),
+            to_open: Cache::new(KEPT_TO_OPEN),
+            gone: Cache::new(KEPT_TO_SEAL),
+            releases_none: Cache::new(KEPT_TO_SEAL),
+            flights: Mutex::default(),
+            setbacks: Setbacks::default(),
+            reports: Arc::default(),
+            agenda: Mutex::default(),
+            agenda_changed: Arc::default(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> BootTime {
+        self.clock.now()
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub(super) fn reports(&self) -> &Arc<Reports> {
+        &self.reports
+    }
+
+    /// What is to be told about a tenant's keys: what ended leases left, and what running ones have done since.
+    pub(super) fn reports_for(&self, tenant: &TenantName) -> Vec<SealReport> {
+        for (want, lease) in self.to_seal.iter() {
+            if want.scope.tenant == *tenant {
+                self.reports.add(tenant, lease.version(), lease.data_key_id(), lease.take_report());
+            }
+        }
+        self.reports.take(tenant)
+    }
+
+    /// Whether the server has said that the key's values are sealed and opened by the server only.
+    pub(crate) fn releases_none(&self, tenant: &TenantName, key: &KeyName) -> bool {
+        let said = self.releases_none.get(&(tenant.clone(), key.clone()));
+        said.is_some_and(|until| self.now() < until)
+    }
+
+    /// A lease that is at hand.
+    fn at_hand(&self, want: &Want) -> Option<Arc<Lease>> {
+        let lease = self.cache(want).get(want)?;
+        lease.is_live().then(|| {
+            lease.touch();
+            lease
+        })
+    }
+
+    fn cache(&self, want: &Want) -> &Cache<Want, Arc<Lease>> {
+        match want.what {
+            What::Seal { .. } => &self.to_seal,
+            What::Open { .. } => &self.to_open,
+        }
+    }
+
+    /// Lets go of this very lease, and remembers why for the next miss.
+    pub(super) fn remove(&self, want: &Want, lease: &Arc<Lease>, why: &'static str) {
+        if self.cache(want).remove_if(want, |held| Arc::ptr_eq(held, lease)).is_some() {
+            self.gone.insert(want.clone(), why);
+        }
+    }
+
+    /// The lease in use, counted as no use.
+    pub(super) fn peek(&self, want: &Want) -> Option<Arc<Lease>> {
+        self.cache(want).peek(want)
+    }
+
+    /// Whether this very lease is the one in use.
+    pub(super) fn holds(&self, want: &Want, lease: &Arc<Lease>) -> bool {
+        self.peek(want).is_some_and(|held| Arc::ptr_eq(&held, lease))
+    }
+
+    fn keep(&self, want: &Want, fetched: &Fetched) {
+        self.gone.remove(want);
+        self.cache(want).insert(want.clone(), fetched.lease.clone());
+        self.plan(want, fetched);
+    }
+
+    /// Notes how a fetch went, and what it brought.
+    fn settle(&self, want: &Want, fetched: Result<Fetched, Error>) -> Outcome {
+        self.setbacks.note(want, fetched.as_ref().map(|_| ()), self.now());
+        match fetched {
+            Ok(fetched) => {
+                self.keep(want, &fetched);
+                Ok(fetched.lease)
+            }
+            Err(error) => {
+                if let (What::Seal { key, .. }, Some(Reason::ClassReleasesNoDataKeys)) =
+                    (&want.what, error.reason())
+                {
+                    let name = (want.scope.tenant.clone(), key.clone());
+                    self.releases_none.insert(name, self.now().after(REMEMBER_CLASS));
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Kms {
+    /// A lease, at hand or fetched.
+    pub(crate) async fn lease(&self, want: &Want) -> Outcome {
+        if let Some(lease) = self.shared.leases.at_hand(want) {
+            self.after_use(want, &lease);
+            metrics::counter!("kms_client_lease_hits_total").increment(1);
+            return Ok(lease);
+        }
+        let mut found = self.leases(&want.scope, std::slice::from_ref(want)).await;
+        found.pop().unwrap_or(Err(Error::Local("no lease and no error")))
+    }
+
+    /// Leases of one scope, at hand or fetched in one call; results in order. Wants must differ.
+    pub(crate) async fn leases(&self, scope: &Scope, wants: &[Want]) -> Vec<Outcome> {
+        let leases = &self.shared.leases;
+        let mut found: Vec<Option<Outcome>> = wants.iter().map(|want| leases.at_hand(want).map(Ok)).collect();
+        let hits = found.iter().flatten().count();
+        metrics::counter!("kms_client_lease_hits_total").increment(hits as u64);
+        if hits < wants.len() {
+            let missing = |(want, found): (&Want, &Option<Outcome>)| found.is_none().then(|| want.clone());
+            let missing: Vec<Want> = wants.iter().zip(&found).filter_map(missing).collect();
+            let mut fetched = self.fetched(scope, missing).await.into_iter();
+            for slot in found.iter_mut().filter(|slot| slot.is_none()) {
+                *slot = fetched.next();
+            }
+        }
+        found.into_iter().map(|found| found.unwrap_or(Err(Error::Local("no lease and no error")))).collect()
+    }
+
+    async fn fetched(&self, scope: &Scope, missing: Vec<Want>) -> Vec<Outcome> {
+        let leases = &self.shared.leases;
+        for want in &missing {
+            let why = leases.gone.get(want).unwrap_or("cold");
+            metrics::counter!("kms_client_lease_misses_total", "reason" => why).increment(1);
+        }
+        let waiting = self.board(scope, missing, false);
+        let mut outcomes = Vec::with_capacity(waiting.len());
+        for passage in waiting {
+            outcomes.push(match passage {
+                Passage::Settled(outcome) => outcome,
+                Passage::Flight(mut flight) => match flight.wait_for(Option::is_some).await {
+                    Ok(outcome) => outcome.clone().unwrap_or(Err(CUT)),
+                    Err(_) => Err(CUT),
+                },
+            });
+        }
+        outcomes
+    }
+
+    /// Fetches anew although leases are at hand. Does not wait.
+    pub(super) fn renew(&self, scope: &Scope, wants: Vec<Want>) {
+        drop(self.board(scope, wants, true));
+    }
+
+    /// Renews a lease whose budget runs low, beside its use.
+    pub(crate) fn after_use(&self, want: &Want, lease: &Arc<Lease>) {
+        if lease.runs_low() && lease.takes_early_renewal() {
+            self.renew(&want.scope, vec![want.clone()]);
+        }
+    }
+
+    /// Waits for another lease in place of one whose budget is spent or whose time is over.
+    pub(crate) async fn lease_after(&self, want: &Want, worn: &Arc<Lease>) -> Outcome {
+        self.shared.leases.remove(want, worn, if worn.is_live() { "budget" } else { "expired" });
+        self.lease(want).await
+    }
+
+    /// Joins the fetches that are under way and starts one call for the rest.
+    fn board(&self, scope: &Scope, wants: Vec<Want>, anew: bool) -> Vec<Passage> {
+        let leases = &self.shared.leases;
+        let now = leases.now();
+        let (mut mine, mut passages) = (Vec::new(), Vec::with_capacity(wants.len()));
+        let mut flights = leases.flights.lock();
+        for want in wants {
+            passages.push(if let Some(flight) = flights.get(&want) {
+                Passage::Flight(flight.clone())
+            // ORDER: a fetch keeps its lease before it leaves `flights`; so who finds no fetch looks once more.
+            } else if !anew && let Some(lease) = leases.at_hand(&want) {
+                Passage::Settled(Ok(lease))
+            // The keeper has a pace of its own.
+            } else if !anew && let Some(error) = leases.setbacks.in_force(&want, now) {
+                Passage::Settled(Err(error))
+            } else {
+                let (landed, flight) = watch::channel(None);
+                flights.insert(want.clone(), flight.clone());
+                mine.push(Boarded { kms: self.clone(), want, landed });
+                Passage::Flight(flight)
+            });
+        }
+        drop(flights);
+        while !mine.is_empty() {
+            let rest = mine.split_off(mine.len().min(fetch::MOST));
+            // A task of its own: a caller that gives up does not take the others down with it.
+            tokio::spawn(fly(self.clone(), scope.clone(), std::mem::replace(&mut mine, rest)));
+        }
+        passages
+    }
+}
+
+const CUT: Error = Error::Local("a fetch of data keys was cut off; the runtime is stopping");
+
+enum Passage {
+    Settled(Outcome),
+    Flight(Flight),
+}
+
+/// One want of a fetch under way; leaves `flights` whatever happens to the fetch.
+struct Boarded {
+    kms: Kms,
+    want: Want,
+    landed: watch::Sender<Option<Outcome>>,
+}
+
+impl Drop for Boarded {
+    fn drop(&mut self) {
+        self.kms.shared.leases.flights.lock().remove(&self.want);
+    }
+}
+
+async fn fly(kms: Kms, scope: Scope, boarded: Vec<Boarded>) {
+    let wants: Vec<Want> = boarded.iter().map(|one| one.want.clone()).collect();
+    let fetched = fetch::fetch(&kms, &scope, &wants).await;
+    for (one, fetched) in boarded.into_iter().zip(fetched) {
+        let outcome = kms.shared.leases.settle(&one.want, fetched);
+        kms.renewal_settled(&one.want, outcome.as_ref().err());
+        one.landed.send_replace(Some(outcome));
+    }
+}

@@ -1,0 +1,110 @@
+//! Values of (table, column, record id), sealed and opened here with leased data keys (KF1), singly and in batches.
+//!
+//! # Layout
+//! - `column`: where values stand and how they are sealed.
+//! - `seal`, `open`: batches. A warm batch makes no call, a cold one makes one.
+//! - `remote`: what the server seals and opens itself: keys of class L4, and data keys that it keeps.
+//! - `sealer`: one column without waiting, for whoever seals by the million.
+//! - `data_key`: a leased data key for other formats, as files.
+
+mod column;
+mod data_key;
+mod open;
+mod remote;
+mod seal;
+mod sealer;
+
+use std::sync::Arc;
+
+use kms_core::{
+    id::VersionId,
+    names::{KeyName, RecordId, TenantName},
+    secret::Plaintext,
+};
+
+pub use column::{Column, ToOpenField, ToSealField};
+pub use data_key::DataKeyLease;
+pub use sealer::{ColumnSealer, Pause};
+
+use crate::{
+    error::Error,
+    kms::Kms,
+    lease::{Scope, Want, What},
+};
+
+/// Seals and opens values under one key of one tenant.
+#[derive(Debug, Clone)]
+pub struct Records {
+    kms: Kms,
+    scope: Scope,
+    key: KeyName,
+}
+
+impl Kms {
+    /// Seals and opens values under one key of one tenant. Cheap; leases are shared by all clones of the client.
+    pub fn records(&self, tenant: &TenantName, key: &KeyName) -> Records {
+        let scope = Scope { tenant: tenant.clone(), purpose: Arc::from("") };
+        Records { kms: self.clone(), scope, key: key.clone() }
+    }
+}
+
+impl Records {
+    /// The same, stating a purpose to policy.
+    #[must_use]
+    pub fn with_purpose(mut self, purpose: &str) -> Self {
+        self.scope.purpose = purpose.into();
+        self
+    }
+
+    /// Whose key it is.
+    pub fn tenant(&self) -> &TenantName {
+        &self.scope.tenant
+    }
+
+    /// The key.
+    pub fn key(&self) -> &KeyName {
+        &self.key
+    }
+
+    /// Seals one value.
+    ///
+    /// # Errors
+    /// Where there is no lease to be had, or the value cannot be sealed.
+    pub async fn seal(&self, column: &Column, record: &RecordId, plaintext: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut sealed = self.seal_batch(&[ToSealField { column, record, plaintext }]).await;
+        sealed.pop().unwrap_or(Err(NO_RESULT))
+    }
+
+    /// Opens one value.
+    ///
+    /// # Errors
+    /// Where there is no lease to be had; or the value does not open in this place, without saying why.
+    pub async fn open(
+        &self,
+        column: &Column,
+        record: &RecordId,
+        ciphertext: &[u8],
+    ) -> Result<Plaintext, Error> {
+        let mut opened = self.open_batch(&[ToOpenField { column, record, ciphertext }]).await;
+        opened.pop().unwrap_or(Err(NO_RESULT))
+    }
+
+    /// The version that seals values now; those sealed under another are due for a reseal.
+    ///
+    /// # Errors
+    /// Where there is no lease to be had; keys of class L4 release none.
+    pub async fn sealing_version(&self, column: &Column) -> Result<VersionId, Error> {
+        Ok(self.kms.lease(&self.want_to_seal(column.is_deterministic())).await?.version())
+    }
+
+    fn want_to_seal(&self, deterministic: bool) -> Want {
+        Want { scope: self.scope.clone(), what: What::Seal { key: self.key.clone(), deterministic } }
+    }
+}
+
+/// Stands where a result is filled in before anybody sees it.
+const NO_RESULT: Error = Error::Local("an item of a batch was left without a result");
+/// How often in a row a lease may end before it did anything.
+const FRUITLESS: u32 = 3;
+/// Items between two looks at whether other tasks want to run.
+const STRETCH: usize = 1_024;
