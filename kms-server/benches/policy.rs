@@ -2,8 +2,6 @@
 //!
 //! `cargo bench -p kms-server --bench policy`. The goal for a cached one is under 200 ns.
 
-#![expect(missing_docs, reason = "criterion's macros make undocumented items")]
-
 use std::{hint::black_box, sync::Arc};
 
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -1,0 +1,349 @@
+//! What every call passes before its handler: is there an identity, is it within its rate, has the server room, how long may it take.
+//!
+//! A refusal is cheap, says why (`google.rpc.ErrorInfo`), and says when to come back (`google.rpc.RetryInfo`). Sizes are tonic's to
+//! refuse: every service is built with [`MAX_MESSAGE`].
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderMap, Request, Response};
+use kms_proto::{reason::Reason, refusal};
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+use super::request_id::RequestId;
+use crate::{
+    rate::{PerIdentity, Rate, TooFast},
+    tls::Peer,
+};
+
+/// Most bytes of a message, in or out: 4 MiB of payloads and what stands around them. tonic's own limit is 4 MiB.
+pub const MAX_MESSAGE: usize = 5 << 20;
+
+/// When to try again where the server has no room.
+const ROOM_AGAIN: Duration = Duration::from_millis(100);
+/// When to try again where the server is stopping: by then another one answers, or none does.
+const SERVER_AGAIN: Duration = Duration::from_secs(1);
+/// tonic watches the caller's own deadline too, and would refuse without a reason: ours ends this much sooner.
+const MARGIN: Duration = Duration::from_millis(3);
+/// Says how the server is, so it is answered when the server has no room, too.
+const HEALTH: &str = "/grpc.health.v1.Health/";
+
+/// What calls are held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Calls of one identity.
+    pub calls: Rate,
+    /// Calls in hand at a time, of all together.
+    pub in_flight: usize,
+    /// Longest a call may take; a caller can ask for less (`grpc-timeout`), not for more.
+    pub deadline: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { calls: Rate::new(100_000, 100_000), in_flight: 4_096, deadline: Duration::from_secs(60) }
+    }
+}
+
+/// The limits of a server, shared by all its connections.
+#[derive(Clone)]
+pub struct Limits(Arc<Shared>);
+
+struct Shared {
+    options: Options,
+    calls: PerIdentity,
+    in_flight: AtomicUsize,
+    draining: AtomicBool,
+}
+
+impl Limits {
+    /// Nothing in hand, full rates.
+    pub fn new(options: Options) -> Self {
+        let (in_flight, draining) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self(Arc::new(Shared { options, calls: PerIdentity::new(options.calls), in_flight, draining }))
+    }
+
+    /// From now on new calls are refused; those in hand go on.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    /// Calls in hand, for the metrics and for the end of a drain.
+    pub fn in_flight(&self) -> usize {
+        self.0.in_flight.load(Ordering::Acquire)
+    }
+
+    fn admit<B>(&self, request: &Request<B>) -> Result<Admitted, (Reason, Option<Duration>)> {
+        let Some(peer) = request.extensions().get::<Peer>() else {
+            return Err((Reason::IdentityMissing, None));
+        };
+        if let Err(TooFast { retry_after }) = self.0.calls.take(&peer.identity.name) {
+            return Err((Reason::RateLimited, Some(retry_after)));
+        }
+        let admitted = Admitted::count(&self.0);
+        if request.uri().path().starts_with(HEALTH) {
+            return Ok(admitted);
+        }
+        if self.0.draining.load(Ordering::Acquire) {
+            return Err((Reason::ShuttingDown, Some(SERVER_AGAIN)));
+        }
+        if admitted.before >= self.0.options.in_flight {
+            return Err((Reason::Overloaded, Some(ROOM_AGAIN)));
+        }
+        Ok(admitted)
+    }
+
+    fn deadline(&self, headers: &HeaderMap) -> Duration {
+        let longest = self.0.options.deadline;
+        match grpc_timeout(headers) {
+            Some(asked) if asked <= longest => asked.saturating_sub(MARGIN.min(asked / 2)),
+            _ => longest,
+        }
+    }
+}
+
+/// One call in hand, until it is dropped.
+struct Admitted {
+    shared: Arc<Shared>,
+    /// How many were in hand before it.
+    before: usize,
+}
+
+impl Admitted {
+    fn count(shared: &Arc<Shared>) -> Self {
+        Self { before: shared.in_flight.fetch_add(1, Ordering::AcqRel), shared: Arc::clone(shared) }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.shared.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl<S> Layer<S> for Limits {
+    type Service = Limited<S>;
+    fn layer(&self, inner: S) -> Limited<S> {
+        Limited { inner, limits: self.clone() }
+    }
+}
+
+/// A service within limits.
+#[derive(Clone)]
+pub struct Limited<S> {
+    inner: S,
+    limits: Limits,
+}
+
+impl<S, B> Service<Request<B>> for Limited<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let id = request.extensions().get::<RequestId>().cloned();
+        let admitted = match self.limits.admit(&request) {
+            Ok(admitted) => admitted,
+            Err((reason, retry_after)) => {
+                let refused = refuse(reason, id.as_ref(), retry_after);
+                return Box::pin(std::future::ready(Ok(refused)));
+            }
+        };
+        let deadline = self.limits.deadline(request.headers());
+        // The timer starts only when the call has to wait for something.
+        let call = tokio::time::timeout(deadline, self.inner.call(request));
+        Box::pin(async move {
+            let answer = call.await;
+            drop(admitted);
+            answer.unwrap_or_else(|_| Ok(refuse(Reason::DeadlineExceeded, id.as_ref(), None)))
+        })
+    }
+}
+
+fn refuse(reason: Reason, id: Option<&RequestId>, retry_after: Option<Duration>) -> Response<Body> {
+    metrics::counter!("kms_calls_refused_total", "reason" => reason.as_str()).increment(1);
+    refusal::status(reason, reason.words(), id.map(|id| &*id.0), retry_after).into_http()
+}
+
+/// `grpc-timeout`: at most 8 digits and a unit. What is not that counts as absent, as in tonic.
+fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let (unit, digits) = headers.get("grpc-timeout")?.as_bytes().split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    match unit {
+        b'H' => Some(Duration::from_secs(number * 3_600)),
+        b'M' => Some(Duration::from_secs(number * 60)),
+        b'S' => Some(Duration::from_secs(number)),
+        b'm' => Some(Duration::from_millis(number)),
+        b'u' => Some(Duration::from_micros(number)),
+        b'n' => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future, time::SystemTime};
+
+    use http::HeaderValue;
+    use tonic::{Code, Status};
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+    use crate::identity::{Identity, IdentityName, KeyExchangeGroup};
+
+    fn peer(name: &str) -> Peer {
+        let name = IdentityName::Spiffe(name.into());
+        let (group, not_after) = (KeyExchangeGroup::X25519, SystemTime::now() + Duration::from_secs(60));
+        let identity = Arc::new(Identity { name, certificate: [0; 32], group, not_after });
+        Peer { identity, remote: ([127, 0, 0, 1], 1).into() }
+    }
+
+    fn request(name: &str, path: &str) -> Request<()> {
+        let mut request = Request::builder().uri(path).body(()).unwrap();
+        request.extensions_mut().insert(peer(name));
+        request.extensions_mut().insert(RequestId("id-1".into()));
+        request
+    }
+
+    const PATH: &str = "/kms.v1.Crypto/Encrypt";
+
+    /// Code, reason and wait of an answer; a good answer is `Code::Ok`.
+    fn read(response: &Response<Body>) -> (Code, Option<Reason>, Option<Duration>) {
+        match Status::from_header_map(response.headers()) {
+            None => (Code::Ok, None, None),
+            Some(status) => {
+                let refusal = refusal::read(&status);
+                assert_eq!(refusal.request_id.as_deref(), refusal.reason.map(|_| "id-1"));
+                (status.code(), refusal.reason, refusal.retry_after)
+            }
+        }
+    }
+
+    async fn ask(limits: &Limits, request: Request<()>) -> (Code, Option<Reason>, Option<Duration>) {
+        let answers = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+        read(&limits.layer(answers).oneshot(request).await.unwrap())
+    }
+
+    async fn ask_forever(limits: &Limits, request: Request<()>) -> (Code, Option<Reason>, Option<Duration>) {
+        let waits = service_fn(|_| future::pending::<Result<Response<Body>, Infallible>>());
+        read(&limits.layer(waits).oneshot(request).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_call_within_the_limits_passes() {
+        let limits = Limits::new(Options::default());
+        assert_eq!(ask(&limits, request("a", PATH)).await.0, Code::Ok);
+        assert_eq!(limits.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_call_without_an_identity_is_refused() {
+        let limits = Limits::new(Options::default());
+        let mut nobody = request("a", PATH);
+        nobody.extensions_mut().remove::<Peer>();
+        assert_eq!(ask(&limits, nobody).await, (Code::Unauthenticated, Some(Reason::IdentityMissing), None));
+    }
+
+    #[tokio::test]
+    async fn an_identity_over_its_rate_is_told_when_to_come_back_and_others_are_not_touched() {
+        let limits = Limits::new(Options { calls: Rate::new(1, 2), ..Options::default() });
+        assert_eq!(ask(&limits, request("a", PATH)).await.0, Code::Ok);
+        assert_eq!(ask(&limits, request("a", PATH)).await.0, Code::Ok);
+        let (code, reason, wait) = ask(&limits, request("a", PATH)).await;
+        assert_eq!((code, reason), (Code::ResourceExhausted, Some(Reason::RateLimited)));
+        assert!(wait.unwrap() > Duration::ZERO && wait.unwrap() <= Duration::from_secs(1), "{wait:?}");
+        assert_eq!(ask(&limits, request("b", PATH)).await.0, Code::Ok);
+    }
+
+    #[tokio::test]
+    async fn calls_over_the_cap_are_refused_and_health_is_not() {
+        let limits = Limits::new(Options { in_flight: 1, ..Options::default() });
+        let waits = service_fn(|_| future::pending::<Result<Response<Body>, Infallible>>());
+        let mut service = limits.layer(waits);
+        let held = service.call(request("a", PATH));
+        assert_eq!(limits.in_flight(), 1);
+        assert_eq!(
+            ask(&limits, request("a", PATH)).await,
+            (Code::Unavailable, Some(Reason::Overloaded), Some(ROOM_AGAIN))
+        );
+        assert_eq!(ask(&limits, request("a", "/grpc.health.v1.Health/Check")).await.0, Code::Ok);
+        drop(held);
+        assert_eq!(limits.in_flight(), 0, "a call that its caller gave up is no longer in hand");
+        assert_eq!(ask(&limits, request("a", PATH)).await.0, Code::Ok);
+    }
+
+    #[tokio::test]
+    async fn a_draining_server_takes_no_new_call() {
+        let limits = Limits::new(Options::default());
+        limits.drain();
+        assert_eq!(
+            ask(&limits, request("a", PATH)).await,
+            (Code::Unavailable, Some(Reason::ShuttingDown), Some(SERVER_AGAIN))
+        );
+    }
+
+    #[tokio::test]
+    async fn the_layers_fit_around_a_tonic_server() {
+        let limits = Limits::new(Options::default());
+        let health = crate::rpc::health::HealthState::new().service();
+        let server = tonic::transport::Server::builder()
+            .layer(crate::rpc::request_id::RequestIdLayer)
+            .layer(limits)
+            .add_service(health);
+        // That it compiles is the claim; it is never polled.
+        drop(server.serve(([127, 0, 0, 1], 0).into()));
+    }
+
+    #[test]
+    fn the_deadline_is_the_servers_or_the_callers_if_that_is_sooner() {
+        let limits = Limits::new(Options { deadline: Duration::from_secs(5), ..Options::default() });
+        for (asked, expected) in [("", 5_000), ("1S", 997), ("4m", 2), ("9H", 5_000), ("5000m", 4_997)] {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", HeaderValue::from_static(asked));
+            assert_eq!(limits.deadline(&headers), Duration::from_millis(expected), "{asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_takes_longer_than_its_deadline_ends_with_a_reason() {
+        let limits = Limits::new(Options { deadline: Duration::from_millis(5), ..Options::default() });
+        let answer = ask_forever(&limits, request("a", PATH)).await;
+        assert_eq!(answer, (Code::DeadlineExceeded, Some(Reason::DeadlineExceeded), None));
+        assert_eq!(limits.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_timeout_is_read_as_grpc_writes_it() {
+        let read = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", HeaderValue::from_static(text));
+            grpc_timeout(&headers)
+        };
+        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));
+        assert_eq!(read("7u"), Some(Duration::from_micros(7)));
+        for odd in ["", "S", "1", "1x", "123456789S", "-1S", "+1S", "1.5S"] {
+            assert_eq!(read(odd), None, "{odd}");
+        }
+    }
+}
