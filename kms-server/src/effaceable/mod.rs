@@ -4,11 +4,16 @@
 //!
 //! # Layout
 //! - this file: the trait, its evidence and its errors.
+//! - [`file`]: a file that is overwritten in place; `afsplit.rs` spreads the secret over it.
 //! - `memory.rs`: for crash tables, with the feature `faults` only.
+
+use std::path::PathBuf;
 
 use kms_core::id::{Attempt, Epoch};
 use kms_core::secret::EpochSecret;
 
+mod afsplit;
+pub mod file;
 #[cfg(any(test, feature = "faults"))]
 pub mod memory;
 
@@ -47,10 +52,10 @@ pub trait Effaceable: Send + 'static {
     /// What an overwrite here is worth.
     fn class(&self) -> EffaceableClass;
 
-    /// Stores a secret durably, in a slot that holds no other. Preparing the same id again replaces it.
+    /// Stores a secret durably, in a slot that holds no other, and reads it back.
     ///
     /// # Errors
-    /// [`EffaceableError::Full`] where both slots hold secrets of other ids: efface first. Otherwise where the medium cannot be
+    /// [`EffaceableError::Full`] where both slots hold secrets: efface first. [`EffaceableError::There`] where this id has one. Otherwise where the medium cannot be
     /// written; the other secret is not harmed, and this one may be there whole, or in part and then not listed.
     fn prepare(&mut self, id: SecretId, secret: &EpochSecret) -> Result<(), EffaceableError>;
 
@@ -86,7 +91,35 @@ pub enum EffaceableError {
     /// The secret to keep is not there, so effacing the rest would lose everything.
     #[error("the secret of epoch {}, attempt {}, which was to be kept, cannot be read: nothing was effaced", .0.epoch, .0.attempt)]
     NothingKept(SecretId),
-    /// What is there is not a medium of ours, or of another instance.
-    #[error("{0}")]
-    Refused(Box<str>),
+    /// Each attempt has a secret of its own.
+    #[error("the effaceable medium holds a secret of epoch {}, attempt {}, already", .0.epoch, .0.attempt)]
+    There(SecretId),
+    /// What was written is not what is read.
+    #[error("`{}` does not read back what was written to it: replace the disk", .0.display())]
+    ReadBack(PathBuf),
+    /// Another process has it.
+    #[error("`{}` is open in another server: stop that one, or give this one an effaceable medium of its own", .0.display())]
+    Locked(PathBuf),
+    /// Nothing is there.
+    #[error("`{}` is not there: correct `effaceable.path`; without the medium the store cannot be opened", .0.display())]
+    Missing(PathBuf),
+    /// Something else is there.
+    #[error("`{}` is not an effaceable medium: correct `effaceable.path`, or delete it if `kms-server init` was interrupted; nothing was changed", .0.display())]
+    NotAMedium(PathBuf),
+    /// It is of a version that this server does not know.
+    #[error("`{}` is an effaceable medium of a version that this server does not know: run a newer server; nothing was changed", .0.display())]
+    Version(PathBuf),
+    /// It belongs to another installation.
+    #[error("`{}` holds the secrets of another instance than the store: correct `effaceable.path`; nothing was changed", .0.display())]
+    OtherInstance(PathBuf),
+    /// It was cut, or grew.
+    #[error("`{}` has {length} bytes, not {wanted}: it was cut or copied badly; bring the whole file back; nothing was changed", .path.display())]
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// Bytes there.
+        length: u64,
+        /// Bytes it should have.
+        wanted: u64,
+    },
 }

@@ -156,7 +156,7 @@ impl Directory {
             locked => locked.map_err(io::Error::from)?,
         }
         match fs::remove_dir_all(path.join(TRIAL)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(Self { path: path.into(), _lock: lock }),
         }
     }
