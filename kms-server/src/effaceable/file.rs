@@ -132,7 +132,7 @@ impl FileMedium {
     /// Overwrites a slot with random bytes, durably, and reads them back.
     fn overwrite(&self, slot: usize) -> Result<(), EffaceableError> {
         let mut random = vec![0; SLOT];
-        getrandom::fill(&mut random).map_err(io::Error::from)?;
+        getrandom::fill(&mut random).map_err(no_random)?;
         self.file.write_all_at(&random, offset(slot))?;
         self.file.sync_data()?;
         let mut back = vec![0; SLOT];
@@ -154,7 +154,7 @@ impl Effaceable for FileMedium {
             return Err(EffaceableError::Full);
         };
         let mut spread = Zeroizing::new(vec![0; SLOT]);
-        afsplit::split(&block(id, secret, self.instance), &mut spread).map_err(io::Error::from)?;
+        afsplit::split(&block(id, secret, self.instance), &mut spread).map_err(no_random)?;
         // ORDER: the other slot is not touched; a crash here leaves this one as random bytes, or whole.
         self.file.write_all_at(&spread, offset(free))?;
         self.file.sync_data()?;
@@ -205,6 +205,10 @@ impl Effaceable for FileMedium {
             technique: "overwritten in place with random bytes, fdatasync, read back",
         })
     }
+}
+
+fn no_random(error: getrandom::Error) -> io::Error {
+    io::Error::other(error.to_string())
 }
 
 fn offset(slot: usize) -> u64 {
