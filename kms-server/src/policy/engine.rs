@@ -280,3 +280,47 @@ impl Force {
             .map_err(|unfit| load::schema_problem(format!("for `{operation}`: {unfit}")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{EXAMPLES, golden};
+
+    /// Scopes of every shape, over the callers and tenants of the grid.
+    const SHAPES: &str = r#"
+        @id("a") @says("s") forbid (principal, action == Action::"Decrypt", resource == Key::"acme/payroll");
+        @id("b") @says("s") permit (principal is Service, action, resource is Key in Tenant::"acme");
+        @id("c") @says("s") @tenants("any")
+        permit (principal == Service::"spiffe://dev.local/hr-portal", action, resource in System::"kms");
+        @id("d") @says("s") @tenants("any") permit (principal in Service::"spiffe://dev.local/operator", action, resource)
+        when { resource is Tenant || resource is System };
+        @id("e") @says("s")
+        forbid (principal == Service::"spiffe://dev.local/hr-portal", action in [Action::"seals", Action::"Reveal"],
+            resource == Key::"umbrella/attendance");
+        @id("f") @says("s") permit (principal, action in Action::"describes", resource == Tenant::"umbrella");
+        @id("g") @says("s") forbid (principal, action, resource is System in System::"kms")
+        when { principal.id == "spiffe://dev.local/compliance" };"#;
+
+    #[test]
+    fn shards_decide_as_all_policies_together_would() {
+        for files in [EXAMPLES, &[("shapes.cedar", SHAPES)]] {
+            let force = Force::new(Texts::given(files), PolicyEpoch(1), Options::default()).unwrap();
+            assert!(force.shards.len() > 3);
+            let all =
+                PolicySet::from_policies(force.loaded.rules.iter().map(|rule| rule.policy.clone())).unwrap();
+            let (mut number, mut allowed) = (0, 0);
+            golden::each(|caller, request, what| {
+                number += 1;
+                // Every third: the grid has 2 purposes and 7 keys, so that each shape is still met.
+                if number % 3 != 0 {
+                    return;
+                }
+                let question = Question::new(request, &force.loaded.schema, &force.actions).unwrap();
+                let together = question.ask(std::iter::once(&all));
+                assert_eq!(*force.decide(request), together, "{caller} {} {what}", request.operation);
+                allowed += usize::from(together.is_allowed());
+            });
+            assert!(allowed > 50, "{allowed}");
+        }
+    }
+}

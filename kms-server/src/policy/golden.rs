@@ -1,6 +1,9 @@
 //! The golden grid: what the example policies decide, for every caller, operation and kind of key, and by which rule.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use kms_core::{
     names::{KeyName, TenantName},
@@ -45,76 +48,79 @@ fn name_of(caller: &str) -> IdentityName {
     }
 }
 
-fn grid(engine: &PolicyEngine) -> String {
-    let mut grid = String::from(
-        "# What the example policies decide: caller | operation | to what | purpose | decision | by which policy.\n\
-         # Written by the test `the_grid_is_as_agreed`; `-`: no purpose, or no policy permits it.\n",
-    );
+/// Every caller, operation, resource and purpose of the grid: the caller, the request, and the resource in words.
+pub(super) fn each(mut tell: impl FnMut(&str, &PolicyRequest<'_>, &str)) {
     for caller in CALLERS {
-        for operation in Operation::ALL {
-            for kind in resource_kinds(*operation) {
-                rows(engine, caller, *operation, *kind, &mut grid);
-            }
-        }
-    }
-    grid
-}
-
-fn rows(engine: &PolicyEngine, caller: &str, operation: Operation, kind: ResourceKind, grid: &mut String) {
-    let mut row = |resource: Resource<'_>, what: &str, purpose: Option<&str>| {
         let principal = name_of(caller);
         let group = KeyExchangeGroup::X25519MlKem768;
-        let request = PolicyRequest { principal: &principal, operation, resource, purpose, group };
-        let decision = engine.decide(&request);
-        assert_eq!(decision, engine.decide(&request), "the cached decision is the decision");
-        let verdict = if decision.is_allowed() { "allow" } else { "deny" };
-        if let Decision::Deny { errors, .. } = &*decision {
-            assert!(errors.is_empty(), "{errors:?}");
-        }
-        let rules: Vec<_> = decision.policies().iter().map(|id| id.as_str()).collect();
-        let rules = if rules.is_empty() { "-".to_owned() } else { rules.join(", ") };
-        let purpose = purpose.unwrap_or("-");
-        *grid += &format!("{caller} | {operation} | {what} | {purpose} | {verdict} | {rules}\n");
-    };
-    match kind {
-        ResourceKind::System => row(Resource::System, "system", None),
-        ResourceKind::Tenant => {
-            for name in TENANTS {
-                let tenant = TenantName::try_from(name).unwrap();
-                row(Resource::Tenant { name: &tenant }, name, None);
-            }
-        }
-        ResourceKind::Key => {
-            for (tenant, name, class, purposes) in KEYS {
-                for purpose in PURPOSES {
-                    let only = if purposes.is_empty() { "" } else { " billing-only" };
-                    let what = format!("{tenant}/{name} {class}{only}");
-                    let (tenant, name) =
-                        (TenantName::try_from(tenant).unwrap(), KeyName::try_from(name).unwrap());
-                    let purposes: Vec<Arc<str>> = purposes.iter().map(|purpose| (*purpose).into()).collect();
-                    let key = Resource::Key {
-                        tenant: &tenant,
-                        name: &name,
-                        class,
-                        purposes: &purposes,
-                        key_revision: 1,
-                    };
-                    row(key, &what, purpose);
+        for operation in Operation::ALL.iter().copied() {
+            let mut ask = |resource: Resource<'_>, what: &str, purpose| {
+                tell(
+                    caller,
+                    &PolicyRequest { principal: &principal, operation, resource, purpose, group },
+                    what,
+                );
+            };
+            for kind in resource_kinds(operation) {
+                match kind {
+                    ResourceKind::System => ask(Resource::System, "system", None),
+                    ResourceKind::Tenant => {
+                        for name in TENANTS {
+                            ask(Resource::Tenant { name: &TenantName::try_from(name).unwrap() }, name, None);
+                        }
+                    }
+                    ResourceKind::Key => each_key(&mut ask),
                 }
             }
         }
     }
 }
 
+fn each_key(ask: &mut impl FnMut(Resource<'_>, &str, Option<&'static str>)) {
+    for (tenant, name, class, purposes) in KEYS {
+        let only = if purposes.is_empty() { "" } else { " billing-only" };
+        let what = format!("{tenant}/{name} {class}{only}");
+        let tenant = &TenantName::try_from(tenant).unwrap();
+        let name = &KeyName::try_from(name).unwrap();
+        let purposes: &[Arc<str>] = &purposes.iter().map(|purpose| (*purpose).into()).collect::<Vec<_>>();
+        for purpose in PURPOSES {
+            ask(Resource::Key { tenant, name, class, purposes, key_revision: 1 }, &what, purpose);
+        }
+    }
+}
+
+fn grid(engine: &PolicyEngine) -> String {
+    let mut grid = String::from(
+        "# What the example policies decide: caller | operation | to what | purpose | decision | by which policy.\n\
+         # Written by the test `the_grid_is_as_agreed`; `-`: no purpose, or no policy permits it.\n",
+    );
+    each(|caller, request, what| {
+        let decision = engine.decide(request);
+        assert_eq!(decision, engine.decide(request), "the cached decision is the decision");
+        if let Decision::Deny { errors, .. } = &*decision {
+            assert!(errors.is_empty(), "{errors:?}");
+        }
+        let verdict = if decision.is_allowed() { "allow" } else { "deny" };
+        let rules: Vec<_> = decision.policies().iter().map(|id| id.as_str()).collect();
+        let rules = if rules.is_empty() { "-".to_owned() } else { rules.join(", ") };
+        let (operation, purpose) = (request.operation, request.purpose.unwrap_or("-"));
+        grid += &format!("{caller} | {operation} | {what} | {purpose} | {verdict} | {rules}\n");
+    });
+    grid
+}
+
+fn path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/decisions.golden")
+}
+
 #[test]
 fn the_grid_is_as_agreed() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/decisions.golden");
     let engine = PolicyEngine::of(EXAMPLES, Options::default()).unwrap();
     let found = grid(&engine);
     if std::env::var_os("KMS_REWRITE_GOLDEN").is_some() {
-        std::fs::write(&path, &found).unwrap();
+        std::fs::write(path(), &found).unwrap();
     }
-    let agreed = std::fs::read_to_string(&path).unwrap();
+    let agreed = std::fs::read_to_string(path()).unwrap();
     for (line, (agreed, found)) in agreed.lines().zip(found.lines()).enumerate() {
         assert_eq!(
             agreed,
@@ -126,11 +132,10 @@ fn the_grid_is_as_agreed() {
     assert_eq!(agreed.lines().count(), found.lines().count());
 }
 
-/// The sentences of cli.md on the five identities, each with its "may not", read from the grid.
+/// The manual's sentences on the five identities, each with its "may not", read from the agreed grid.
 #[test]
 fn the_five_identities_are_as_the_manual_says() {
-    let engine = PolicyEngine::of(EXAMPLES, Options::default()).unwrap();
-    let grid = grid(&engine);
+    let grid = std::fs::read_to_string(path()).unwrap();
     let allowed = |caller: &str, operation: &str| -> Vec<String> {
         let start = format!("{caller} | {operation} | ");
         let rows = grid.lines().filter(|line| line.starts_with(&start) && line.contains(" | allow | "));
