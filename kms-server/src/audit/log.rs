@@ -97,6 +97,13 @@ impl Tail {
         }
     }
 
+    /// Waits for the sync of the last line that was added, which must not be written yet.
+    pub(super) fn follow<'a>(&mut self, core: &'a Core) -> Recording<'a> {
+        self.awaits_sync = true;
+        let last = self.at.count.saturating_sub(1);
+        Recording::submitted(core, Durability::Synced, last, Arc::clone(&self.group), false)
+    }
+
     /// Takes the group that is being gathered.
     pub(super) fn take(&mut self, spare: Vec<u8>) -> Taken {
         self.led = false;

@@ -8,6 +8,7 @@
 //! - [`entry`]: what a line may hold. [`durability`]: how far it must get before the reply.
 //! - `line`, `chain`, `head`, `segment`: the bytes.
 //! - `log`, `group`, `sync`, `bell`, `disk`: writing, in groups; one thread syncs. `open`: what a crash left.
+//! - [`query`], [`export`]: reading and taking elsewhere. [`mod@verify`], [`report`]: offline, against whoever can write the files.
 //! - `health`, `handshakes`.
 
 mod bell;
@@ -15,6 +16,7 @@ mod chain;
 mod disk;
 pub mod durability;
 pub mod entry;
+pub mod export;
 mod group;
 mod handshakes;
 mod head;
@@ -22,13 +24,22 @@ mod health;
 mod line;
 mod log;
 mod open;
+pub mod query;
+pub mod report;
 mod segment;
 mod sync;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 
 use std::{
-    cell::RefCell, fs::File, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration, time::SystemTime,
+    cell::RefCell,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, SystemTime},
 };
 
 use kms_core::id::InstanceId;
@@ -40,11 +51,15 @@ pub use self::{
     chain::ChainHash,
     durability::{Durability, durability},
     entry::{Change, Counts, Entry, Outcome, RequestId, ServerEvent, Ticket},
+    export::{Chunk, DeleteError, Deleted, Export},
     group::{Recorded, Recording, Unavailable},
     handshakes::FailedHandshakes,
     head::{AuditKey, SignedHead},
     health::{Health, Refusal, Shortage},
     open::{Found, OpenError, Opened},
+    query::{Filter, Line, OutcomeKind, Page, Tail},
+    report::{Finding, Pin, Report, VerifyError, VerifyOptions, What},
+    verify::verify,
 };
 use self::{disk::Disk, log::Core};
 use crate::operation::Operation;
@@ -102,7 +117,7 @@ impl AuditLog {
     ///
     /// # Errors
     /// Where one is there already, or files cannot be made.
-    pub fn create(dir: &std::path::Path, instance: InstanceId) -> Result<(), OpenError> {
+    pub fn create(dir: &Path, instance: InstanceId) -> Result<(), OpenError> {
         open::create(dir, instance)
     }
 
@@ -151,7 +166,7 @@ impl AuditLog {
     ///
     /// # Errors
     /// Where they cannot be written. Service goes on: whoever fails a handshake must not be able to stop it.
-    pub fn record_handshake_failures(&self, counts: &[FailedHandshakes]) -> std::io::Result<()> {
+    pub fn record_handshake_failures(&self, counts: &[FailedHandshakes]) -> io::Result<()> {
         self.core().handshakes.record(counts)
     }
 
@@ -174,6 +189,50 @@ impl AuditLog {
     /// The key that checks the heads.
     pub fn public_key(&self) -> AuditKey {
         self.core().key.public()
+    }
+
+    /// Lines that match, oldest first, from line `from` on and at most `most` of them.
+    ///
+    /// # Errors
+    /// Where the segments cannot be read.
+    pub async fn query(&self, filter: Filter, from: u64, most: usize) -> io::Result<Page> {
+        let core = Arc::clone(&self.0.core);
+        let read = tokio::task::spawn_blocking(move || query::page(&core, &filter, from, most));
+        read.await.map_err(io::Error::other)?
+    }
+
+    /// Lines that match, from now on.
+    pub fn tail(&self, filter: Filter) -> Tail {
+        Tail::new(Arc::clone(&self.0.core), filter)
+    }
+
+    /// The segments from one on, with a signed head at the end and the public key beside them. Also while lines are refused, then
+    /// without that head. The iterator's calls block.
+    ///
+    /// # Errors
+    /// Where the segments cannot be listed.
+    pub async fn export(&self, from_segment: u64) -> io::Result<Export> {
+        if let Some(line) = self.core().anchor()
+            && let Err(error) = line.await
+        {
+            tracing::warn!(%error, "the audit is exported without a signed head at its end");
+        }
+        self.core().export(from_segment)
+    }
+
+    /// Deletes finished segments up to and with one. `hash` is that of its last line: the proof that it was exported.
+    ///
+    /// # Errors
+    /// Where that is not so, or files fail. Lines must be accepted: the deletion is itself a line.
+    pub async fn delete(&self, through_segment: u64, hash: ChainHash) -> Result<Deleted, DeleteError> {
+        let core = Arc::clone(&self.0.core);
+        let check = tokio::task::spawn_blocking(move || core.condemn(through_segment, hash));
+        let condemned = check.await.map_err(io::Error::other)??;
+        let line = self.submit(Durability::Synced, |body| condemned.announce(body)).await?;
+        tracing::info!(line = line.sequence(), through_segment, "audit segments are deleted");
+        let core = Arc::clone(&self.0.core);
+        let delete = tokio::task::spawn_blocking(move || core.delete(&condemned));
+        Ok(delete.await.map_err(io::Error::other)??)
     }
 
     fn submit(&self, durability: Durability, write: impl FnOnce(&mut Vec<u8>)) -> Recording<'_> {

@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, Seek, SeekFrom},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
     time::{Instant, SystemTime},
@@ -248,21 +248,9 @@ fn check_links(segments: &[SegmentFile], instance: InstanceId, findings: &mut Ve
         if !linked {
             findings.push(Found::Unlinked { segment: segment.name().into() });
         }
-        before = Some((segment.number, last_position(segment)?));
+        before = Some((segment.number, segment.claimed_end()?));
     }
     Ok(first)
-}
-
-/// Where the chain stands after a segment, as its last line claims.
-fn last_position(segment: &SegmentFile) -> io::Result<Option<Position>> {
-    let mut file = File::open(&segment.path)?;
-    let length = file.metadata()?.len();
-    let mut end = Vec::new();
-    file.seek(SeekFrom::Start(length.saturating_sub(segment::MAX_LINE as u64 + 1)))?;
-    file.read_to_end(&mut end)?;
-    let Some(lines) = end.strip_suffix(b"\n") else { return Ok(None) };
-    let last = lines.rsplit(|byte| *byte == b'\n').next().and_then(Sealed::parse);
-    Ok(last.map(|line| Position { count: line.sequence + 1, hash: line.hash }))
 }
 
 /// What the last segment holds.

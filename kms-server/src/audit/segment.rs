@@ -40,6 +40,18 @@ impl SegmentFile {
         Lines::open(&self.path, 0)
     }
 
+    /// Where the chain stands after it, as its last line claims.
+    pub(super) fn claimed_end(&self) -> io::Result<Option<Position>> {
+        let mut file = File::open(&self.path)?;
+        let (length, most) = (file.metadata()?.len(), MAX_LINE as u64 + 1);
+        file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
+        let mut end = Vec::new();
+        file.take(most).read_to_end(&mut end)?;
+        let Some(lines) = end.strip_suffix(b"\n") else { return Ok(None) };
+        let last = lines.rsplit(|byte| *byte == b'\n').next().and_then(Sealed::parse);
+        Ok(last.map(|line| Position { count: line.sequence.saturating_add(1), hash: line.hash }))
+    }
+
     /// Reads what its first line says; `None` where that is not the first line of a segment.
     pub(super) fn header(&self) -> io::Result<Option<Header>> {
         let mut lines = self.lines()?;

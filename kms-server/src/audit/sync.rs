@@ -47,14 +47,19 @@ pub(super) fn run(core: &Core) {
 }
 
 /// Adds a line that holds a signed head, where there is a line that none covers.
-pub(super) fn sign_head(core: &Core, tail: &mut Tail) {
+fn sign_head(core: &Core, tail: &mut Tail) {
     if tail.refusing.is_none() && tail.head_at != tail.at.count {
-        let now = SystemTime::now();
-        let mut body = Vec::new();
-        line::head(&mut body, now, &core.key.sign(tail.at, now), core.handshakes.failed());
-        tail.at.append(&mut tail.pending, &body);
-        tail.head_at = tail.at.count;
+        add_head(core, tail);
     }
+}
+
+/// Adds a line that holds a signed head.
+pub(super) fn add_head(core: &Core, tail: &mut Tail) {
+    let now = SystemTime::now();
+    let mut body = Vec::new();
+    line::head(&mut body, now, &core.key.sign(tail.at, now), core.handshakes.failed());
+    tail.at.append(&mut tail.pending, &body);
+    tail.head_at = tail.at.count;
 }
 
 /// Brings what is written onto the medium, and tells whom that concerns.

@@ -1,10 +1,14 @@
 //! What the log promises, each promise by name.
 
+mod failing;
+mod killed;
+mod opening;
+mod reading;
 mod recording;
+mod tampering;
 
 use std::{
     path::Path,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -13,7 +17,7 @@ use kms_core::{
     names::{KeyName, TenantName},
 };
 
-use super::{AuditLog, Entry, Opened, Options, Outcome, RequestId};
+use super::{AuditLog, Durability, Entry, Opened, Options, Outcome, RequestId};
 use crate::{
     identity::{Identity, IdentityName, KeyExchangeGroup},
     operation::Operation,
@@ -82,4 +86,30 @@ fn lines(dir: &Path) -> Vec<serde_json::Value> {
 
 fn requests(dir: &Path) -> Vec<serde_json::Value> {
     lines(dir).into_iter().filter(|line| line["type"] == "request").collect()
+}
+
+/// Makes an audit with this many synced request lines in several segments, closed in order.
+async fn made(requests: u32, segment_bytes: u64) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    AuditLog::create(dir.path(), INSTANCE).unwrap();
+    let options = Options { segment_bytes, ..options(dir.path()) };
+    let (log, _) = AuditLog::open(options).unwrap();
+    let caller = Caller::new("attendance");
+    for _ in 0..requests {
+        let _recorded = log.record(caller.entry(), Durability::Synced).await.unwrap();
+        if log.core().writer.lock().length >= segment_bytes {
+            rotated(&log).await;
+        }
+    }
+    dir
+}
+
+/// Waits until the next segment has been begun.
+async fn rotated(log: &AuditLog) {
+    let before = log.core().writer.lock().segment;
+    let mut synced = log.core().synced.subscribe();
+    while log.core().writer.lock().segment == before {
+        log.core().bell.want_sync();
+        tokio::time::timeout(Duration::from_millis(20), synced.changed()).await.ok();
+    }
 }

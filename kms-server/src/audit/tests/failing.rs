@@ -1,0 +1,192 @@
+//! A disk that fails stops requests at once, and lets them go on once it works again; no line is torn by that.
+
+use super::*;
+use crate::audit::{Unavailable, VerifyOptions, disk::Disk, verify};
+use std::{
+    fs::File,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+/// A disk that fails when told.
+#[derive(Default)]
+struct Failing {
+    /// Bytes that still fit, while `full`.
+    room: AtomicUsize,
+    full: AtomicBool,
+    no_sync: AtomicBool,
+    no_cut: AtomicBool,
+    syncs: AtomicUsize,
+}
+
+impl Disk for Arc<Failing> {
+    fn create(&self, path: &Path, _room: u64) -> io::Result<File> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        File::options().read(true).write(true).create_new(true).open(path)
+    }
+
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        if self.full.load(Ordering::SeqCst) {
+            let fits = self.room.swap(0, Ordering::SeqCst).min(bytes.len());
+            file.write_all_at(&bytes[..fits], offset)?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        file.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        if self.no_sync.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is gone"));
+        }
+        file.sync_data()
+    }
+
+    fn cut(&self, file: &File, length: u64) -> io::Result<()> {
+        if self.no_cut.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is gone"));
+        }
+        file.set_len(length)
+    }
+}
+
+fn failing() -> (tempfile::TempDir, AuditLog, Arc<Failing>) {
+    let dir = tempfile::tempdir().unwrap();
+    AuditLog::create(dir.path(), INSTANCE).unwrap();
+    let disk = Arc::new(Failing::default());
+    let (log, _) = AuditLog::open_on(options(dir.path()), Box::new(Arc::clone(&disk))).unwrap();
+    (dir, log, disk)
+}
+
+async fn recorded(log: &AuditLog, durability: Durability) -> Result<u64, Unavailable> {
+    let caller = Caller::new("attendance");
+    let result = tokio::time::timeout(Duration::from_secs(20), log.record(caller.entry(), durability)).await;
+    result.expect("nothing hangs").map(|recorded| recorded.sequence())
+}
+
+/// Waits until lines are accepted again.
+async fn resumed(log: &AuditLog) {
+    let mut synced = log.core().synced.subscribe();
+    while !log.health().is_writing() {
+        tokio::time::timeout(Duration::from_millis(200), synced.changed()).await.ok();
+    }
+}
+
+/// Closes the log; what is left must be whole.
+fn sound(dir: &Path, log: AuditLog, acknowledged: usize) {
+    drop(log);
+    let report = verify(dir, &VerifyOptions::default()).unwrap();
+    assert!(report.is_sound(), "{report}");
+    assert_eq!(requests(dir).len(), acknowledged);
+    assert_eq!(open(dir).1.findings, []);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_requests_at_once_and_a_half_written_line_is_taken_back() {
+    for no_cut in [false, true] {
+        let (dir, log, disk) = failing();
+        recorded(&log, Durability::Synced).await.unwrap();
+        disk.room.store(100, Ordering::SeqCst);
+        disk.no_cut.store(no_cut, Ordering::SeqCst);
+        disk.full.store(true, Ordering::SeqCst);
+        for durability in [Durability::Written, Durability::Synced, Durability::Written] {
+            assert_eq!(recorded(&log, durability).await, Err(Unavailable));
+        }
+        let health = log.health();
+        assert!(!health.is_writing() && health.refusing.unwrap().why.contains("space"), "{:?}", log.health());
+        disk.full.store(false, Ordering::SeqCst);
+        disk.no_cut.store(false, Ordering::SeqCst);
+        resumed(&log).await;
+        recorded(&log, Durability::Written).await.unwrap();
+        let refused = lines(dir.path()).into_iter().find(|line| line["type"] == "resumed").unwrap();
+        assert!(refused["refused"].as_u64().unwrap() >= 2, "{refused}");
+        sound(dir.path(), log, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_sync_fails_those_who_wait_for_it_and_its_lines_are_written_again() {
+    let (dir, log, disk) = failing();
+    recorded(&log, Durability::Written).await.unwrap();
+    disk.no_sync.store(true, Ordering::SeqCst);
+    assert_eq!(recorded(&log, Durability::Synced).await, Err(Unavailable));
+    assert_eq!(recorded(&log, Durability::Written).await, Err(Unavailable));
+    let head = log.head();
+    // What the kernel may have dropped after the failure.
+    let segment = dir.path().join("audit-0000000001.jsonl");
+    let keep = log.core().writer.lock().synced_length;
+    File::options().write(true).open(&segment).unwrap().set_len(keep).unwrap();
+    disk.no_sync.store(false, Ordering::SeqCst);
+    resumed(&log).await;
+    recorded(&log, Durability::Synced).await.unwrap();
+    assert!(log.head().count > head.count);
+    // The line whose sync failed stays: its request was refused, which the audit may say too much of but never too little.
+    sound(dir.path(), log, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn under_load_what_was_acknowledged_is_there_and_nobody_hangs() {
+    let (dir, log, disk) = failing();
+    let acknowledged = Arc::new(AtomicUsize::new(0));
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..32 {
+        let (log, acknowledged) = (log.clone(), Arc::clone(&acknowledged));
+        tasks.spawn(async move {
+            for call in 0..100 {
+                let durability =
+                    if (task + call) % 7 == 0 { Durability::Synced } else { Durability::Written };
+                if recorded(&log, durability).await.is_ok() {
+                    acknowledged.fetch_add(1, Ordering::SeqCst);
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    for round in 0..5 {
+        let before = disk.syncs.load(Ordering::SeqCst);
+        while disk.syncs.load(Ordering::SeqCst) == before && !tasks.is_empty() && round > 0 {
+            if tokio::time::timeout(Duration::from_millis(5), tasks.join_next())
+                .await
+                .is_ok_and(|task| task.is_none())
+            {
+                break;
+            }
+        }
+        disk.room.store(700, Ordering::SeqCst);
+        disk.full.store(true, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        disk.full.store(false, Ordering::SeqCst);
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    resumed(&log).await;
+    drop(log);
+    let report = verify(dir.path(), &VerifyOptions::default()).unwrap();
+    assert!(report.is_sound(), "{report}");
+    assert!(requests(dir.path()).len() >= acknowledged.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_begun_leaves_the_old_one_going_on() {
+    let dir = tempfile::tempdir().unwrap();
+    AuditLog::create(dir.path(), INSTANCE).unwrap();
+    let options = Options { segment_bytes: 1000, ..options(dir.path()) };
+    let (log, _) = AuditLog::open(options).unwrap();
+    let in_the_way = dir.path().join("audit-0000000002.jsonl");
+    std::fs::create_dir(&in_the_way).unwrap();
+    for _ in 0..20 {
+        recorded(&log, Durability::Synced).await.unwrap();
+    }
+    assert_eq!(log.core().writer.lock().segment, 1);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    rotated(&log).await;
+    recorded(&log, Durability::Synced).await.unwrap();
+    sound(dir.path(), log, 21);
+}
