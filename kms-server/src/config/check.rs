@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::Config;
-use crate::{seal, tls::Tls};
+use crate::{policy, seal, tls::Tls};
 
 /// How long before its end a certificate or CRL is worth a warning.
 const SOON: Duration = Duration::from_secs(7 * 86_400);
@@ -72,9 +72,8 @@ pub fn examine(config: &Config) -> Vec<Finding> {
         }
         Err(error) => say(Severity::Error, error.to_string()),
     }
-    if !config.policies.is_dir() {
-        let what = format!("`policies` is `{}`, which is no directory", config.policies.display());
-        say(Severity::Error, what);
+    for problem in policy::check(&config.policies).problems {
+        say(Severity::Error, format!("`policies`: {problem}"));
     }
     if !config.data.is_dir() {
         say(Severity::Warning, "there is no instance in `data` yet; `kms-server init` makes one".into());

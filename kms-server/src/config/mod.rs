@@ -95,8 +95,8 @@ pub struct AuditConfig {
     pub segment_size: u64,
     /// What a request waits for.
     pub durability: AuditDurability,
-    /// Percentage of the disk in use from which health warns.
-    pub disk_warn: u8,
+    /// Bytes that the segments may take; health warns at 80 % of them. The disk's own fill is watched always.
+    pub quota: Option<u64>,
 }
 
 /// What a request waits for; can only be raised above what the key's class asks.

@@ -148,9 +148,9 @@ fn audit(mut fields: Fields<'_, '_>, base: &Path) -> Option<AuditConfig> {
         AuditDurability::ByClass,
         value::choice(&[("by-class", AuditDurability::ByClass), ("synced", AuditDurability::Synced)]),
     );
-    let disk_warn = fields.or("disk_warn", 80, value::integer(1..=99));
+    let quota = fields.optional("quota", value::size(16 << 20..=1 << 50));
     fields.finish();
-    Some(AuditConfig { directory: directory?, segment_size, durability, disk_warn })
+    Some(AuditConfig { directory: directory?, segment_size, durability, quota })
 }
 
 fn limits(mut fields: Fields<'_, '_>) -> Limits {

@@ -3,7 +3,7 @@
 //! # Layout
 //! - [`Tls`] (here): what is in force, reloading it, and closing what no longer holds.
 //! - `leaf`: from a certificate to a name. `trust`: whom it is believed from. `files`: where both come from.
-//! - `accept`: the loop. `connection`: what it gives, and the register of all that live. `refusal`: what it does not.
+//! - `accept`: the loop. `connection`: what it gives, and the register of all that live. `refusal`, `tally`: what it does not, and how often.
 //!
 //! No resumption, no tickets, no early data: on resumption rustls would take the client's certificate from the ticket without
 //! verifying it again, and a revoked caller would stay. Specifications: RFC 8446, RFC 5280, X509-SVID.
@@ -13,6 +13,7 @@ mod connection;
 mod files;
 mod leaf;
 mod refusal;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -41,6 +42,7 @@ pub use self::{
     files::{TlsFiles, TlsProblem, TlsProblems, TrustFiles},
     leaf::LeafError,
     refusal::Refusal,
+    tally::{Tallied, Tally},
 };
 use self::{
     connection::{Held, Register},
