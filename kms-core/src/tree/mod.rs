@@ -1,0 +1,14 @@
+//! The erasure tree as a pure structure: given the records read, what to write.
+//!
+//! Every key is random; a node's key, key generation and content travel as one value; slots are never used twice. Destroying gives
+//! fresh keys to every ancestor of what is destroyed, and a fresh root, so that no chain of surviving keys leads to it.
+//!
+//! # Layout
+//! - [`place`]: where records stand.
+//! - [`payload`]: what they hold.
+
+pub mod payload;
+pub mod place;
+
+pub use payload::{ChildKey, LeafPayload, PayloadError};
+pub use place::{Address, FAN_OUT, MAX_HEIGHT, Place, TreeName};

@@ -1,0 +1,264 @@
+//! What the store holds: typed keys to and from bytes, one byte prefix a table, in one key space.
+//!
+//! Values are messages of `kms.storage.v1`. Keys order as bytes: numbers are big-endian, a name that is followed by more ends in a
+//! zero byte, which no name contains. The tables of the erasure tree are in [`tree`]; only `erasure` writes those.
+
+pub mod tree;
+
+use kms_core::id::{LeafSlot, TenantSlot, VersionId};
+use kms_core::names::{KeyName, TenantName};
+use kms_proto::storage::v1 as stored;
+
+use crate::{identity::IdentityName, operation::Operation};
+
+/// Layout of the records written by this version of the server.
+pub const SCHEMA: u32 = 1;
+
+/// A table: the records under one prefix.
+pub trait Table: 'static {
+    /// Names one record.
+    type Key: Clone;
+    /// Names records that are listed together, in order of their keys.
+    type Group;
+    /// The message stored.
+    type Value: prost::Message + Default + 'static;
+    /// First byte of every key.
+    const PREFIX: u8;
+    /// The table's name in errors.
+    const NAME: &'static str;
+
+    /// Appends the key without its prefix.
+    fn write_key(key: &Self::Key, out: &mut Vec<u8>);
+    /// Appends what every key of a group starts with, without the prefix.
+    fn write_group(group: &Self::Group, out: &mut Vec<u8>);
+    /// Reads a key without its prefix; `None` where it is none of this table.
+    fn parse_key(bytes: &[u8]) -> Option<Self::Key>;
+    /// What caches must forget when this record changes.
+    fn touched(_key: &Self::Key) -> Option<Touched> {
+        None
+    }
+}
+
+/// The key of a record as stored.
+pub fn key_bytes<T: Table>(key: &T::Key) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(48);
+    bytes.push(T::PREFIX);
+    T::write_key(key, &mut bytes);
+    bytes
+}
+
+/// What the stored keys of a group start with.
+pub fn group_bytes<T: Table>(group: &T::Group) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(48);
+    bytes.push(T::PREFIX);
+    T::write_group(group, &mut bytes);
+    bytes
+}
+
+/// Reads a stored key back.
+pub fn parse_key<T: Table>(bytes: &[u8]) -> Option<T::Key> {
+    let (prefix, key) = bytes.split_first()?;
+    (*prefix == T::PREFIX).then(|| T::parse_key(key)).flatten()
+}
+
+/// What a commit changed, for those who keep copies.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Touched {
+    /// What a tenant's name stands for.
+    TenantName(TenantName),
+    /// A tenant: its state, or everything it owned.
+    Tenant(TenantSlot),
+    /// A key: state, active version, lease, purposes.
+    Key(TenantSlot, KeyName),
+    /// One version.
+    Version(VersionId),
+}
+
+/// Tenants by name.
+pub enum Tenants {}
+/// Tenants by slot: those whose name was given away again, too.
+pub enum TenantsBySlot {}
+/// Keys by tenant and name.
+pub enum Keys {}
+/// Key versions by id.
+pub enum Versions {}
+/// Where the versions of a key stand, by number.
+pub enum VersionNumbers {}
+/// Outcomes of mutating calls.
+pub enum Requests {}
+/// Requests in order of time.
+pub enum RequestTimes {}
+
+impl Table for Tenants {
+    type Key = TenantName;
+    type Group = ();
+    type Value = stored::TenantRecord;
+    const PREFIX: u8 = 0x10;
+    const NAME: &'static str = "tenant by name";
+
+    fn write_key(name: &TenantName, out: &mut Vec<u8>) {
+        out.extend_from_slice(name.as_str().as_bytes());
+    }
+    fn write_group((): &(), _: &mut Vec<u8>) {}
+    fn parse_key(bytes: &[u8]) -> Option<TenantName> {
+        TenantName::try_from(std::str::from_utf8(bytes).ok()?).ok()
+    }
+    fn touched(name: &TenantName) -> Option<Touched> {
+        Some(Touched::TenantName(name.clone()))
+    }
+}
+
+impl Table for TenantsBySlot {
+    type Key = TenantSlot;
+    type Group = ();
+    type Value = stored::TenantRecord;
+    const PREFIX: u8 = 0x11;
+    const NAME: &'static str = "tenant by slot";
+
+    fn write_key(slot: &TenantSlot, out: &mut Vec<u8>) {
+        out.extend_from_slice(&slot.0.to_be_bytes());
+    }
+    fn write_group((): &(), _: &mut Vec<u8>) {}
+    fn parse_key(bytes: &[u8]) -> Option<TenantSlot> {
+        Some(TenantSlot(u32::from_be_bytes(bytes.try_into().ok()?)))
+    }
+    fn touched(slot: &TenantSlot) -> Option<Touched> {
+        Some(Touched::Tenant(*slot))
+    }
+}
+
+impl Table for Keys {
+    type Key = (TenantSlot, KeyName);
+    type Group = TenantSlot;
+    type Value = stored::KeyRecord;
+    const PREFIX: u8 = 0x12;
+    const NAME: &'static str = "key";
+
+    fn write_key((tenant, name): &Self::Key, out: &mut Vec<u8>) {
+        out.extend_from_slice(&tenant.0.to_be_bytes());
+        out.extend_from_slice(name.to_string().as_bytes());
+    }
+    fn write_group(tenant: &TenantSlot, out: &mut Vec<u8>) {
+        out.extend_from_slice(&tenant.0.to_be_bytes());
+    }
+    fn parse_key(bytes: &[u8]) -> Option<Self::Key> {
+        let (tenant, name) = bytes.split_first_chunk::<4>()?;
+        Some((TenantSlot(u32::from_be_bytes(*tenant)), std::str::from_utf8(name).ok()?.parse().ok()?))
+    }
+    fn touched((tenant, name): &Self::Key) -> Option<Touched> {
+        Some(Touched::Key(*tenant, name.clone()))
+    }
+}
+
+impl Table for Versions {
+    type Key = VersionId;
+    type Group = TenantSlot;
+    type Value = stored::VersionRecord;
+    const PREFIX: u8 = 0x13;
+    const NAME: &'static str = "key version";
+
+    fn write_key(id: &VersionId, out: &mut Vec<u8>) {
+        out.extend_from_slice(&id.get().to_be_bytes());
+    }
+    fn write_group(tenant: &TenantSlot, out: &mut Vec<u8>) {
+        out.extend_from_slice(&tenant.0.to_be_bytes());
+    }
+    fn parse_key(bytes: &[u8]) -> Option<VersionId> {
+        Some(VersionId::from(u64::from_be_bytes(bytes.try_into().ok()?)))
+    }
+    fn touched(id: &VersionId) -> Option<Touched> {
+        Some(Touched::Version(*id))
+    }
+}
+
+impl Table for VersionNumbers {
+    type Key = (TenantSlot, KeyName, u32);
+    type Group = (TenantSlot, KeyName);
+    type Value = stored::VersionPointer;
+    const PREFIX: u8 = 0x14;
+    const NAME: &'static str = "version number";
+
+    fn write_key((tenant, name, number): &Self::Key, out: &mut Vec<u8>) {
+        Self::write_group(&(*tenant, name.clone()), out);
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+    fn write_group((tenant, name): &Self::Group, out: &mut Vec<u8>) {
+        Keys::write_key(&(*tenant, name.clone()), out);
+        out.push(0);
+    }
+    fn parse_key(bytes: &[u8]) -> Option<Self::Key> {
+        let (rest, number) = bytes.split_last_chunk::<4>()?;
+        let (end, key) = rest.split_last()?;
+        let (tenant, name) = (*end == 0).then(|| Keys::parse_key(key)).flatten()?;
+        Some((tenant, name, u32::from_be_bytes(*number)))
+    }
+}
+
+/// A mutating call: its id is unique for one identity and operation only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestKey {
+    /// Who called.
+    pub identity: IdentityName,
+    /// What for.
+    pub operation: Operation,
+    /// The caller's UUID.
+    pub id: [u8; 16],
+}
+
+impl Table for Requests {
+    type Key = RequestKey;
+    type Group = ();
+    type Value = stored::RequestRecord;
+    const PREFIX: u8 = 0x15;
+    const NAME: &'static str = "request";
+
+    fn write_key(key: &RequestKey, out: &mut Vec<u8>) {
+        out.extend_from_slice(&key.id);
+        out.extend_from_slice(key.operation.as_str().as_bytes());
+        out.push(0);
+        out.extend_from_slice(key.identity.to_string().as_bytes());
+    }
+    fn write_group((): &(), _: &mut Vec<u8>) {}
+    fn parse_key(bytes: &[u8]) -> Option<RequestKey> {
+        let (id, rest) = bytes.split_first_chunk::<16>()?;
+        let end = rest.iter().position(|byte| *byte == 0)?;
+        let operation = std::str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
+        let identity = parse_identity(std::str::from_utf8(&rest[end + 1..]).ok()?)?;
+        Some(RequestKey { identity, operation, id: *id })
+    }
+}
+
+fn parse_identity(text: &str) -> Option<IdentityName> {
+    match text.strip_prefix("spki:sha256:") {
+        Some(digest) => {
+            let mut hash = [0; 32];
+            hex::decode_to_slice(digest, &mut hash).ok()?;
+            Some(IdentityName::Spki(hash))
+        }
+        None => text.starts_with("spiffe://").then(|| IdentityName::Spiffe(text.into())),
+    }
+}
+
+impl Table for RequestTimes {
+    /// Milliseconds since 1970, and the request's UUID.
+    type Key = (u64, [u8; 16]);
+    type Group = ();
+    type Value = stored::RequestPointer;
+    const PREFIX: u8 = 0x16;
+    const NAME: &'static str = "request time";
+
+    fn write_key((at, id): &Self::Key, out: &mut Vec<u8>) {
+        out.extend_from_slice(&at.to_be_bytes());
+        out.extend_from_slice(id);
+    }
+    fn write_group((): &(), _: &mut Vec<u8>) {}
+    fn parse_key(bytes: &[u8]) -> Option<Self::Key> {
+        let (at, id) = bytes.split_first_chunk::<8>()?;
+        Some((u64::from_be_bytes(*at), id.try_into().ok()?))
+    }
+}
+
+/// The id of a version whose record names its slots.
+pub fn version_id(record: &stored::VersionRecord) -> VersionId {
+    VersionId::new(TenantSlot(record.tenant_slot), LeafSlot(record.leaf_slot))
+}
