@@ -9,11 +9,13 @@
 //! - [`field`]: KF1, sealed values: randomized, deterministic, direct, and their text form; [`nonce`]: where nonces come from.
 //! - [`file`](mod@file): sealed files (kind 04), chunk by chunk; [`encoding`]: what plaintext bytes stand for a value.
 //! - [`blind_index`]: finding equal values beside randomized columns.
+//! - [`tree`]: the erasure tree; [`commitment`]: the public commitment to its leaves.
 //! - [`record`]: KMR1, wrapped records; [`root`]: the key that wraps the root.
 //! - `aead`, `kdf`: AES-256-GCM from two libraries behind one trait, and HKDF.
 
 mod aead;
 pub mod blind_index;
+pub mod commitment;
 pub mod data_key;
 pub mod encoding;
 pub mod field;
@@ -26,5 +28,6 @@ pub mod record;
 pub mod root;
 pub mod secret;
 pub mod state;
+pub mod tree;
 #[cfg(test)]
 mod vectors;

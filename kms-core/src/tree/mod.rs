@@ -5,10 +5,19 @@
 //!
 //! # Layout
 //! - [`place`]: where records stand.
-//! - [`payload`]: what they hold.
+//! - [`payload`]: what they hold; [`node`]: one of them opened.
+//! - [`plan`]: what a commit changes; [`finish`]: what it therefore writes.
 
+pub mod finish;
+pub mod node;
 pub mod payload;
 pub mod place;
+pub mod plan;
+#[cfg(test)]
+mod tests;
 
+pub use finish::{Planned, PlannedHash, PlannedRecord, Superseded, genesis};
+pub use node::{Child, Node, NodeError, open_keys, open_record};
 pub use payload::{ChildKey, LeafPayload, PayloadError};
-pub use place::{Address, FAN_OUT, MAX_HEIGHT, Place, TreeName};
+pub use place::{Address, FAN_OUT, MAX_HEIGHT, Place, TreeName, holds};
+pub use plan::{Base, NewLeaf, Plan, PlanError, Source, TenantShape};

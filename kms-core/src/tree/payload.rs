@@ -35,13 +35,14 @@ pub struct ChildKey {
 pub fn encode_node<'a>(children: impl Fn(usize) -> Option<&'a ChildKey>) -> Plaintext {
     let mut payload = Zeroizing::new(Vec::with_capacity(8 + FAN_OUT * ENTRY));
     payload.extend_from_slice(&NODE_HEAD);
-    let bitmap = (0..FAN_OUT).filter(|slot| children(*slot).is_some()).fold(0u32, |map, slot| map | 1 << slot);
+    let bitmap =
+        (0..FAN_OUT).filter(|slot| children(*slot).is_some()).fold(0u32, |map, slot| map | 1 << slot);
     payload.extend_from_slice(&bitmap.to_be_bytes());
     for child in (0..FAN_OUT).filter_map(&children) {
         payload.extend_from_slice(&child.key_gen.0.to_be_bytes());
         payload.extend_from_slice(child.key.expose_secret());
     }
-    payload
+    payload.into()
 }
 
 /// Reads a node's payload.
@@ -95,7 +96,7 @@ impl LeafPayload {
         payload.extend_from_slice(&(KEY as u32).to_be_bytes());
         payload.extend_from_slice(self.material.expose_secret());
         payload.extend_from_slice(self.blind.expose_secret());
-        payload
+        payload.into()
     }
 
     /// Reads a payload.

@@ -1,0 +1,230 @@
+//! What a change may do: read, write typed records, make trees and leaves; a destruction may also destroy.
+//!
+//! A change works on an overlay of its own: if it fails, or panics, nothing of it was ever there.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    ops::{Deref, DerefMut},
+};
+
+use kms_core::{
+    commitment::Hash,
+    id::{CommitNumber, Epoch, LeafSlot, TenantSlot, Uid, VersionId},
+    tree,
+};
+use prost::Message;
+
+use super::view::{self, Overlay, RecordError};
+use crate::{
+    records::{Table, Touched, key_bytes, tree::TenantTrees},
+    store::Store,
+};
+
+/// A change cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// A record cannot be had.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The operating system gave no randomness.
+    #[error("the operating system gave no random bytes")]
+    Random(#[from] getrandom::Error),
+    /// No such tenant, or no more.
+    #[error("the tenant in slot {0} does not exist, or was destroyed")]
+    NoTenant(TenantSlot),
+    /// Every slot was given away.
+    #[error("no slot is left; a slot is never used twice")]
+    Full,
+}
+
+/// A key version that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewLeaf {
+    /// Its address.
+    pub version: VersionId,
+    /// Public commitment to its material.
+    pub key_commitment: Hash,
+}
+
+/// One change of the trees.
+pub(super) enum TreeOp {
+    CreateTenant(TenantSlot, Uid, tree::NewLeaf),
+    CreateLeaf(TenantSlot, LeafSlot, tree::NewLeaf),
+    DestroyLeaf(VersionId),
+    DestroyTenant(TenantSlot),
+}
+
+/// What one change, or several that share a commit, will write.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) writes: Overlay,
+    pub(super) trees: Vec<TreeOp>,
+    /// The next slot of each tree that gave one away.
+    pub(super) next_leaf: BTreeMap<TenantSlot, u32>,
+    pub(super) next_tenant: Option<u32>,
+    pub(super) touched: HashSet<Touched>,
+}
+
+impl Draft {
+    /// Takes over what a later change wrote.
+    pub(super) fn absorb(&mut self, later: Self) {
+        self.writes.extend(later.writes);
+        self.trees.extend(later.trees);
+        self.next_leaf.extend(later.next_leaf);
+        self.next_tenant = later.next_tenant.or(self.next_tenant);
+        self.touched.extend(later.touched);
+    }
+}
+
+/// What a change starts from.
+pub(super) struct Ground<'a> {
+    pub(super) store: &'a dyn Store,
+    /// What earlier changes of the same commit wrote.
+    pub(super) group: &'a Draft,
+    pub(super) next_tenant: u32,
+    pub(super) revision: CommitNumber,
+    pub(super) epoch: Epoch,
+}
+
+/// A change of the control plane, on the writer's thread: reads see its own writes.
+pub struct Change<'a> {
+    ground: &'a Ground<'a>,
+    pub(super) draft: Draft,
+}
+
+impl<'a> Change<'a> {
+    pub(super) fn new(ground: &'a Ground<'a>) -> Self {
+        Self { ground, draft: Draft::default() }
+    }
+
+    /// One record.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn get<T: Table>(&self, key: &T::Key) -> Result<Option<T::Value>, RecordError> {
+        view::get::<T>(self.ground.store, &self.overlays(), key)
+    }
+
+    /// Records of a group after a key, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn range<T: Table>(
+        &self,
+        group: &T::Group,
+        after: Option<&T::Key>,
+        limit: usize,
+    ) -> Result<Vec<(T::Key, T::Value)>, RecordError> {
+        view::range::<T>(self.ground.store, &self.overlays(), group, after, limit)
+    }
+
+    /// Writes a record.
+    pub fn put<T: Table>(&mut self, key: &T::Key, value: &T::Value) {
+        self.draft.writes.insert(key_bytes::<T>(key), Some(value.encode_to_vec()));
+        self.draft.touched.extend(T::touched(key));
+    }
+
+    /// Removes a record.
+    pub fn delete<T: Table>(&mut self, key: &T::Key) {
+        self.draft.writes.insert(key_bytes::<T>(key), None);
+        self.draft.touched.extend(T::touched(key));
+    }
+
+    /// Says that copies of something are stale. Writing a record of it says so too.
+    pub fn touch(&mut self, touched: Touched) {
+        self.draft.touched.insert(touched);
+    }
+
+    /// Number that the commit of this change will have.
+    pub fn revision(&self) -> CommitNumber {
+        self.ground.revision
+    }
+
+    /// Epoch that the commit of this change will belong to; the next one, for a destruction that destroys something.
+    pub fn epoch(&self) -> Epoch {
+        self.ground.epoch
+    }
+
+    /// Makes a tenant's tree, with its subject index key.
+    ///
+    /// # Errors
+    /// Where no slot is left, or the operating system has no randomness.
+    pub fn create_tenant_tree(&mut self, uid: Uid) -> Result<TenantSlot, ChangeError> {
+        let group = self.ground.group.next_tenant.unwrap_or(self.ground.next_tenant);
+        let slot = self.draft.next_tenant.unwrap_or(group);
+        // The last slot is left out, so that the next one always has a number.
+        let next = slot.checked_add(1).ok_or(ChangeError::Full)?;
+        self.draft.trees.push(TreeOp::CreateTenant(TenantSlot(slot), uid, tree::NewLeaf::index_key()?));
+        self.draft.next_tenant = Some(next);
+        self.draft.next_leaf.insert(TenantSlot(slot), 1);
+        Ok(TenantSlot(slot))
+    }
+
+    /// Makes a key version: random material at the next slot of the tenant's tree.
+    ///
+    /// # Errors
+    /// Where there is no such tenant, no slot is left, or the operating system has no randomness.
+    pub fn create_leaf(&mut self, tenant: TenantSlot, uid: Uid) -> Result<NewLeaf, ChangeError> {
+        let slot = self.next_leaf(tenant)?;
+        let next = slot.checked_add(1).ok_or(ChangeError::Full)?;
+        let leaf = tree::NewLeaf::version(uid)?;
+        let key_commitment = leaf.key_commitment();
+        self.draft.trees.push(TreeOp::CreateLeaf(tenant, LeafSlot(slot), leaf));
+        self.draft.next_leaf.insert(tenant, next);
+        let version = VersionId::new(tenant, LeafSlot(slot));
+        self.touch(Touched::Version(version));
+        Ok(NewLeaf { version, key_commitment })
+    }
+
+    fn next_leaf(&self, tenant: TenantSlot) -> Result<u32, ChangeError> {
+        let mut drafts = [&self.draft, self.ground.group].into_iter();
+        if drafts.clone().any(|draft| draft.destroys_tenant(tenant)) {
+            return Err(ChangeError::NoTenant(tenant));
+        }
+        if let Some(next) = drafts.find_map(|draft| draft.next_leaf.get(&tenant)) {
+            return Ok(*next);
+        }
+        let shape = self.get::<TenantTrees>(&tenant)?.filter(|shape| shape.destroyed_epoch == 0);
+        shape.map(|shape| shape.next_leaf_slot).ok_or(ChangeError::NoTenant(tenant))
+    }
+
+    fn overlays(&self) -> [&Overlay; 2] {
+        [&self.ground.group.writes, &self.draft.writes]
+    }
+}
+
+impl Draft {
+    fn destroys_tenant(&self, tenant: TenantSlot) -> bool {
+        self.trees.iter().any(|op| matches!(op, TreeOp::DestroyTenant(slot) if *slot == tenant))
+    }
+}
+
+/// A change that may destroy: its commit is an epoch of its own, shared with other destructions only.
+pub struct Destruction<'a>(pub(super) Change<'a>);
+
+impl Destruction<'_> {
+    /// Destroys a key version. One that is gone already, or never was, changes nothing.
+    pub fn destroy_version(&mut self, version: VersionId) {
+        self.draft.trees.push(TreeOp::DestroyLeaf(version));
+        self.touch(Touched::Version(version));
+    }
+
+    /// Destroys a tenant with every version it ever had: their records need not be touched, for their state follows from its own.
+    pub fn destroy_tenant(&mut self, tenant: TenantSlot) {
+        self.draft.trees.push(TreeOp::DestroyTenant(tenant));
+        self.touch(Touched::Tenant(tenant));
+    }
+}
+
+impl<'a> Deref for Destruction<'a> {
+    type Target = Change<'a>;
+    fn deref(&self) -> &Change<'a> {
+        &self.0
+    }
+}
+
+impl DerefMut for Destruction<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
