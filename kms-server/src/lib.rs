@@ -6,13 +6,9 @@
 //! - [`rpc`], [`tls`]: what a socket speaks.
 //! - `usecase`: one file each.
 //! - `gate`: permits in, recorded results out.
-//! - `policy`, [`audit`], `keyring`, `erasure`: what a use case rests on.
+//! - `policy`, [`audit`], `keyring`, [`erasure`]: what a use case rests on.
 //! - [`store`], [`effaceable`]: what survives power loss, and what can be made not to.
-<<<<<<< HEAD
-//! - [`operation`], [`identity`]: vocabulary; [`rate`]: how fast one identity may go.
-=======
-//! - [`operation`], [`identity`], [`records`]: vocabulary.
->>>>>>> 09af10f (erasure: the shape of the writer)
+//! - [`operation`], [`identity`], [`records`]: vocabulary; [`rate`]: how fast one identity may go.
 
 pub mod admin;
 pub mod audit;
@@ -20,17 +16,14 @@ pub mod cli;
 pub mod config;
 pub mod dev;
 pub mod effaceable;
-<<<<<<< HEAD
-pub mod hardening;
-=======
 pub mod erasure;
->>>>>>> 09af10f (erasure: the shape of the writer)
+pub mod hardening;
 pub mod identity;
 pub mod logging;
 pub mod operation;
-pub mod records;
 pub mod policy;
 pub mod rate;
+pub mod records;
 pub mod reload;
 pub mod rpc;
 pub mod seal;

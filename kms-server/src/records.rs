@@ -7,7 +7,7 @@ pub mod tree;
 
 use kms_core::id::{LeafSlot, TenantSlot, VersionId};
 use kms_core::names::{KeyName, TenantName};
-use kms_proto::storage::v1 as stored;
+use kms_proto::storage as stored;
 
 use crate::{identity::IdentityName, operation::Operation};
 

@@ -300,8 +300,9 @@ impl<'a, S: Source> Plan<'a, S> {
     /// # Errors
     /// Where there is no such tenant, or a record cannot be read.
     pub fn reach(&mut self, tenant: TenantSlot, slot: LeafSlot) -> Result<(), S::Error> {
-        self.living(tenant)?;
-        self.descend(TreeName::Tenant(tenant), slot.0, false).map(|_| ())
+        let shape = self.living(tenant)?;
+        let slot = if holds(shape.height, slot.0) { slot.0 } else { 0 };
+        self.descend(TreeName::Tenant(tenant), slot, false).map(|_| ())
     }
 
     /// Whether something is destroyed, so that the commit must be an epoch.

@@ -9,7 +9,7 @@ use std::{
 
 use kms_core::{
     commitment::Hash,
-    id::{CommitNumber, Epoch, LeafSlot, TenantSlot, Uid, VersionId},
+    id::{Epoch, LeafSlot, TenantSlot, Uid, VersionId},
     tree,
 };
 use prost::Message;
@@ -62,16 +62,18 @@ pub(super) struct Draft {
     /// The next slot of each tree that gave one away.
     pub(super) next_leaf: BTreeMap<TenantSlot, u32>,
     pub(super) next_tenant: Option<u32>,
+    /// Tenants that are to be destroyed.
+    pub(super) gone: HashSet<TenantSlot>,
     pub(super) touched: HashSet<Touched>,
 }
 
 impl Draft {
-    /// Takes over what a later change wrote.
+    /// Takes over what a later change wrote, but for its changes of the trees, which are in the plan by then.
     pub(super) fn absorb(&mut self, later: Self) {
         self.writes.extend(later.writes);
-        self.trees.extend(later.trees);
         self.next_leaf.extend(later.next_leaf);
         self.next_tenant = later.next_tenant.or(self.next_tenant);
+        self.gone.extend(later.gone);
         self.touched.extend(later.touched);
     }
 }
@@ -82,7 +84,6 @@ pub(super) struct Ground<'a> {
     /// What earlier changes of the same commit wrote.
     pub(super) group: &'a Draft,
     pub(super) next_tenant: u32,
-    pub(super) revision: CommitNumber,
     pub(super) epoch: Epoch,
 }
 
@@ -135,11 +136,6 @@ impl<'a> Change<'a> {
         self.draft.touched.insert(touched);
     }
 
-    /// Number that the commit of this change will have.
-    pub fn revision(&self) -> CommitNumber {
-        self.ground.revision
-    }
-
     /// Epoch that the commit of this change will belong to; the next one, for a destruction that destroys something.
     pub fn epoch(&self) -> Epoch {
         self.ground.epoch
@@ -178,7 +174,7 @@ impl<'a> Change<'a> {
 
     fn next_leaf(&self, tenant: TenantSlot) -> Result<u32, ChangeError> {
         let mut drafts = [&self.draft, self.ground.group].into_iter();
-        if drafts.clone().any(|draft| draft.destroys_tenant(tenant)) {
+        if drafts.clone().any(|draft| draft.gone.contains(&tenant)) {
             return Err(ChangeError::NoTenant(tenant));
         }
         if let Some(next) = drafts.find_map(|draft| draft.next_leaf.get(&tenant)) {
@@ -190,12 +186,6 @@ impl<'a> Change<'a> {
 
     fn overlays(&self) -> [&Overlay; 2] {
         [&self.ground.group.writes, &self.draft.writes]
-    }
-}
-
-impl Draft {
-    fn destroys_tenant(&self, tenant: TenantSlot) -> bool {
-        self.trees.iter().any(|op| matches!(op, TreeOp::DestroyTenant(slot) if *slot == tenant))
     }
 }
 
@@ -212,6 +202,7 @@ impl Destruction<'_> {
     /// Destroys a tenant with every version it ever had: their records need not be touched, for their state follows from its own.
     pub fn destroy_tenant(&mut self, tenant: TenantSlot) {
         self.draft.trees.push(TreeOp::DestroyTenant(tenant));
+        self.draft.gone.insert(tenant);
         self.touch(Touched::Tenant(tenant));
     }
 }

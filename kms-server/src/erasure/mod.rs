@@ -2,13 +2,28 @@
 //!
 //! # Layout
 //! - [`writer`]: the handle that use cases hold; [`change`]: what a change may do; [`snapshot`]: what request tasks read through.
-//! - [`options`]: what a start is told, and what it answers.
+//! - [`options`]: what a start is told, and what it answers; `recovery`: the start itself, and `init`.
+//! - `group`: the thread and what shares a commit; `state`: an ordinary commit; `epoch`: a destroying one; `redo`: its redo file.
+//! - `head`, `nodes`, `writes`, `collect`: what is stored, read, written and thrown away; [`view`]: typed reads over it.
+//! - `published`: what the writer's thread shows to others.
 
 pub mod change;
+mod collect;
+mod epoch;
+mod group;
+mod head;
+mod nodes;
 pub mod options;
+mod published;
+mod recovery;
+mod redo;
 pub mod snapshot;
+mod state;
+#[cfg(test)]
+mod tests;
 pub mod view;
 pub mod writer;
+mod writes;
 
 pub use change::{Change, ChangeError, Destruction, NewLeaf};
 pub use options::{Options, StartError, Started};

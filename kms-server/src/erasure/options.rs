@@ -1,6 +1,6 @@
 //! What a start is told, what it answers, and why it refuses.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use kms_core::id::{CommitNumber, Epoch, InstanceId};
 
@@ -13,7 +13,7 @@ use crate::{
 /// Gives a record that rides in every commit, such as the head of the audit log; `None` where there is nothing new to say.
 pub type Rider = Box<dyn FnMut() -> Option<(Vec<u8>, Vec<u8>)> + Send>;
 /// Told once that a commit's outcome is unknown: the process must stop.
-pub type Fatal = Box<dyn Fn(&str) + Send>;
+pub type Fatal = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// How the writer runs.
 pub struct Options {
@@ -27,6 +27,8 @@ pub struct Options {
     pub rider: Rider,
     /// Stops the process.
     pub fatal: Fatal,
+    #[cfg(test)]
+    pub(super) mutation: Option<super::tests::Mutation>,
 }
 
 impl Options {
@@ -37,7 +39,9 @@ impl Options {
             erasure_interval: Duration::from_secs(1),
             instance: None,
             rider: Box::new(|| None),
-            fatal: Box::new(|why| tracing::error!("{why}")),
+            fatal: Arc::new(|why| tracing::error!("{why}")),
+            #[cfg(test)]
+            mutation: None,
         }
     }
 }
@@ -88,6 +92,16 @@ pub enum StartError {
         store: Epoch,
         /// Highest epoch of the medium.
         medium: Epoch,
+    },
+    /// The redo went on without this store.
+    #[error(
+        "the store is older than its redo file (store: commit {store}, redo: built on commit {redo}); it was restored from a copy"
+    )]
+    OlderThanRedo {
+        /// Last commit of the store.
+        store: CommitNumber,
+        /// The commit that the redo builds on.
+        redo: CommitNumber,
     },
     /// The medium does not have the secret in force.
     #[error("the effaceable medium does not hold the secret of epoch {}; check its path", .0.epoch)]

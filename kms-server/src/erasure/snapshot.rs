@@ -8,7 +8,7 @@ use kms_core::{
     secret::VersionMaterial,
     tree::{ChildKey, FAN_OUT, LeafPayload, NodeError, Place, TreeName, open_keys, open_record},
 };
-use kms_proto::storage::v1::TreeRecord;
+use kms_proto::storage::TreeRecord;
 
 use super::{
     published::{Published, Roots},
@@ -107,7 +107,8 @@ impl Snapshot {
                 // ATTACK: a version destroyed during the walk must not leave it.
                 Ok(_) if now.epoch != roots.epoch => {}
                 // Records of the trees as they were may have been collected meanwhile.
-                Err(OpenVersionError::Missing | OpenVersionError::Damaged(_)) if now.revision != roots.revision => {}
+                Err(OpenVersionError::Missing | OpenVersionError::Damaged(_))
+                    if now.revision != roots.revision => {}
                 walked => return walked,
             }
         }
@@ -188,4 +189,3 @@ fn leaf_hash_at(
     let before = children[..slot].iter().flatten().count();
     record.leaf_hashes.as_chunks::<32>().0.get(before).copied()
 }
-

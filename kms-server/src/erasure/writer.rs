@@ -3,7 +3,7 @@
 use std::sync::{Arc, mpsc};
 
 use kms_core::{
-    id::{CommitNumber, Epoch},
+    id::{CommitNumber, Epoch, InstanceId},
     secret::SealSecret,
 };
 use tokio::sync::oneshot;
@@ -86,6 +86,19 @@ impl Writer {
         options: Options,
     ) -> Result<(Self, Started), StartError> {
         recovery::start(store, medium, seal, options)
+    }
+
+    /// Makes a new instance, for `init`: its first epoch and an empty tree. Blocks.
+    ///
+    /// # Errors
+    /// Where the store or the medium already holds one, or cannot be written.
+    pub fn create(
+        store: &dyn Store,
+        medium: &mut dyn Effaceable,
+        seal: &SealSecret,
+        instance: InstanceId,
+    ) -> Result<(), StartError> {
+        recovery::create(store, medium, seal, instance)
     }
 
     pub(super) fn new(queue: mpsc::Sender<Message>, published: Arc<Published>) -> Self {
@@ -187,7 +200,7 @@ impl Writer {
         let (ended, end) = mpsc::channel();
         if self.queue.send(Message::Stop(ended)).is_ok() {
             // An error means the writer's thread is gone, which is what was asked for.
-            drop(end.recv());
+            end.recv().ok();
         }
     }
 }

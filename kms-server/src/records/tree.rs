@@ -5,7 +5,7 @@
 
 use kms_core::id::{Epoch, KeyGen, RecordVer, TenantSlot};
 use kms_core::tree::{Address, Place, TreeName};
-use kms_proto::storage::v1 as stored;
+use kms_proto::storage as stored;
 
 use super::{Table, Touched};
 

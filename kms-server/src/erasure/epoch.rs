@@ -1,0 +1,307 @@
+//! A destroying commit: P1 a new epoch secret, P2 a new root under it, P3 no other secret left. The order is the whole point.
+//!
+//! ```text
+//! P1 prepare E'(i+1, a) in the medium, read it back      crash: E' is effaced at the restart, epoch i stands
+//! P2 wrap; redo, synced                                  crash: rolled forward
+//!    staged commits, head commit, barrier                crash: rolled forward
+//! -- destroyed: roots swapped, copies purged
+//! P3 efface every secret but (i+1, a), verify            crash: effaced at the restart
+//!    delete the redo; reply
+//! ```
+//!
+//! A failure before the head is handed to the store: delete the redo, then efface E'. After: nothing is deleted or effaced, the
+//! process stops, the restart decides.
+
+use std::time::Instant;
+
+use kms_core::id::{InstanceId, KeyGen, RecordVer};
+use kms_core::{
+    id::{Attempt, Epoch},
+    record::{self, Header, NO_TENANT, RecordKind},
+    root,
+    secret::{EpochSecret, WrappingKey},
+};
+use kms_proto::storage::{EffacementRecord, EpochRecord};
+use subtle::ConstantTimeEq;
+
+use super::{
+    change::Draft,
+    group::{Job, Outcome},
+    head::{Head, pointer},
+    redo::Redo,
+    state::{Drafted, Failure, State, answer},
+    view::{self, RecordError},
+    writes,
+};
+use crate::{
+    effaceable::{EffaceableError, Evidence, SecretId},
+    records::tree::Epochs,
+    store::Batch,
+};
+use kms_core::tree::Planned;
+
+/// Header of the root record of an epoch.
+pub(super) fn root_header(instance: InstanceId, epoch: Epoch) -> Header {
+    let (key_gen, record_ver) = (KeyGen(epoch.0), RecordVer(1));
+    Header {
+        kind: RecordKind::Root,
+        level: 0,
+        instance,
+        tenant: NO_TENANT,
+        index: 0,
+        key_gen,
+        record_ver,
+        epoch,
+    }
+}
+
+impl State {
+    /// Runs destructions and commits them as one epoch; as an ordinary commit, where nothing that they name was there.
+    pub(super) fn commit_epoch(&mut self, jobs: Vec<Job>) {
+        if let Some(drafted) = self.draft(jobs) {
+            match drafted.planned.epoch == self.head.epoch {
+                true => self.commit_drafted(drafted),
+                false => self.destroy_drafted(drafted),
+            }
+        }
+        self.next_epoch = Instant::now() + self.interval;
+    }
+
+    fn destroy_drafted(&mut self, drafted: Drafted) {
+        let Drafted { group, planned, mut kept, refused } = drafted;
+        let outcome: Outcome = match self.epoch(&group, planned) {
+            Ok(effaced) => self.durable(effaced),
+            Err(failure) => self.failed(failure),
+        };
+        kept.extend(refused);
+        answer(kept, &outcome);
+    }
+
+    /// The protocol. Says whether the epochs before are effaced.
+    fn epoch(&mut self, group: &Draft, planned: Planned) -> Result<bool, Failure> {
+        // The medium has room for one secret besides that in force.
+        if self.retry_at.is_some() && !self.efface() {
+            return Err(Failure::NotWritten(
+                "an earlier erasure is pending: the medium could not be effaced".into(),
+            ));
+        }
+        let (attempt, secret) = self.prepare(planned.epoch)?;
+        let redo = match self.build(group, &planned, attempt, &secret) {
+            Ok(redo) => redo,
+            Err(error) => return Err(self.abandon(planned.epoch, &error)),
+        };
+        drop(secret);
+        if let Err(error) = self.redo.write(planned.epoch, &redo.encode()) {
+            return Err(self.abandon(planned.epoch, &error));
+        }
+        self.mutate_efface_early(attempt, planned.epoch);
+        let head = self.write_epoch(redo, group, attempt)?;
+        self.settle(head, planned, group);
+        // ORDER: only now, after the barrier. Effacing earlier would lose every key to a crash.
+        let effaced = self.efface();
+        // A redo that stays is recognised as done by the next commit's head, or repeated.
+        if let Err(error) = self.redo.delete(self.head.epoch).and_then(|()| self.redo.prepare()) {
+            tracing::warn!("the redo file of epoch {} could not be removed: {error}", self.head.epoch);
+        }
+        Ok(effaced)
+    }
+
+    /// P1: draws an attempt and its secret, and makes sure that the medium has it.
+    fn prepare(&mut self, epoch: Epoch) -> Result<(Attempt, EpochSecret), Failure> {
+        let drawn = Attempt::random().and_then(|attempt| Ok((attempt, EpochSecret::random()?)));
+        let (attempt, secret) = drawn.map_err(|error| Failure::not_written(&error))?;
+        let id = SecretId { epoch, attempt };
+        let kept = self.medium.prepare(id, &secret).and_then(|()| self.medium.read(id));
+        let why: Box<str> = match kept {
+            Ok(Some(read)) if bool::from(read.expose_secret().ct_eq(secret.expose_secret())) => {
+                return Ok((attempt, secret));
+            }
+            Ok(_) => "the effaceable medium does not give back what was written to it".into(),
+            Err(error) => error.to_string().into(),
+        };
+        self.efface();
+        Err(Failure::NotWritten(why))
+    }
+
+    /// P2: everything that the commits of this epoch write.
+    fn build(
+        &mut self,
+        group: &Draft,
+        planned: &Planned,
+        attempt: Attempt,
+        secret: &EpochSecret,
+    ) -> Result<Redo, Box<dyn std::error::Error>> {
+        let (instance, epoch, base) = (self.head.instance, planned.epoch, self.head.commit);
+        let kek = root::kek(&self.seal, secret, instance, epoch, attempt);
+        let root = record::wrap(&kek, &root_header(instance, epoch), planned.root.expose_secret())?;
+        let pending_efface = vec![self.head.secret()];
+        let head = Head {
+            attempt,
+            root,
+            redo_attempt: Some(attempt),
+            pending_efface,
+            ..self.next_head(group, planned)
+        };
+
+        let mut batch = Batch::default();
+        let tree = writes::of_tree(planned, head.commit, &mut batch);
+        batch.writes.extend(group.writes.clone());
+        self.record_evidence(&mut head.clone(), &mut batch)?;
+        let record = EpochRecord {
+            attempt: attempt.0.to_vec(),
+            state_root_before: self.head.state_root.to_vec(),
+            state_root: head.state_root.to_vec(),
+            live_versions: head.live,
+            destroyed_versions: planned.destroyed_versions,
+            destroyed_tenants: planned.destroyed_tenants,
+            effaced: None,
+        };
+        writes::put::<Epochs>(&epoch, &record, &mut batch);
+        let staged = writes::stage(tree, base, &mut batch);
+        writes::put_head(&head, &mut batch);
+        Ok(Redo { instance, epoch, attempt, base, staged, head: batch })
+    }
+
+    /// P2: hands the commits to the store. Returns after the barrier of the last.
+    fn write_epoch(&mut self, redo: Redo, group: &Draft, attempt: Attempt) -> Result<Head, Failure> {
+        let epoch = redo.epoch;
+        for batch in redo.staged {
+            let head =
+                Head { commit: self.head.commit.next(), redo_attempt: Some(attempt), ..self.head.clone() };
+            // From here on, an epoch that is abandoned leaves records behind.
+            self.abandoned = true;
+            self.hand_over(&head, batch).map_err(|error| self.stopped_at(epoch, error.into()))?;
+            self.head = head;
+            // The number is durable, but nothing that anyone may see has changed.
+            self.published.swap(self.roots());
+        }
+        let last = Redo { staged: Vec::new(), ..redo };
+        let head = last.last_head(self.head.commit.next()).map_err(|error| self.abandon(epoch, &error))?;
+        self.hide(&group.writes).map_err(|error| self.stopped_at(epoch, error))?;
+        if let Err(error) = self.hand_over(&head, last.head) {
+            let failure = self.stopped_at(epoch, error.into());
+            if matches!(failure, Failure::NotWritten(_)) {
+                self.published.reveal();
+            }
+            return Err(failure);
+        }
+        Ok(head)
+    }
+
+    /// What a failure between the redo and the head's barrier means.
+    fn stopped_at(&mut self, epoch: Epoch, failure: Failure) -> Failure {
+        match failure {
+            Failure::NotWritten(why) => self.abandon(epoch, &why),
+            // ORDER: delete nothing, efface nothing. Half of it may be on disk, and only the redo and E' can complete it.
+            Failure::Unknown(why) => {
+                self.mutate_efface_late();
+                Failure::Unknown(why)
+            }
+        }
+    }
+
+    /// Gives an epoch up before its head was handed to the store.
+    fn abandon(&mut self, epoch: Epoch, why: &dyn std::fmt::Display) -> Failure {
+        // ORDER: the redo first. While it is there a restart would roll it forward, which needs E'.
+        if let Err(error) = self.redo.delete(epoch) {
+            return Failure::Unknown(
+                format!("epoch {epoch} failed ({why}), and its redo file cannot be removed: {error}").into(),
+            );
+        }
+        if !self.mutate_keep_failed() {
+            self.efface();
+        }
+        Failure::NotWritten(why.to_string().into())
+    }
+
+    /// P3: makes every secret but the one in force unreadable. A failure leaves the erasure pending, to be tried again.
+    pub(super) fn efface(&mut self) -> bool {
+        let keep = self.head.secret();
+        match efface(&mut *self.medium, keep) {
+            Ok(evidence) => {
+                self.evidence = Some((keep.epoch, evidence));
+                self.set_retry(false);
+                true
+            }
+            Err(error) => {
+                tracing::error!("an erasure is pending: {error}");
+                self.set_retry(true);
+                false
+            }
+        }
+    }
+
+    /// Tries a failed effacement again, when its time has come.
+    pub(super) fn retry_efface(&mut self) {
+        let due = self.retry_at.is_some_and(|at| Instant::now() >= at);
+        if due && !self.published.is_stopped() {
+            self.efface();
+        }
+    }
+
+    /// Lets a commit record that the secrets before the epoch in force are effaced.
+    pub(super) fn record_evidence(&self, head: &mut Head, batch: &mut Batch) -> Result<(), RecordError> {
+        let Some((epoch, evidence)) = &self.evidence else { return Ok(()) };
+        head.pending_efface.clear();
+        if let Some(mut record) = view::stored::<Epochs>(&*self.published.store, epoch)? {
+            let secrets = evidence.effaced.iter().map(pointer).collect();
+            let (technique, class) =
+                (evidence.technique.into(), format!("{:?}", evidence.class).to_lowercase());
+            record.effaced = Some(EffacementRecord { secrets, technique, class });
+            writes::put::<Epochs>(epoch, &record, batch);
+        }
+        Ok(())
+    }
+}
+
+/// Effaces all but one secret, and looks whether it is so.
+fn efface(
+    medium: &mut dyn crate::effaceable::Effaceable,
+    keep: SecretId,
+) -> Result<Evidence, EffaceableError> {
+    let evidence = medium.efface_except(keep)?;
+    match medium.list()?.as_slice() {
+        [only] if *only == keep => Ok(evidence),
+        _ => Err(EffaceableError::Refused("the medium still lists secrets that were effaced".into())),
+    }
+}
+
+/// Opens the root record of a head.
+pub(super) fn open_root(
+    seal: &kms_core::secret::SealSecret,
+    secret: &EpochSecret,
+    head: &Head,
+) -> Option<WrappingKey> {
+    let kek = root::kek(seal, secret, head.instance, head.epoch, head.attempt);
+    let opened = record::unwrap(&kek, &root_header(head.instance, head.epoch), &head.root).ok()?;
+    WrappingKey::copied_from(&opened)
+}
+
+/// Mistakes on purpose, so that tests show that they are noticed.
+#[cfg(not(test))]
+impl State {
+    fn mutate_efface_early(&mut self, _: Attempt, _: Epoch) {}
+    fn mutate_efface_late(&mut self) {}
+    fn mutate_keep_failed(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+impl State {
+    fn mutate_efface_early(&mut self, attempt: Attempt, epoch: Epoch) {
+        if self.mutation == Some(super::tests::Mutation::EffaceBeforeBarrier) {
+            drop(self.medium.efface_except(SecretId { epoch, attempt }));
+        }
+    }
+
+    fn mutate_efface_late(&mut self) {
+        if self.mutation == Some(super::tests::Mutation::EffaceAfterFailedBarrier) {
+            drop(self.medium.efface_except(self.head.secret()));
+        }
+    }
+
+    fn mutate_keep_failed(&self) -> bool {
+        self.mutation == Some(super::tests::Mutation::KeepFailedSecret)
+    }
+}

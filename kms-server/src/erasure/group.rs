@@ -1,0 +1,143 @@
+//! The writer's thread: takes changes from the queue, so that those that wait together share a commit.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender},
+    },
+    time::{Duration, Instant},
+};
+
+use kms_core::id::{CommitNumber, Epoch};
+
+use super::{
+    change::{Change, Destruction, Draft, Ground},
+    options::Fatal,
+    published::Published,
+    state::State,
+    writer::WriteError,
+};
+
+/// Most changes of one commit, so that a batch stays well under what engines take.
+const MOST: usize = 256;
+/// How often an effacement that failed is tried again while nothing else happens.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// What became of the commit that a change was part of.
+#[derive(Clone)]
+pub(super) enum Outcome {
+    Durable { revision: CommitNumber, epoch: Epoch, effaced: bool },
+    NotWritten(Arc<WriteError>),
+    Unknown,
+}
+
+/// Answers the one who asked for a change.
+pub(super) type Finish = Box<dyn FnOnce(Outcome) + Send>;
+/// A change: runs, and says whether it is to be kept, and how to answer.
+type Run = Box<dyn FnOnce(&mut Destruction<'_>) -> (bool, Finish) + Send>;
+
+pub(super) struct Job {
+    pub(super) destroys: bool,
+    pub(super) run: Run,
+}
+
+pub(super) enum Message {
+    Job(Job),
+    Stop(Sender<()>),
+}
+
+/// Runs until the queue is closed, somebody says stop, or an outcome is unknown.
+pub(super) fn run(mut state: State, queue: &Receiver<Message>) {
+    let published = state.published.clone();
+    // Whatever ends this thread, nobody waits for it in vain.
+    let _guard = StopAtEnd(published.clone(), state.fatal.clone());
+    let mut destructions: Vec<Job> = Vec::new();
+    let mut stop = None;
+    while stop.is_none() && !published.is_stopped() {
+        let mut changes = Vec::new();
+        let mut message = match wait(&state, queue, !destructions.is_empty()) {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        while let Some(next) = message {
+            match next {
+                Message::Job(job) if job.destroys => destructions.push(job),
+                Message::Job(job) => changes.push(job),
+                Message::Stop(ended) => stop = Some(ended),
+            }
+            let full = stop.is_some() || changes.len() + destructions.len() >= MOST;
+            message = if full { None } else { queue.try_recv().ok() };
+        }
+        if !changes.is_empty() {
+            state.commit(changes);
+        }
+        let due = stop.is_some() || destructions.len() >= MOST || Instant::now() >= state.next_epoch;
+        if !destructions.is_empty() && due && !published.is_stopped() {
+            state.commit_epoch(std::mem::take(&mut destructions));
+        }
+        state.retry_efface();
+    }
+    if !destructions.is_empty() && !published.is_stopped() {
+        state.commit_epoch(destructions);
+    }
+    published.set_stopped();
+    // Whoever waits for the end may open the directory again: all of it is closed by then.
+    drop(state);
+    if let Some(ended) = stop {
+        ended.send(()).ok();
+    }
+}
+
+fn wait(state: &State, queue: &Receiver<Message>, destructions: bool) -> Result<Message, RecvTimeoutError> {
+    let now = Instant::now();
+    let until = match (destructions, state.retry_at) {
+        (true, _) => Some(state.next_epoch),
+        (false, retry) => retry,
+    };
+    match until {
+        Some(until) => queue.recv_timeout(until.saturating_duration_since(now)),
+        None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+    }
+}
+
+impl State {
+    /// Runs one change over what those before it in the same commit wrote. `None` where it is not to be kept: its caller is
+    /// answered by `refused`, once the commit of the others is decided.
+    pub(super) fn run_change(
+        &self,
+        job: Job,
+        group: &Draft,
+        refused: &mut Vec<Finish>,
+    ) -> Option<(Draft, Finish)> {
+        let epoch = if job.destroys { self.head.epoch.next() } else { self.head.epoch };
+        let store = &*self.published.store;
+        let ground = Ground { store, group, next_tenant: self.head.next_tenant, epoch };
+        let mut destruction = Destruction(Change::new(&ground));
+        // A change that panics drops its reply unsent, and has written nothing.
+        let run = catch_unwind(AssertUnwindSafe(|| (job.run)(&mut destruction)));
+        let (kept, finish) = run.ok()?;
+        let draft = destruction.0.draft;
+        if kept {
+            return Some((draft, finish));
+        }
+        refused.push(finish);
+        None
+    }
+
+    pub(super) fn set_retry(&mut self, pending: bool) {
+        self.retry_at = pending.then(|| Instant::now() + RETRY);
+    }
+}
+
+struct StopAtEnd(Arc<Published>, Fatal);
+
+impl Drop for StopAtEnd {
+    fn drop(&mut self) {
+        self.0.set_stopped();
+        if std::thread::panicking() {
+            (self.1)("the writer's thread panicked");
+        }
+    }
+}

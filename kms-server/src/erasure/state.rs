@@ -1,0 +1,281 @@
+//! What the writer's thread owns, and the ordinary commit: changes that destroy nothing.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kms_core::{
+    id::Epoch,
+    secret::{SealSecret, WrappingKey},
+    tree::{Base, Plan, PlanError, Planned},
+};
+
+use super::{
+    change::{Draft, TreeOp},
+    collect,
+    group::{Finish, Job, Outcome},
+    head::Head,
+    nodes::{NodeCache, Nodebook, TreeError},
+    options::{Fatal, Rider},
+    published::{Published, Roots},
+    redo::RedoStore,
+    view::Overlay,
+    writer::{CommitNotice, WriteError},
+    writes,
+};
+use crate::{
+    effaceable::{Effaceable, Evidence},
+    store::{Batch, CommitError},
+};
+
+/// The writer's own: nothing else reads tree state, wraps, or commits.
+pub(super) struct State {
+    pub(super) published: Arc<Published>,
+    pub(super) medium: Box<dyn Effaceable>,
+    pub(super) redo: Box<dyn RedoStore>,
+    pub(super) seal: SealSecret,
+    pub(super) head: Head,
+    pub(super) root: Arc<WrappingKey>,
+    pub(super) cache: NodeCache,
+    pub(super) rider: Rider,
+    pub(super) fatal: Fatal,
+    pub(super) interval: Duration,
+    /// When the next epoch may begin.
+    pub(super) next_epoch: Instant,
+    /// When a failed effacement is tried again.
+    pub(super) retry_at: Option<Instant>,
+    /// Evidence that the next commit records.
+    pub(super) evidence: Option<(Epoch, Evidence)>,
+    /// Whether records of an abandoned epoch may be left.
+    pub(super) abandoned: bool,
+    /// Whether anything may be left to collect.
+    pub(super) garbage: bool,
+    #[cfg(test)]
+    pub(super) mutation: Option<super::tests::Mutation>,
+}
+
+/// Changes that ran, and what they come to.
+pub(super) struct Drafted {
+    pub(super) group: Draft,
+    pub(super) planned: Planned,
+    pub(super) kept: Vec<Finish>,
+    /// Changes that said no: that may rest on what others of the group wrote, so they are answered after these.
+    pub(super) refused: Vec<Finish>,
+}
+
+/// A commit that is not durable.
+pub(super) enum Failure {
+    /// Nothing was handed to the store, or the store says it wrote nothing.
+    NotWritten(Box<str>),
+    /// Only a restart can tell.
+    Unknown(Box<str>),
+}
+
+impl Failure {
+    pub(super) fn not_written(why: &dyn std::fmt::Display) -> Self {
+        Self::NotWritten(why.to_string().into())
+    }
+}
+
+impl From<CommitError> for Failure {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::NotWritten(_) => Self::NotWritten(error.to_string().into()),
+            CommitError::Unknown(_) => Self::Unknown(error.to_string().into()),
+        }
+    }
+}
+
+impl State {
+    /// Runs changes and commits them together.
+    pub(super) fn commit(&mut self, jobs: Vec<Job>) {
+        let Some(drafted) = self.draft(jobs) else { return };
+        self.commit_drafted(drafted);
+    }
+
+    pub(super) fn commit_drafted(&mut self, drafted: Drafted) {
+        let Drafted { group, planned, mut kept, refused } = drafted;
+        let outcome = match self.write(group, planned) {
+            Ok(()) => self.durable(self.retry_at.is_none()),
+            Err(failure) => self.failed(failure),
+        };
+        kept.extend(refused);
+        answer(kept, &outcome);
+    }
+
+    /// Runs changes, each over what those before it wrote. `None` where no one is left to answer.
+    pub(super) fn draft(&self, jobs: Vec<Job>) -> Option<Drafted> {
+        let (mut group, mut kept, mut refused) = (Draft::default(), Vec::new(), Vec::new());
+        let mut book = self.nodebook();
+        let mut plan = Plan::new(&mut book, self.base());
+        let mut failed = None;
+        for job in jobs {
+            let Some((mut draft, finish)) = self.run_change(job, &group, &mut refused) else { continue };
+            let trees = std::mem::take(&mut draft.trees);
+            // What cannot be read fails the one change that needs it, before anything of it is in the plan.
+            if let Err(error) = probe(&mut plan, &trees) {
+                finish(Outcome::NotWritten(Arc::new(WriteError(error.to_string().into()))));
+                continue;
+            }
+            group.absorb(draft);
+            kept.push(finish);
+            if let Err(error) = apply(&mut plan, trees) {
+                failed = Some(error);
+                break;
+            }
+        }
+        let planned = match failed {
+            Some(error) => Err(error),
+            None => plan.finish(false).and_then(|planned| self.check(planned)),
+        };
+        match planned {
+            Ok(planned) if !kept.is_empty() => return Some(Drafted { group, planned, kept, refused }),
+            Ok(_) => answer(refused, &self.durable(false)),
+            Err(error) => {
+                kept.extend(refused);
+                answer(kept, &Outcome::NotWritten(Arc::new(WriteError(error.to_string().into()))));
+            }
+        }
+        None
+    }
+
+    /// The state that the nodes add up to must be the one that the last commit left.
+    fn check(&self, planned: Planned) -> Result<Planned, TreeError> {
+        match planned.state_root_before {
+            Some(before) if before != self.head.state_root => Err(PlanError::Mismatch.into()),
+            _ => Ok(planned),
+        }
+    }
+
+    pub(super) fn nodebook(&self) -> Nodebook<'_> {
+        let (store, cache) = (&*self.published.store, &self.cache);
+        Nodebook { store, cache, instance: self.head.instance, abandoned: self.abandoned }
+    }
+
+    fn base(&self) -> Base {
+        let Head { instance, epoch, top_height, live, .. } = self.head;
+        Base { instance, epoch, root: self.root.clone(), top_height, live }
+    }
+
+    /// One ordinary commit.
+    fn write(&mut self, group: Draft, planned: Planned) -> Result<(), Failure> {
+        if group.writes.is_empty() && planned.records.is_empty() {
+            return Ok(());
+        }
+        let mut head = self.next_head(&group, &planned);
+        let mut batch = Batch::default();
+        let tree = writes::of_tree(&planned, head.commit, &mut batch);
+        batch.writes.extend(tree.into_iter().flat_map(|(_, writes)| writes));
+        batch.writes.extend(group.writes.clone());
+        collect::some(self, &mut batch).map_err(|error| Failure::not_written(&error))?;
+        self.record_evidence(&mut head, &mut batch).map_err(|error| Failure::not_written(&error))?;
+        self.hide(&group.writes)?;
+        self.hand_over(&head, batch).inspect_err(|_| self.published.reveal())?;
+        self.settle(head, planned, &group);
+        Ok(())
+    }
+
+    pub(super) fn next_head(&self, group: &Draft, planned: &Planned) -> Head {
+        Head {
+            commit: self.head.commit.next(),
+            epoch: planned.epoch,
+            top_height: planned.top_height,
+            next_tenant: group.next_tenant.unwrap_or(self.head.next_tenant),
+            live: planned.live,
+            state_root: planned.state_root.unwrap_or(self.head.state_root),
+            redo_attempt: None,
+            ..self.head.clone()
+        }
+    }
+
+    /// Keeps what readers see until the commit is durable.
+    pub(super) fn hide(&self, writes: &Overlay) -> Result<(), Failure> {
+        let mut before = Overlay::new();
+        for key in writes.keys() {
+            let value = self.published.store.get(key).map_err(|error| Failure::not_written(&error))?;
+            before.insert(key.clone(), value);
+        }
+        self.published.hide(before);
+        Ok(())
+    }
+
+    /// Hands a batch to the store, with the head and what rides along.
+    pub(super) fn hand_over(&mut self, head: &Head, mut batch: Batch) -> Result<(), CommitError> {
+        writes::put_head(head, &mut batch);
+        batch.writes.extend((self.rider)().map(|(key, value)| (key, Some(value))));
+        self.published.store.commit(head.commit, batch)
+    }
+
+    /// The commit is durable: what it left becomes what is read and built on, and copies of what it changed are forgotten.
+    pub(super) fn settle(&mut self, head: Head, mut planned: Planned, group: &Draft) {
+        self.root = planned.root.clone();
+        self.cache.fill(&mut planned);
+        self.head = head;
+        self.evidence = None;
+        // ORDER: roots and values first; whoever reads after the listeners ran reads what is true now.
+        self.published.swap(self.roots());
+        self.published.reveal();
+        let Head { commit: revision, epoch, .. } = self.head;
+        let touched = group.touched.iter().cloned().collect();
+        self.published.tell(&CommitNotice { revision, epoch, touched });
+    }
+
+    pub(super) fn roots(&self) -> Roots {
+        let Head { instance, commit: revision, epoch, top_height, .. } = self.head;
+        Roots { instance, revision, epoch, root: self.root.clone(), top_height }
+    }
+
+    pub(super) fn durable(&self, effaced: bool) -> Outcome {
+        Outcome::Durable { revision: self.head.commit, epoch: self.head.epoch, effaced }
+    }
+
+    /// Says what a failed commit means to those who asked for it; after an unknown outcome nothing is read or written any more.
+    pub(super) fn failed(&self, failure: Failure) -> Outcome {
+        match failure {
+            Failure::NotWritten(why) => Outcome::NotWritten(Arc::new(WriteError(why))),
+            Failure::Unknown(why) => {
+                self.published.set_stopped();
+                (self.fatal)(&why);
+                Outcome::Unknown
+            }
+        }
+    }
+}
+
+pub(super) fn answer(finishes: Vec<Finish>, outcome: &Outcome) {
+    finishes.into_iter().for_each(|finish| finish(outcome.clone()));
+}
+
+fn probe(plan: &mut Plan<'_, Nodebook<'_>>, trees: &[TreeOp]) -> Result<(), TreeError> {
+    let made = |slot| trees.iter().any(|op| matches!(op, TreeOp::CreateTenant(made, ..) if *made == slot));
+    for op in trees {
+        let reached = match op {
+            TreeOp::CreateLeaf(tenant, slot, _) if !made(*tenant) => plan.reach(*tenant, *slot),
+            TreeOp::DestroyLeaf(version) => plan.reach(version.tenant_slot(), version.leaf_slot()),
+            _ => Ok(()),
+        };
+        match (op, reached) {
+            // What is gone already is destroyed without effect.
+            (TreeOp::DestroyLeaf(_), Err(TreeError::Plan(PlanError::NoTenant(_)))) => {}
+            (_, reached) => reached?,
+        }
+    }
+    Ok(())
+}
+
+fn apply(plan: &mut Plan<'_, Nodebook<'_>>, trees: Vec<TreeOp>) -> Result<(), TreeError> {
+    for op in trees {
+        match op {
+            TreeOp::CreateTenant(slot, uid, index_key) => plan.create_tenant(slot, uid, index_key)?,
+            TreeOp::CreateLeaf(tenant, slot, leaf) => plan.create_leaf(tenant, slot, leaf)?,
+            TreeOp::DestroyLeaf(version) => {
+                plan.destroy_leaf(version)?;
+            }
+            TreeOp::DestroyTenant(tenant) => {
+                plan.destroy_tenant(tenant)?;
+            }
+        }
+    }
+    Ok(())
+}
