@@ -94,6 +94,9 @@ pub enum EffaceableError {
     /// Each attempt has a secret of its own.
     #[error("the effaceable medium holds a secret of epoch {}, attempt {}, already", .0.epoch, .0.attempt)]
     There(SecretId),
+    /// It says that it effaced, and lists them all the same.
+    #[error("the effaceable medium still lists secrets that it effaced")]
+    StillThere,
     /// What was written is not what is read.
     #[error("`{}` does not read back what was written to it: replace the disk", .0.display())]
     ReadBack(PathBuf),

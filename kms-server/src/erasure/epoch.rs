@@ -262,7 +262,7 @@ fn efface(
     let evidence = medium.efface_except(keep)?;
     match medium.list()?.as_slice() {
         [only] if *only == keep => Ok(evidence),
-        _ => Err(EffaceableError::Refused("the medium still lists secrets that were effaced".into())),
+        _ => Err(EffaceableError::StillThere),
     }
 }
 
