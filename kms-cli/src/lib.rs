@@ -10,6 +10,7 @@ pub mod args;
 pub mod columns;
 pub mod command;
 pub mod failure;
+pub mod own_server;
 pub mod print;
 pub mod session;
 pub mod whole_file;
@@ -52,6 +53,17 @@ fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "kms", &mut std::io::stdout());
         }
+        Command::Columns(columns) => return block_on(c::columns::run(columns, session)),
+        Command::SealFile(what) => block_on(c::files::seal(what, session))?,
+        Command::OpenFile(what) => block_on(c::files::open(what, session))?,
+        Command::Audit(args::Audit::Query { filter, limit }) => {
+            block_on(c::audit::query(filter, limit, session))?
+        }
+        Command::Audit(args::Audit::Tail { filter }) => block_on(c::audit::tail(filter, session))?,
+        Command::Audit(args::Audit::Export { from_segment, dir }) => {
+            block_on(c::audit::export(from_segment, &dir, session))?;
+        }
+        Command::Bench(bench) => block_on(c::bench::run(bench, session))?,
         _ => return Err(Failure::failed("NOT_BUILT_YET", "not wired")),
     }
     Ok(Exit::Done)

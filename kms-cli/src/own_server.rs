@@ -39,8 +39,14 @@ impl OwnServer {
     ///
     /// # Errors
     /// Where it does not say in time that it serves.
-    pub fn start(words: &[&OsStr], data: &Path, log: &str, settings: &[(&str, &str)]) -> Result<Self, Failure> {
-        let cannot = |what: &str, e: std::io::Error| Failure::failed("INTERNAL", format!("cannot {what}: {e}"));
+    pub fn start(
+        words: &[&OsStr],
+        data: &Path,
+        log: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, Failure> {
+        let cannot =
+            |what: &str, e: std::io::Error| Failure::failed("INTERNAL", format!("cannot {what}: {e}"));
         let myself = std::env::current_exe().map_err(|e| cannot("find this program", e))?;
         let log = data.join(log);
         let stderr = File::create(&log).map_err(|e| cannot("write the server's log", e))?;
@@ -70,7 +76,10 @@ impl OwnServer {
                 Err(_) => {
                     drop(child.kill());
                     drop(child.wait());
-                    return Err(Failure::failed("INTERNAL", format!("the server did not start: {}", last_words(&log))));
+                    return Err(Failure::failed(
+                        "INTERNAL",
+                        format!("the server did not start: {}", last_words(&log)),
+                    ));
                 }
             }
         };
@@ -87,7 +96,8 @@ impl OwnServer {
     /// # Errors
     /// Where it does not load.
     pub fn profile(&self, name: &str) -> Result<Profile, Failure> {
-        Ok(Profile::load(self.data.join("profiles").join(format!("{name}.toml"))).map_err(kms_client::Error::from)?)
+        Ok(Profile::load(self.data.join("profiles").join(format!("{name}.toml")))
+            .map_err(kms_client::Error::from)?)
     }
 
     /// CPU time it has used so far, user and system.
@@ -95,7 +105,8 @@ impl OwnServer {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         // The name in parentheses may hold anything; utime and stime are the 12th and 13th field after it.
         let after = stat.rsplit_once(')').map(|(_, after)| after).unwrap_or_default();
-        let ticks: u64 = after.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+        let ticks: u64 =
+            after.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
         Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
@@ -137,7 +148,9 @@ pub fn end_with_stdin() {
         let mut stdin = std::io::stdin().lock();
         let mut nothing = [0; 64];
         while matches!(stdin.read(&mut nothing), Ok(1..)) {}
-        drop(rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM));
+        // Our own process is always there to be signalled.
+        let _signalled =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
     });
 }
 

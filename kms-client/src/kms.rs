@@ -139,6 +139,12 @@ impl Kms {
         self.shared.calls.load(Relaxed)
     }
 
+    /// The connections themselves, for calls that this crate does not make and for measuring. They are not followed: after a change
+    /// of certificates ask again.
+    pub fn channels(&self) -> Vec<tonic::transport::Channel> {
+        self.shared.pool.channels()
+    }
+
     /// Reads certificate, key and CA again now. They are also followed: a change is noticed within seconds.
     ///
     /// # Errors

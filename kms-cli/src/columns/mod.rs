@@ -3,7 +3,7 @@
 //! What is not touched is written back byte for byte; see `kms columns --help`, which is a contract.
 //!
 //! # Layout
-//! - [`cipher`]: the door to whatever seals; `keyed` is the key centre behind it.
+//! - [`cipher`]: the door to whatever seals; [`keyed`]: the key centre behind it.
 //! - `frame`: batches of whole rows, bounded in memory; `csv`, `jsonl`: where cells stand; `batch`: their places.
 //! - `turn`: one batch through the cipher; `pipeline`: reader, two workers and writer, order kept.
 //! - [`error`]: what can be wrong.
@@ -14,6 +14,7 @@ mod csv;
 pub mod error;
 mod frame;
 mod jsonl;
+pub mod keyed;
 mod pipeline;
 mod turn;
 

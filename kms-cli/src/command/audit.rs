@@ -95,7 +95,9 @@ pub fn in_words(line: &AuditLine) -> String {
 /// # Errors
 /// Those of the call; where `dir` cannot be written; where the server names a file that is none.
 pub async fn export(from_segment: u64, dir: &Path, session: &Session) -> Result<(), Failure> {
-    let cannot = |e: &std::io::Error| Failure::failed("INPUT_OUTPUT", format!("cannot write `{}`: {e}", dir.display()));
+    let cannot = |e: &std::io::Error| {
+        Failure::failed("INPUT_OUTPUT", format!("cannot write `{}`: {e}", dir.display()))
+    };
     let mut chunks = session.connect().await?.export_audit(from_segment).await?;
     fs::create_dir_all(dir).map_err(|e| cannot(&e))?;
     let mut open: HashMap<PathBuf, File> = HashMap::new();
@@ -135,7 +137,10 @@ fn below(dir: &Path, name: &str) -> Result<PathBuf, Failure> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     match !name.is_empty() && !name.starts_with('.') && name.chars().all(plain) {
         true => Ok(dir.join(name)),
-        false => Err(Failure::failed("ANSWER_INVALID", "the server named a file that is no plain name; nothing was kept")),
+        false => Err(Failure::failed(
+            "ANSWER_INVALID",
+            "the server named a file that is no plain name; nothing was kept",
+        )),
     }
 }
 

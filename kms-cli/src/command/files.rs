@@ -6,8 +6,8 @@
 
 use std::io::{Read, Write as _};
 
-use kms_client::Kms;
-use kms_core::file::{CHUNK, FileHeader, SEALED_CHUNK};
+use kms_client::DataKeyLease;
+use kms_core::file::{CHUNK, FileHeader, FileOpener, FileSealer, SEALED_CHUNK};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -27,11 +27,25 @@ pub async fn seal(command: args::WholeFile, session: &Session) -> Result<(), Fai
     let args::WholeFile { with, input, out } = command;
     let mut chunks = Chunks::new(whole_file::open_input(&input)?, CHUNK);
     let mut whole = WholeFile::create(&out, Readers::Umask)?;
-    let kms: Kms = session.connect().await?;
-    let mut sealing = kms.seal_file(&with.tenant, &with.key).await?;
-    whole.write_all(sealing.header()).map_err(cannot_write)?;
+    let records = session.connect().await?.records(&with.tenant, &with.key);
+    let mut lease = records.data_key_to_seal().await?;
+    let address = |lease: &DataKeyLease| (lease.version(), lease.data_key_id());
+    let (version, id) = address(&lease);
+    let mut sealer =
+        lease.with_data_key(|data_key| FileSealer::new(data_key, version, id))?.map_err(cannot_seal)?;
+    whole.write_all(sealer.header().as_bytes()).map_err(cannot_write)?;
     while let Some((chunk, last)) = chunks.next()? {
-        let sealed = sealing.chunk(chunk, last).await?;
+        // A file that takes longer than the lease asks whether it may still seal.
+        if lease.with_data_key(|_| ()).is_err() {
+            lease = records.data_key_to_seal().await?;
+            if address(&lease) != (version, id) {
+                return Err(Failure::failed(
+                    "KEY_ROTATED",
+                    "the key was rotated while the file was sealed; seal it again",
+                ));
+            }
+        }
+        let sealed = sealer.chunk(chunk, last).map_err(cannot_seal)?;
         whole.write_all(&sealed).map_err(cannot_write)?;
     }
     whole.finish().map_err(cannot_write)?;
@@ -45,23 +59,33 @@ pub async fn seal(command: args::WholeFile, session: &Session) -> Result<(), Fai
 pub async fn open(command: args::WholeFile, session: &Session) -> Result<(), Failure> {
     let args::WholeFile { with, input, out } = command;
     let mut file = whole_file::open_input(&input)?;
+    let rejected = |problem: &dyn std::fmt::Display| {
+        Failure::failed("CIPHERTEXT_REJECTED", format!("`{}`: {problem}", input.display()))
+    };
     let mut head = Vec::new();
     (&mut file).take(FileHeader::LEN as u64).read_to_end(&mut head).map_err(cannot_read)?;
-    let header = FileHeader::parse(&head)
-        .map_err(|problem| Failure::failed("CIPHERTEXT_MALFORMED", format!("`{}`: {problem}", input.display())))?;
+    let header = FileHeader::parse(&head).map_err(|problem| {
+        Failure::failed("CIPHERTEXT_MALFORMED", format!("`{}`: {problem}", input.display()))
+    })?;
     let mut chunks = Chunks::new(file, SEALED_CHUNK);
     let mut whole = WholeFile::create(&out, Readers::Owner)?;
-    let kms = session.connect().await?;
-    let mut opening = kms.open_file(&with.tenant, &with.key, &header).await?;
+    let records = session.connect().await?.records(&with.tenant, &with.key);
+    let mut lease = records.data_key_to_open(header.version, header.data_key).await?;
+    let mut opener = lease
+        .with_data_key(|data_key| FileOpener::new(data_key, &header))?
+        .map_err(|problem| rejected(&problem))?;
     let mut bytes = 0;
     while let Some((chunk, last)) = chunks.next()? {
-        let opened = opening.chunk(chunk, last).await?;
+        if lease.with_data_key(|_| ()).is_err() {
+            lease = records.data_key_to_open(header.version, header.data_key).await?;
+        }
+        let opened = opener.chunk(chunk, last).map_err(|problem| rejected(&problem))?;
         whole.write_all(&opened).map_err(cannot_write)?;
         bytes += opened.len() as u64;
     }
     // ATTACK: a cut file opens chunk by chunk and is still not the file.
-    if !opening.is_finished() {
-        return Err(Failure::failed("CIPHERTEXT_REJECTED", format!("`{}` is cut: its end is missing", input.display())));
+    if !opener.is_finished() {
+        return Err(rejected(&"its end is missing"));
     }
     whole.finish().map_err(cannot_write)?;
     say("opened", bytes, session)
@@ -115,6 +139,10 @@ fn say(what: &str, bytes: u64, session: &Session) -> Result<(), Failure> {
         false => format!("{what} {}", words::count(bytes, "byte")),
     };
     writeln!(std::io::stderr(), "{text}").map_err(cannot_write)
+}
+
+fn cannot_seal(problem: impl std::fmt::Display) -> Failure {
+    Failure::failed("LOCAL_FAILURE", format!("the file cannot be sealed: {problem}"))
 }
 
 fn cannot_read(error: std::io::Error) -> Failure {

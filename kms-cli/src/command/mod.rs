@@ -1,6 +1,10 @@
 //! What each command does, one file each.
 
+pub mod audit;
+pub mod bench;
+pub mod columns;
 pub mod crypt;
+pub mod files;
 pub mod key;
 pub mod policy;
 pub mod tenant;

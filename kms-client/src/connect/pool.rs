@@ -101,6 +101,11 @@ impl Pool {
         Borrowed { channel: least.channel.clone(), in_flight: least.in_flight.clone() }
     }
 
+    /// The connections as they stand.
+    pub(crate) fn channels(&self) -> Vec<Channel> {
+        self.connections.load().iter().map(|connection| connection.channel.clone()).collect()
+    }
+
     /// Reads the certificates again and replaces the connections.
     pub(crate) fn reload(&self) -> Result<(), ProfileError> {
         self.dialer.settings.reload()?;

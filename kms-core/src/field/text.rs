@@ -15,6 +15,16 @@ pub fn encode(ciphertext: &[u8]) -> String {
     text
 }
 
+/// As [`encode`], at the end of a buffer that is used again.
+pub fn append(ciphertext: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(PREFIX.as_bytes());
+    let start = out.len();
+    out.resize(start + (ciphertext.len() * 4).div_ceil(3), 0);
+    let written = BASE64_URL_SAFE_NO_PAD.encode_slice(ciphertext, &mut out[start..]);
+    // INVARIANT: the room is what unpadded base64 takes.
+    debug_assert_eq!(written.ok(), Some(out.len() - start));
+}
+
 /// The ciphertext of a text form. Each ciphertext has one text form only: padding and spare bits are refused.
 ///
 /// # Errors
@@ -53,6 +63,9 @@ mod tests {
     proptest! {
         #[test]
         fn text_comes_back_as_it_was(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let mut appended = b"before".to_vec();
+            append(&bytes, &mut appended);
+            prop_assert_eq!(appended, format!("before{}", encode(&bytes)).into_bytes());
             prop_assert_eq!(decode(&encode(&bytes)).unwrap(), bytes);
         }
 

@@ -56,7 +56,10 @@ where
         let caller: Result<Vec<Duration>, Status> =
             task.await.map_err(|_| Failure::failed("INTERNAL", "a caller ended before its time"))?;
         took.extend(caller.map_err(|status| {
-            Failure::failed("BENCH_CALL_FAILED", format!("a call failed: {}", crate::print::harmless(status.message())))
+            Failure::failed(
+                "BENCH_CALL_FAILED",
+                format!("a call failed: {}", crate::print::harmless(status.message())),
+            )
         })?);
     }
     let elapsed = begun.elapsed();

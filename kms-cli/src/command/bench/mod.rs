@@ -3,7 +3,6 @@
 
 mod echo;
 mod load;
-mod serve;
 
 use std::{ffi::OsStr, sync::Arc, time::Duration};
 
@@ -18,8 +17,6 @@ use kms_core::{
 use kms_proto::v1::{self, crypto_client::CryptoClient};
 use serde_json::{Value, json};
 use tonic::{Status, transport::Channel};
-
-pub use serve::echo as serve_echo;
 
 use crate::{
     args::{self, BenchCall},
@@ -94,14 +91,17 @@ struct Load {
 impl Load {
     async fn prepare(command: &args::Bench, server: &OwnServer, echo: &OwnServer) -> Result<Self, Failure> {
         let (tenant, key) = (TenantName::try_from(TENANT), KeyName::try_from(KEY));
-        let (Ok(tenant), Ok(key)) = (tenant, key) else { return Err(Failure::failed("INTERNAL", "bench names")) };
+        let (Ok(tenant), Ok(key)) = (tenant, key) else {
+            return Err(Failure::failed("INTERNAL", "bench names"));
+        };
         let operator = Kms::connect(server.profile("operator")?).await?;
         operator.create_tenant(&tenant, CreateTenant::default()).await?;
         let how = CreateKey { class: Some(command.class), change: Change::default(), ..CreateKey::default() };
         let made = operator.create_key(&tenant, &key, how).await?;
 
         let profile = server.profile("attendance")?;
-        let at_echo = profile.clone().with_endpoint(echo.endpoint()).map_err(kms_client::Error::from)?;
+        let at_echo = kms_client::Profile::new(echo.endpoint(), profile.ca(), profile.cert(), profile.key());
+        let at_echo = at_echo.map_err(kms_client::Error::from)?;
         let connections = command.connections as usize;
         let kms = Kms::builder(profile).connections(connections).connect().await?;
         let at_echo = Kms::builder(at_echo).connections(connections).connect().await?;
@@ -134,7 +134,8 @@ impl Load {
             for ((name, is_echo, call), turns) in self.calls.iter().zip(&mut turns) {
                 let (channels, child) = if *is_echo { (&self.echo, echo) } else { (&self.server, server) };
                 // The first round only warms up: connections, caches, the processor's clock.
-                let time = if turn == 0 { WARM_UP } else { Duration::from_secs_f64(command.seconds.max(0.05)) };
+                let time =
+                    if turn == 0 { WARM_UP } else { Duration::from_secs_f64(command.seconds.max(0.05)) };
                 let call = call.clone();
                 let before = child.cpu();
                 let turned = load::run(channels, concurrency, time, Arc::new(move |c| call(c))).await?;
@@ -221,16 +222,21 @@ fn calling(call: BenchCall, command: &args::Bench, plaintext: &[u8], sealed: &[u
         BenchCall::Decrypt => {
             call!(decrypt, v1::DecryptRequest { tenant, key, ciphertext, binding: binding() })
         }
-        BenchCall::Reencrypt => call!(re_encrypt, v1::ReEncryptRequest {
-            tenant,
-            key,
-            ciphertext,
-            source_binding: binding(),
-            ..v1::ReEncryptRequest::default()
-        }),
+        BenchCall::Reencrypt => call!(
+            re_encrypt,
+            v1::ReEncryptRequest {
+                tenant,
+                key,
+                ciphertext,
+                source_binding: binding(),
+                ..v1::ReEncryptRequest::default()
+            }
+        ),
         BenchCall::OpenDataKeys => {
             use v1::open_data_keys_request::{Existing, Item, item};
-            let existing = |n| Item { item: Some(item::Item::Existing(Existing { version_id: version, data_key_id: n })) };
+            let existing = |n| Item {
+                item: Some(item::Item::Existing(Existing { version_id: version, data_key_id: n })),
+            };
             let items = (1..=command.batch).map(existing).collect();
             call!(open_data_keys, v1::OpenDataKeysRequest { tenant, items, ..Default::default() })
         }
@@ -308,15 +314,17 @@ fn to_json(command: &args::Bench, runs: &[Figures]) -> Value {
 }
 
 fn to_text(runs: &[Figures]) -> String {
-    let echo = |run: &Figures| runs.iter().find(|r| r.name == "echo" && r.concurrency == run.concurrency).cloned();
+    let echo =
+        |run: &Figures| runs.iter().find(|r| r.name == "echo" && r.concurrency == run.concurrency).cloned();
     let row = |run: &Figures| {
-        let against = echo(run).filter(|_| run.name != "echo").map_or((String::new(), String::new()), |echo| {
-            let ratio = |ours: f64, theirs: f64| format!("{:.2}×", ours / theirs.max(f64::MIN_POSITIVE));
-            (
-                ratio(run.calls_per_second, echo.calls_per_second),
-                ratio(run.server_cpu_us_per_call, echo.server_cpu_us_per_call),
-            )
-        });
+        let against =
+            echo(run).filter(|_| run.name != "echo").map_or((String::new(), String::new()), |echo| {
+                let ratio = |ours: f64, theirs: f64| format!("{:.2}×", ours / theirs.max(f64::MIN_POSITIVE));
+                (
+                    ratio(run.calls_per_second, echo.calls_per_second),
+                    ratio(run.server_cpu_us_per_call, echo.server_cpu_us_per_call),
+                )
+            });
         vec![
             run.name.to_owned(),
             run.concurrency.to_string(),
@@ -329,7 +337,8 @@ fn to_text(runs: &[Figures]) -> String {
             words::thousands(run.server_rss_kib),
         ]
     };
-    let headings = ["call", "callers", "calls/s", "of echo", "p50 µs", "p99 µs", "CPU µs/call", "of echo", "RSS KiB"];
+    let headings =
+        ["call", "callers", "calls/s", "of echo", "p50 µs", "p99 µs", "CPU µs/call", "of echo", "RSS KiB"];
     print::table(&headings, &runs.iter().map(row).collect::<Vec<_>>())
 }
 
@@ -342,12 +351,21 @@ mod tests {
     fn figures(name: &'static str, calls_per_second: f64) -> Figures {
         let (p50_us, p99_us, server_cpu_us_per_call) = (100.0, 200.0, 20.04);
         let (concurrency, server_rss_kib) = (64, 4096);
-        Figures { name, concurrency, calls_per_second, p50_us, p99_us, server_cpu_us_per_call, server_rss_kib }
+        Figures {
+            name,
+            concurrency,
+            calls_per_second,
+            p50_us,
+            p99_us,
+            server_cpu_us_per_call,
+            server_rss_kib,
+        }
     }
 
     #[test]
     fn the_json_has_the_fields_of_the_contract() {
-        let args::Command::Bench(command) = args::Cli::try_parse_from(["kms", "bench"]).unwrap().command else {
+        let args::Command::Bench(command) = args::Cli::try_parse_from(["kms", "bench"]).unwrap().command
+        else {
             panic!("another command")
         };
         let json = to_json(&command, &[figures("echo", 50_000.0)]);
