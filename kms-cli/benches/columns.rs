@@ -72,7 +72,7 @@ fn main() {
         let cipher = |name: &&str| {
             let column = name.parse().unwrap();
             let column = Column { tenant: &tenant, table: &table, column: &column };
-            FieldCipher::new(&data_key, VersionId::from(7), DataKeyId(1), column)
+            FieldCipher::new(&data_key, VersionId::from(7), DataKeyId::from(1), column)
         };
         Seals(COLUMNS.iter().map(cipher).collect())
     };

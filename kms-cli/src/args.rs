@@ -8,6 +8,8 @@ use kms_core::{
     state::{DestroyReason, KeyClass},
 };
 
+use kms_server::audit::Pin;
+
 use crate::words;
 
 /// The key centre from the command line: tenants, keys, files, columns, audit, policy.
@@ -410,9 +412,16 @@ pub enum Audit {
     Verify {
         /// Directory that `export` wrote, or the server's own
         dir: PathBuf,
-        /// File with the public key that must have signed the heads; without it, the directory's own
+        /// File with the public key that must have signed the heads, kept from elsewhere; without it, `audit.pub` of the
+        /// directory, which proves only that lines and key fit together
         #[arg(long, value_name = "FILE")]
-        pin: Option<PathBuf>,
+        key: Option<PathBuf>,
+        /// A head known from elsewhere, such as what the last `verify` printed: shows that the end was not cut off
+        #[arg(long, value_name = "COUNT:HASH")]
+        pin: Option<Pin>,
+        /// Where the first segment must begin, if older ones were deleted: the head that `verify` printed then
+        #[arg(long, value_name = "COUNT:HASH")]
+        start: Option<Pin>,
     },
     /// Deletes segments on the server that an export holds
     Delete {

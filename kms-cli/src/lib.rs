@@ -63,6 +63,12 @@ fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         Command::Audit(args::Audit::Export { from_segment, dir }) => {
             block_on(c::audit::export(from_segment, &dir, session))?;
         }
+        Command::Audit(args::Audit::Verify { dir, key, pin, start }) => {
+            c::audit::verify(&dir, c::audit::Against { key, pin, start }, session)?;
+        }
+        Command::Audit(args::Audit::Delete { through_segment, export }) => {
+            block_on(c::audit::delete(through_segment, &export, session))?;
+        }
         Command::Bench(bench) => block_on(c::bench::run(bench, session))?,
         _ => return Err(Failure::failed("NOT_BUILT_YET", "not wired")),
     }

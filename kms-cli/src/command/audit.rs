@@ -3,12 +3,16 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::Write as _,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use kms_client::api::{AuditFilter, AuditLine};
+use kms_server::audit::{
+    self, Pin,
+    report::{Finding, Report, VerifyOptions},
+};
 use serde_json::{Value, json};
 
 use crate::{args, failure::Failure, print, session::Session, words};
@@ -129,6 +133,103 @@ pub async fn export(from_segment: u64, dir: &Path, session: &Session) -> Result<
             format!("exported {files}, {bytes}, to {}; check with `kms audit verify {0}`", dir.display())
         },
     )
+}
+
+/// What a verification is held against.
+#[derive(Debug, Default)]
+pub struct Against {
+    /// File of the public key.
+    pub key: Option<PathBuf>,
+    /// A head that must be in it.
+    pub pin: Option<Pin>,
+    /// Where it must begin.
+    pub start: Option<Pin>,
+}
+
+/// Checks a directory of segments, offline.
+///
+/// # Errors
+/// Where there is nothing to check, or anything is wrong with it.
+pub fn verify(dir: &Path, against: Against, session: &Session) -> Result<(), Failure> {
+    let report = checked(dir, against)?;
+    let as_json = || {
+        let finding =
+            |f: &Finding| json!({ "segment": f.segment, "line": f.line, "problem": f.what.to_string() });
+        json!({
+            "sound": report.is_sound(),
+            "segments": report.segments,
+            "start": report.start.to_string(),
+            "end": report.end.to_string(),
+            "complete_to": report.complete_to,
+            "unanchored": report.unanchored(),
+            "key": report.key.to_string(),
+            "key_given": report.key_given,
+            "wrong": report.wrong,
+            "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
+            "notes": report.notes.iter().map(finding).collect::<Vec<_>>(),
+        })
+    };
+    session.answer(as_json, || {
+        let lines: Vec<_> = report.to_string().lines().map(print::harmless).collect();
+        let verdict = if report.is_sound() { "sound" } else { "NOT SOUND" };
+        format!("{}\n{verdict}; its head, to pin next time: {}", lines.join("\n"), report.end)
+    })?;
+    if report.is_sound() { Ok(()) } else { Err(not_sound(dir, &report)) }
+}
+
+fn checked(dir: &Path, against: Against) -> Result<Report, Failure> {
+    let key = against.key.map(|file| {
+        let text = fs::read_to_string(&file)
+            .map_err(|e| Failure::usage(format!("cannot read `{}`: {e}", file.display())))?;
+        text.parse()
+            .map_err(|_| Failure::usage(format!("`{}` holds no public key of an audit", file.display())))
+    });
+    let options = VerifyOptions { key: key.transpose()?, pin: against.pin, start: against.start };
+    audit::verify(dir, &options).map_err(|e| Failure::failed("AUDIT_UNREADABLE", e))
+}
+
+fn not_sound(dir: &Path, report: &Report) -> Failure {
+    let wrong = words::count(report.wrong, "thing");
+    Failure::failed(
+        "AUDIT_NOT_SOUND",
+        format!("the audit in `{}` is not what was written: {wrong} wrong", dir.display()),
+    )
+}
+
+/// Deletes segments on the server that a sound export holds.
+///
+/// # Errors
+/// Where the export is not sound or does not hold them; those of the call.
+pub async fn delete(through_segment: u64, dir: &Path, session: &Session) -> Result<(), Failure> {
+    let report = checked(dir, Against::default())?;
+    if !report.is_sound() {
+        return Err(not_sound(dir, &report));
+    }
+    let head = head_after(through_segment, dir)?;
+    let deleted = session.connect().await?.delete_audit(through_segment, &head, None).await?;
+    session.answer(
+        || json!({ "deleted_segments": deleted.segments, "first_sequence": deleted.first_sequence }),
+        || {
+            let segments = words::count(deleted.segments, "segment");
+            format!("deleted {segments}; the server's audit now begins at line {}", deleted.first_sequence)
+        },
+    )
+}
+
+/// The chain hash after a segment's last line: what the next segment says that it follows.
+fn head_after(segment: u64, dir: &Path) -> Result<Vec<u8>, Failure> {
+    let held = |number: u64| dir.join(format!("audit-{number:010}.jsonl"));
+    let lacks =
+        |what: &str| Failure::usage(format!("the export in `{}` {what}; export again", dir.display()));
+    if !held(segment).is_file() {
+        return Err(lacks("does not hold that segment"));
+    }
+    let next = File::open(held(segment.saturating_add(1))).map_err(|_| lacks("ends with that segment"))?;
+    let mut first = String::new();
+    BufReader::new(next).take(1 << 16).read_line(&mut first).map_err(|_| lacks("cannot be read"))?;
+    let line: Value = serde_json::from_str(&first).unwrap_or_default();
+    let previous = line["previous"].as_str().and_then(|hash| hex::decode(hash).ok());
+    previous.ok_or_else(|| lacks("has a segment without its first line"))
 }
 
 /// Where a file that the server named belongs.
