@@ -2,11 +2,13 @@
 //!
 //! `bare` is AES-256-GCM of the faster linked library over the same plaintext with the same additional data, in place, in a
 //! buffer that is there already: no nonce, no output, no commitment. `bare_output` also makes the output anew each time.
+//! `bare_rust` is the other library, so that the choice between them can be seen.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails should stop")]
 
 use std::hint::black_box;
 
+use aes_gcm::{Aes256Gcm, KeyInit, aead::AeadInOut};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use kms_core::{
@@ -50,6 +52,13 @@ fn seal(criterion: &mut Criterion) {
         let mut buffer = plaintext.clone();
         group.bench_function(BenchmarkId::new("bare", size), |bench| {
             bench.iter(|| bare.seal_in_place_separate_tag(fixed(), Aad::from(&aad), &mut buffer).unwrap());
+        });
+        group.bench_function(BenchmarkId::new("bare_rust", size), |bench| {
+            let rust = Aes256Gcm::new(&[7; 32].into());
+            bench.iter(|| {
+                rust.encrypt_inout_detached(&black_box([9; 12]).into(), &aad, buffer.as_mut_slice().into())
+                    .unwrap()
+            });
         });
         group.bench_function(BenchmarkId::new("bare_output", size), |bench| {
             bench.iter(|| {

@@ -18,7 +18,7 @@ pub(crate) type Bulk = AwsLc;
 /// For wrapping records: one short message for each key, and all of it Rust.
 pub(crate) type Wrapping = RustCrypto;
 
-/// More bytes than AES-GCM takes under one nonce (64 GiB).
+/// More bytes than AES-GCM takes under one nonce (64 GiB), or no room for a tag.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooLong;
 
@@ -31,8 +31,8 @@ pub(crate) trait Aes256GcmKey: Sized {
     /// Prepares the key schedule.
     fn new(key: &[u8; KEY]) -> Self;
 
-    /// Encrypts in place and gives the tag.
-    fn seal(&self, nonce: &[u8; NONCE], aad: &[u8], in_out: &mut [u8]) -> Result<[u8; TAG], TooLong>;
+    /// Encrypts `plaintext || 16 bytes` in place to `ciphertext || tag`. After an error the content of `in_out` is of no use.
+    fn seal(&self, nonce: &[u8; NONCE], aad: &[u8], in_out: &mut [u8]) -> Result<(), TooLong>;
 
     /// Decrypts `ciphertext || tag` in place and gives the length of the plaintext, which stands in front. After an error the
     /// content of `in_out` is of no use.
@@ -47,9 +47,11 @@ impl Aes256GcmKey for RustCrypto {
         Self(Aes256Gcm::new(key.into()))
     }
 
-    fn seal(&self, nonce: &[u8; NONCE], aad: &[u8], in_out: &mut [u8]) -> Result<[u8; TAG], TooLong> {
-        let tag = self.0.encrypt_inout_detached(nonce.into(), aad, in_out.into()).map_err(|_| TooLong)?;
-        Ok(tag.into())
+    fn seal(&self, nonce: &[u8; NONCE], aad: &[u8], in_out: &mut [u8]) -> Result<(), TooLong> {
+        let (plaintext, tag) = in_out.split_last_chunk_mut::<TAG>().ok_or(TooLong)?;
+        let sealed = self.0.encrypt_inout_detached(nonce.into(), aad, plaintext.into());
+        *tag = sealed.map_err(|_| TooLong)?.into();
+        Ok(())
     }
 
     fn open(&self, nonce: &[u8; NONCE], aad: &[u8], in_out: &mut [u8]) -> Result<usize, NotAuthentic> {
@@ -72,12 +74,14 @@ impl Aes256GcmKey for AwsLc {
         Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("a key of 32 bytes")))
     }
 
-    fn seal(&self, nonce: &[u8; NONCE], aad: &[u8], in_out: &mut [u8]) -> Result<[u8; TAG], TooLong> {
+    #[inline]
+    fn seal(&self, nonce: &[u8; NONCE], aad: &[u8], in_out: &mut [u8]) -> Result<(), TooLong> {
+        let (plaintext, tag) = in_out.split_last_chunk_mut::<TAG>().ok_or(TooLong)?;
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let tag = self.0.seal_in_place_separate_tag(nonce, Aad::from(aad), in_out).map_err(|_| TooLong)?;
-        tag.as_ref().try_into().map_err(|_| TooLong)
+        self.0.seal_in_place_scatter(nonce, Aad::from(aad), plaintext, &[], tag).map_err(|_| TooLong)
     }
 
+    #[inline]
     fn open(&self, nonce: &[u8; NONCE], aad: &[u8], in_out: &mut [u8]) -> Result<usize, NotAuthentic> {
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let plaintext = self.0.open_in_place(nonce, Aad::from(aad), in_out).map_err(|_| NotAuthentic)?;
@@ -97,9 +101,8 @@ mod tests {
         aad: &[u8],
         plaintext: &[u8],
     ) -> Vec<u8> {
-        let mut out = plaintext.to_vec();
-        let tag = A::new(key).seal(nonce, aad, &mut out).unwrap();
-        out.extend_from_slice(&tag);
+        let mut out = [plaintext, &[0; TAG]].concat();
+        A::new(key).seal(nonce, aad, &mut out).unwrap();
         out
     }
 

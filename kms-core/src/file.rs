@@ -155,8 +155,8 @@ impl FileSealer {
         let nonce = self.stream.nonce(plaintext.len(), last)?;
         let mut out = Vec::with_capacity(plaintext.len() + TAG);
         out.extend_from_slice(plaintext);
-        let tag = self.stream.key.seal(&nonce, b"", &mut out).map_err(|_| SequenceError::TooLong)?;
-        out.extend_from_slice(&tag);
+        out.extend_from_slice(&[0; TAG]);
+        self.stream.key.seal(&nonce, b"", &mut out).map_err(|_| SequenceError::TooLong)?;
         self.stream.advance(last);
         Ok(out)
     }
@@ -216,12 +216,12 @@ impl FileOpener {
             Err(SequenceError::Size(_)) => return Err(changed),
             nonce => nonce?,
         };
-        let mut opened = Zeroizing::new(sealed.to_vec());
-        let len = self.stream.key.open(&nonce, b"", &mut opened).map_err(|_| changed)?;
-        opened.truncate(len);
+        let mut opened = Plaintext::from(sealed.to_vec());
+        let len = self.stream.key.open(&nonce, b"", opened.bytes_mut()).map_err(|_| changed)?;
+        opened.bytes_mut().truncate(len);
         // ORDER: only now, so that a last chunk that did not open never counts.
         self.stream.advance(last);
-        Ok(opened.into())
+        Ok(opened)
     }
 
     /// Whether the last chunk has opened: before that, nothing that was opened is the whole file.

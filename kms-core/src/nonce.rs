@@ -18,6 +18,9 @@ pub const LEN: usize = 12;
 /// How long one seed serves, in nanoseconds of a clock that stands still for less than 10 ms at a time.
 const SEED_LIFE: i64 = 1_000_000_000;
 
+/// One refill of the generator makes 256 bytes; taking them 12 at a time from it would cost twice as much.
+const AHEAD: usize = 21;
+
 #[cfg(target_os = "linux")]
 const CLOCK: ClockId = ClockId::MonotonicCoarse;
 #[cfg(not(target_os = "linux"))]
@@ -32,6 +35,13 @@ thread_local! {
 /// # Errors
 /// Where the operating system has no randomness to reseed with.
 pub fn fresh() -> Result<[u8; LEN], getrandom::Error> {
+    let mut nonce = [0; LEN];
+    fill(&mut nonce)?;
+    Ok(nonce)
+}
+
+/// As [`fresh`], where the nonce is to stand.
+pub(crate) fn fill(nonce: &mut [u8; LEN]) -> Result<(), getrandom::Error> {
     STREAM.with_borrow_mut(|slot| {
         let now = nanoseconds(clock_gettime(CLOCK));
         // ORDER: gone before a new seed is asked for, so that nothing is drawn from it should that fail.
@@ -40,7 +50,8 @@ pub fn fresh() -> Result<[u8; LEN], getrandom::Error> {
             Some(stream) => stream,
             None => slot.insert(Stream::seeded(now)?),
         };
-        Ok(stream.draw())
+        *nonce = *stream.draw();
+        Ok(())
     })
 }
 
@@ -50,6 +61,9 @@ fn nanoseconds(time: Timespec) -> i64 {
 
 struct Stream {
     generator: ChaCha20Rng,
+    /// Nonces drawn ahead, and how many of them were given out.
+    drawn: [[u8; LEN]; AHEAD],
+    given: usize,
     seeded: i64,
     looked: i64,
     pid: u32,
@@ -62,7 +76,8 @@ impl Stream {
         let (fork, pid) = (forkguard::Guard::try_new().ok(), process::id());
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *seed)?;
-        Ok(Self { generator: ChaCha20Rng::from_seed(*seed), seeded: now, looked: now, pid, fork })
+        let generator = ChaCha20Rng::from_seed(*seed);
+        Ok(Self { generator, drawn: [[0; LEN]; AHEAD], given: AHEAD, seeded: now, looked: now, pid, fork })
     }
 
     fn serves(&mut self, now: i64) -> bool {
@@ -77,10 +92,13 @@ impl Stream {
         !forked && (0..SEED_LIFE).contains(&age)
     }
 
-    fn draw(&mut self) -> [u8; LEN] {
-        let mut nonce = [0; LEN];
-        self.generator.fill_bytes(&mut nonce);
-        nonce
+    fn draw(&mut self) -> &[u8; LEN] {
+        if self.given == AHEAD {
+            self.generator.fill_bytes(self.drawn.as_flattened_mut());
+            self.given = 0;
+        }
+        self.given += 1;
+        &self.drawn[self.given - 1]
     }
 }
 

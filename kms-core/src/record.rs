@@ -149,10 +149,10 @@ pub fn unwrap(key: &WrappingKey, expected: &Header, record: &[u8]) -> Result<Pla
     if !bool::from(commitment.ct_eq(parts.commitment)) {
         return Err(UnwrapError::WrongKey);
     }
-    let mut plaintext = Zeroizing::new(parts.sealed.to_vec());
-    let opened = Wrapping::new(encryption).open(parts.iv, parts.header, &mut plaintext);
-    plaintext.truncate(opened.map_err(|_| UnwrapError::Changed)?);
-    Ok(plaintext.into())
+    let mut plaintext = Plaintext::from(parts.sealed.to_vec());
+    let opened = Wrapping::new(encryption).open(parts.iv, parts.header, plaintext.bytes_mut());
+    plaintext.bytes_mut().truncate(opened.map_err(|_| UnwrapError::Changed)?);
+    Ok(plaintext)
 }
 
 /// Reads a record's header; the length of the whole record must be right too.
@@ -252,9 +252,8 @@ fn wrap_with(
     record.extend_from_slice(commitment);
     record.extend_from_slice(&length.to_be_bytes());
     record.extend_from_slice(plaintext);
-    let tag =
-        Wrapping::new(encryption).seal(iv, &header, &mut record[BODY..]).map_err(|_| WrapError::TooLong)?;
-    record.extend_from_slice(&tag);
+    record.extend_from_slice(&[0; TAG]);
+    Wrapping::new(encryption).seal(iv, &header, &mut record[BODY..]).map_err(|_| WrapError::TooLong)?;
     Ok(record)
 }
 

@@ -94,7 +94,7 @@ secret!(
 );
 
 /// Bytes that were sealed: wiped on drop, shown only as a length.
-pub struct Plaintext(Zeroizing<Vec<u8>>);
+pub struct Plaintext(Vec<u8>);
 
 impl Plaintext {
     /// The bytes.
@@ -104,19 +104,32 @@ impl Plaintext {
 
     /// Hands the bytes to someone who must send them on, and wipes them no more.
     pub fn expose_vec(mut self) -> Vec<u8> {
-        std::mem::take(&mut *self.0)
+        std::mem::take(&mut self.0)
+    }
+
+    /// For opening in place; it must not grow, which would leave a copy behind.
+    pub(crate) fn bytes_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
     }
 }
 
 impl From<Vec<u8>> for Plaintext {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(bytes)
     }
 }
 
 impl From<Zeroizing<Vec<u8>>> for Plaintext {
-    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
-        Self(bytes)
+    fn from(mut bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(std::mem::take(&mut *bytes))
+    }
+}
+
+impl Drop for Plaintext {
+    fn drop(&mut self) {
+        // The whole allocation as spare capacity: wiped in words, where elements would be wiped byte after byte.
+        self.0.clear();
+        self.0.spare_capacity_mut().zeroize();
     }
 }
 

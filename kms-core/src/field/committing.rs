@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use super::{Header, OpenError, SealError};
 use crate::{
@@ -52,27 +52,26 @@ impl Committing {
         plaintext: &[u8],
     ) -> Result<Vec<u8>, SealError> {
         self.sound.map_err(SealError::DataKey)?;
-        let nonce = nonce::fresh().map_err(SealError::Random)?;
-        self.seal_with(&nonce, aad, plaintext)
+        self.seal_with(|nonce| nonce::fill(nonce).map_err(SealError::Random), aad, plaintext)
     }
 
-    /// As [`Self::seal`], with the nonce given: for the vectors only.
+    /// As [`Self::seal`], with `nonce` written by another: for the vectors only.
     pub(super) fn seal_with(
         &self,
-        nonce: &[u8; NONCE],
+        nonce: impl FnOnce(&mut [u8; NONCE]) -> Result<(), SealError>,
         aad: impl FnOnce(&mut Vec<u8>),
         plaintext: &[u8],
     ) -> Result<Vec<u8>, SealError> {
+        let mut place = [0; NONCE];
+        nonce(&mut place)?;
         let mut out = Vec::with_capacity(OVERHEAD + plaintext.len());
         out.extend_from_slice(&self.header);
-        out.extend_from_slice(nonce);
+        out.extend_from_slice(&place);
         out.extend_from_slice(&ZEROS);
         out.extend_from_slice(plaintext);
-        match with_aad(aad, |aad| self.key.seal(nonce, aad, &mut out[BODY..])) {
-            Ok(tag) => {
-                out.extend_from_slice(&tag);
-                Ok(out)
-            }
+        out.extend_from_slice(&[0; TAG]);
+        match with_aad(aad, |aad| self.key.seal(&place, aad, &mut out[BODY..])) {
+            Ok(()) => Ok(out),
             Err(_) => {
                 out.zeroize();
                 Err(SealError::TooLong)
@@ -92,17 +91,23 @@ impl Committing {
         }
         let (nonce, sealed) =
             ciphertext[Header::LEN..].split_first_chunk::<NONCE>().ok_or(OpenError::DoesNotOpen)?;
-        let mut opened = Zeroizing::new(sealed.to_vec());
-        let len = with_aad(aad, |aad| self.key.open(nonce, aad, &mut opened))
-            .map_err(|_| OpenError::DoesNotOpen)?;
+        let mut opened = Plaintext::from(sealed.to_vec());
+        let bytes = opened.bytes_mut();
+        let len =
+            with_aad(aad, |aad| self.key.open(nonce, aad, bytes)).map_err(|_| OpenError::DoesNotOpen)?;
         // ATTACK: AES-GCM alone lets one ciphertext open under two keys.
-        if len < ZEROS.len() || !bool::from(opened[..ZEROS.len()].ct_eq(&ZEROS)) {
+        if len < ZEROS.len() || !are_zero(&bytes[..ZEROS.len()]) {
             return Err(OpenError::DoesNotOpen);
         }
-        opened.copy_within(ZEROS.len()..len, 0);
-        opened.truncate(len - ZEROS.len());
-        Ok(opened.into())
+        bytes.copy_within(ZEROS.len()..len, 0);
+        bytes.truncate(len - ZEROS.len());
+        Ok(opened)
     }
+}
+
+/// In constant time: all bytes are joined before one comparison is made.
+fn are_zero(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |joined, byte| joined | byte).ct_eq(&0).into()
 }
 
 fn with_aad<R>(write: impl FnOnce(&mut Vec<u8>), then: impl FnOnce(&[u8]) -> R) -> R {

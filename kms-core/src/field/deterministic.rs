@@ -68,11 +68,11 @@ impl DeterministicCipher {
         }
         let (iv, value) = ciphertext[Header::LEN..].split_at(IV);
         let iv = iv.try_into().map_err(|_| OpenError::DoesNotOpen)?;
-        let mut opened = Zeroizing::new(value.to_vec());
+        let mut opened = Plaintext::from(value.to_vec());
         self.cipher()
-            .decrypt_inout_detached(self.components(), opened.as_mut_slice().into(), &iv)
+            .decrypt_inout_detached(self.components(), opened.bytes_mut().as_mut_slice().into(), &iv)
             .map_err(|_| OpenError::DoesNotOpen)?;
-        Ok(opened.into())
+        Ok(opened)
     }
 
     fn cipher(&self) -> Aes256Siv {
