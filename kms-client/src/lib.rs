@@ -33,6 +33,8 @@ mod kms;
 mod lease;
 mod profile;
 mod records;
+#[cfg(test)]
+mod testing;
 
 pub use connect::ConnectProblem;
 pub use error::{Error, Refused};

@@ -17,6 +17,8 @@ mod list;
 mod model;
 mod policy;
 mod tenants;
+#[cfg(test)]
+mod tests;
 
 pub use audit::{AuditFilter, AuditLine, DeletedAudit, ExportedChunk};
 pub use binding::Binding;

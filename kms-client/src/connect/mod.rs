@@ -9,5 +9,8 @@ mod dial;
 mod pool;
 mod tls;
 
+#[cfg(test)]
+mod tests;
+
 pub use dial::ConnectProblem;
 pub(crate) use pool::{Pool, problem_of};

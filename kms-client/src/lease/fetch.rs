@@ -75,6 +75,11 @@ pub(super) async fn fetch(kms: &Kms, scope: &Scope, wants: &[Want]) -> Vec<Resul
 
 const OVER: &str = "a lease that was over when it arrived";
 
+/// Whether the lease had ended before the answer came.
+pub(super) fn was_over(error: &Error) -> bool {
+    matches!(error, Error::Answer { what: OVER, .. })
+}
+
 fn item(want: &Want) -> ask::Item {
     let item = match &want.what {
         What::Seal { key, deterministic } => {

@@ -263,7 +263,19 @@ impl Lease {
     }
 }
 
+#[cfg(test)]
+impl Lease {
+    pub(super) fn is_wiped(&self) -> bool {
+        self.data_key.read().is_none()
+    }
+}
+
 impl Prepared {
+    #[cfg(test)]
+    pub(super) fn is_wiped(&self) -> bool {
+        self.cipher.read().is_none()
+    }
+
     /// Gives back seals that were taken and not made.
     pub(crate) fn give_back(&self, seals: u64) {
         self.budget.give_back(seals);

@@ -18,6 +18,8 @@ mod keeper;
 mod report;
 mod setback;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

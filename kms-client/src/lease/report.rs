@@ -16,7 +16,9 @@ const MOST: usize = 1_000;
 
 /// Seals that were made and not reported.
 #[derive(Debug, Default)]
-pub(crate) struct Reports(Mutex<HashMap<TenantName, HashMap<(VersionId, DataKeyId), u64>>>);
+pub(crate) struct Reports(Mutex<HashMap<TenantName, OfTenant>>);
+
+type OfTenant = HashMap<(VersionId, DataKeyId), u64>;
 
 impl Reports {
     pub(super) fn add(&self, tenant: &TenantName, version: VersionId, data_key: DataKeyId, seals: u64) {

@@ -190,13 +190,14 @@ impl Kms {
         let waiting = self.board(scope, missing, false);
         let mut outcomes = Vec::with_capacity(waiting.len());
         for passage in waiting {
-            outcomes.push(match passage {
+            let outcome = match passage {
                 Passage::Settled(outcome) => outcome,
                 Passage::Flight(mut flight) => match flight.wait_for(Option::is_some).await {
                     Ok(outcome) => outcome.clone().unwrap_or(Err(CUT)),
                     Err(_) => Err(CUT),
                 },
-            });
+            };
+            outcomes.push(outcome.inspect(|lease| lease.touch()));
         }
         outcomes
     }
@@ -273,7 +274,16 @@ impl Drop for Boarded {
 
 async fn fly(kms: Kms, scope: Scope, boarded: Vec<Boarded>) {
     let wants: Vec<Want> = boarded.iter().map(|one| one.want.clone()).collect();
-    let fetched = fetch::fetch(&kms, &scope, &wants).await;
+    let mut fetched = fetch::fetch(&kms, &scope, &wants).await;
+    // A machine that was suspended during the call finds its leases over; the server is not to blame.
+    let over = |fetched: &Result<Fetched, Error>| matches!(fetched, Err(error) if fetch::was_over(error));
+    let again: Vec<usize> = (0..wants.len()).filter(|at| over(&fetched[*at])).collect();
+    if !again.is_empty() {
+        let wants: Vec<Want> = again.iter().map(|at| wants[*at].clone()).collect();
+        for (at, anew) in again.into_iter().zip(fetch::fetch(&kms, &scope, &wants).await) {
+            fetched[at] = anew;
+        }
+    }
     for (one, fetched) in boarded.into_iter().zip(fetched) {
         let outcome = kms.shared.leases.settle(&one.want, fetched);
         kms.renewal_settled(&one.want, outcome.as_ref().err());

@@ -13,6 +13,8 @@ mod open;
 mod remote;
 mod seal;
 mod sealer;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
