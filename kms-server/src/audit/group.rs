@@ -106,6 +106,22 @@ impl Group {
     }
 }
 
+/// Groups whose sync is under way. They have failed where nobody says otherwise.
+pub(super) struct Waiting(pub(super) Vec<Arc<Group>>);
+
+impl Waiting {
+    /// Says how far they have got.
+    pub(super) fn settle(mut self, reached: Reached) {
+        mem::take(&mut self.0).iter().for_each(|group| group.settle(reached));
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|group| group.settle(Reached::Failed));
+    }
+}
+
 /// A line on its way; resolves once it has got as far as was asked.
 ///
 /// The line is in its group from the start: dropping this takes nothing back.

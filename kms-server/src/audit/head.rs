@@ -111,7 +111,7 @@ impl HeadKey {
         Ok(key)
     }
 
-    /// Reads `audit.key`.
+    /// Reads `audit.key`, and sees to it that `audit.pub` belongs to it.
     pub(super) fn load(dir: &Path, instance: InstanceId) -> io::Result<Self> {
         let mut seed = Zeroizing::new([0; 32]);
         let mut file = fs::File::open(dir.join(KEY_FILE))?;
@@ -119,7 +119,13 @@ impl HeadKey {
         if file.read(&mut [0])? != 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it does not hold 32 bytes"));
         }
-        Ok(Self { key: SigningKey::from_bytes(&seed), instance })
+        let key = Self { key: SigningKey::from_bytes(&seed), instance };
+        let public = format!("{}\n", key.public());
+        if fs::read_to_string(dir.join(PUBLIC_FILE)).ok().as_ref() != Some(&public) {
+            tracing::warn!("`{PUBLIC_FILE}` was missing or another one; it is written anew");
+            fs::write(dir.join(PUBLIC_FILE), public)?;
+        }
+        Ok(key)
     }
 
     /// The key that checks its signatures.

@@ -191,6 +191,10 @@ impl Core {
 
     /// Hands the group being gathered to the operating system, in one write.
     pub(super) fn write_pending(&self) {
+        // While the log looks for a way back from a failed disk, it holds the writer and nothing is pending: nobody waits for it here.
+        if self.tail.lock().pending.is_empty() {
+            return;
+        }
         let mut writer = self.writer.lock();
         let taken = {
             let mut tail = self.tail.lock();
@@ -224,7 +228,7 @@ impl Core {
         let group = {
             let mut tail = self.tail.lock();
             let taken = tail.take(Vec::new());
-            tail.at = writer.at;
+            (tail.at, tail.head_at) = (writer.at, 0);
             let why = error.to_string().into();
             tail.refusing.get_or_insert(Refusing { since: Instant::now(), why });
             taken.group

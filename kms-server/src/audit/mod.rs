@@ -217,7 +217,8 @@ impl AuditLog {
         {
             tracing::warn!(%error, "the audit is exported without a signed head at its end");
         }
-        self.core().export(from_segment)
+        let core = Arc::clone(&self.0.core);
+        tokio::task::spawn_blocking(move || core.export(from_segment)).await.map_err(io::Error::other)?
     }
 
     /// Deletes finished segments up to and with one. `hash` is that of its last line: the proof that it was exported.

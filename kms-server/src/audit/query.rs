@@ -236,9 +236,10 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// From the lines written after now on.
+    /// From the first line on that is not synced now.
     pub(super) fn new(core: Arc<Core>, filter: Filter) -> Self {
-        let (next, synced) = (core.writer.lock().at.count, core.synced.subscribe());
+        let synced = core.synced.subscribe();
+        let next = synced.borrow().count;
         Self { core, filter: Arc::new(filter), next, synced }
     }
 

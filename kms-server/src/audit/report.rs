@@ -196,9 +196,9 @@ pub enum What {
         /// The last of them.
         to: u64,
     },
-    /// A note: the server put something right at its start, and no number is missing.
-    #[error("the server set bytes aside that did not continue the audit, when it started")]
-    SetAside,
+    /// A note: no number is missing, yet the server put something right, such as a half-written line.
+    #[error("the server found the audit not as it had left it, when it started")]
+    Restarted,
     /// A note: requests were refused since they could not be recorded.
     #[error("the audit could not be written before this line; the requests were refused")]
     Resumed,

@@ -1,14 +1,17 @@
 //! The sync thread: one fdatasync for whoever waits, heads at an interval, rotation, and the way back from a failed disk.
 
 use std::{
+    fs::File,
     io, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use super::{
+    chain::Position,
     disk::sync_dir,
-    group::Reached,
+    group::{Reached, Waiting},
     line,
     log::{Core, Tail, Writer},
     segment::file_name,
@@ -17,8 +20,19 @@ use super::{
 /// How long rotation rests after it failed; the old segment goes on meanwhile.
 const ROTATION_RETRY: Duration = Duration::from_secs(1);
 
-/// Runs until the log is closed.
+/// Runs until the log is closed. Should the thread ever panic, lines are refused from then on: nobody waits for a sync that never comes.
 pub(super) fn run(core: &Core) {
+    if catch_unwind(AssertUnwindSafe(|| attend(core))).is_err() {
+        let waiting = {
+            let mut writer = core.writer.lock();
+            core.refuse(&mut writer, &io::Error::other("the sync thread ended; restart the server"));
+            Waiting(mem::take(&mut writer.awaiting))
+        };
+        waiting.settle(Reached::Failed);
+    }
+}
+
+fn attend(core: &Core) {
     let (mut head_due, mut rotation_due) = (Instant::now(), Instant::now());
     loop {
         let goes_on = core.bell.wait();
@@ -71,7 +85,7 @@ fn sync(core: &Core) {
             return;
         }
         buffers = mem::take(&mut writer.unsynced);
-        waiting = mem::take(&mut writer.awaiting);
+        waiting = Waiting(mem::take(&mut writer.awaiting));
         (file, at, length) = (Arc::clone(&writer.file), writer.at, writer.length);
     }
     core.bell.syncing(true);
@@ -84,16 +98,17 @@ fn sync(core: &Core) {
             writer.recycle(buffers);
             drop(writer);
             core.synced.send_replace(at);
-            waiting.iter().for_each(|group| group.settle(Reached::Synced));
+            waiting.settle(Reached::Synced);
         }
         Err(error) => {
             let later = mem::replace(&mut writer.unsynced, buffers);
             writer.unsynced.extend(later);
             writer.rewrite = true;
-            let later = mem::take(&mut writer.awaiting);
+            let later = Waiting(mem::take(&mut writer.awaiting));
             core.refuse(&mut writer, &error);
             drop(writer);
-            waiting.iter().chain(&later).for_each(|group| group.settle(Reached::Failed));
+            waiting.settle(Reached::Failed);
+            later.settle(Reached::Failed);
         }
     }
 }
@@ -124,7 +139,7 @@ fn resume(core: &Core) -> io::Result<()> {
     writer.length += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     (writer.at, writer.synced_length) = (at, writer.length);
     writer.unsynced.clear();
-    let waiting = mem::take(&mut writer.awaiting);
+    let waiting = Waiting(mem::take(&mut writer.awaiting));
     let mut tail = core.tail.lock();
     tail.at = at;
     tail.refused -= refused;
@@ -132,7 +147,7 @@ fn resume(core: &Core) -> io::Result<()> {
     drop(tail);
     drop(writer);
     core.synced.send_replace(at);
-    waiting.iter().for_each(|group| group.settle(Reached::Synced));
+    waiting.settle(Reached::Synced);
     tracing::info!(refused, "the audit can be written again");
     Ok(())
 }
@@ -159,7 +174,7 @@ fn rotate(core: &Core) -> io::Result<()> {
     result
 }
 
-fn switch(core: &Core, number: u64, next: std::fs::File) -> io::Result<()> {
+fn switch(core: &Core, number: u64, next: File) -> io::Result<()> {
     let mut writer = core.writer.lock();
     let mut tail = core.tail.lock();
     if tail.refusing.is_some() {
@@ -167,53 +182,53 @@ fn switch(core: &Core, number: u64, next: std::fs::File) -> io::Result<()> {
     }
     sign_head(core, &mut tail);
     let taken = tail.take(writer.spare.pop().unwrap_or_default());
-    let written = core.disk.write_at(&writer.file, &taken.bytes, writer.length);
-    if let Err(error) = written {
+    if let Err(error) = core.disk.write_at(&writer.file, &taken.bytes, writer.length) {
         drop(tail);
         core.refuse(&mut writer, &error);
         taken.group.settle(Reached::Failed);
         return Err(error);
     }
     let group = writer.accept(taken);
-    let begun = finish_and_begin(core, &writer, &tail, number, &next);
-    if let Ok(length) = begun {
-        let Writer { spare, awaiting, .. } =
-            mem::replace(&mut *writer, Writer::new(next, number, length.0, length.1, Instant::now()));
-        writer.spare = spare;
-        tail.at = length.1;
-        let at = tail.at;
+    let mut waiting = Waiting(mem::take(&mut writer.awaiting));
+    waiting.0.push(group);
+    if let Err(error) = core.disk.sync(&writer.file) {
         drop(tail);
-        drop(writer);
-        core.synced.send_replace(at);
-        group.settle(Reached::Synced);
-        awaiting.iter().for_each(|group| group.settle(Reached::Synced));
-        return Ok(());
+        writer.rewrite = true;
+        core.refuse(&mut writer, &error);
+        waiting.settle(Reached::Failed);
+        return Err(error);
     }
-    // The old segment goes on: its next sync decides for the group.
+    let buffers = mem::take(&mut writer.unsynced);
+    writer.recycle(buffers);
+    writer.synced_length = writer.length;
+    let begun = begin(core, &tail, number, &next);
+    if let Ok((length, at)) = begun {
+        give_back(core, &writer);
+        let old = mem::replace(&mut *writer, Writer::new(next, number, length, at, Instant::now()));
+        writer.spare = old.spare;
+        tail.at = at;
+    }
+    let at = writer.at;
     drop(tail);
     drop(writer);
-    group.settle(Reached::Written);
-    core.bell.want_sync();
+    core.synced.send_replace(at);
+    waiting.settle(Reached::Synced);
     begun.map(|_| ())
 }
 
-/// Syncs the old segment, writes and syncs the first line of the new one; where the new one then stands, and its length.
-fn finish_and_begin(
-    core: &Core,
-    writer: &Writer,
-    tail: &Tail,
-    number: u64,
-    next: &std::fs::File,
-) -> io::Result<(u64, super::chain::Position)> {
-    core.disk.sync(&writer.file)?;
+/// Writes and syncs the first line of a new segment; its length, and where the chain then stands.
+fn begin(core: &Core, tail: &Tail, number: u64, next: &File) -> io::Result<(u64, Position)> {
     let (mut body, mut bytes, mut at) = (Vec::new(), Vec::new(), tail.at);
     line::segment(&mut body, SystemTime::now(), core.options.instance, number, at.hash);
     at.append(&mut bytes, &body);
     core.disk.write_at(next, &bytes, 0)?;
     core.disk.sync(next)?;
-    // Gives back the room that was set aside behind the end; without consequence where it fails.
+    Ok((u64::try_from(bytes.len()).unwrap_or(u64::MAX), at))
+}
+
+/// Gives back the room that was set aside behind the end; without consequence where it fails.
+fn give_back(core: &Core, writer: &Writer) {
     if let Err(error) = core.disk.cut(&writer.file, writer.length) {
         tracing::debug!(%error, "the room behind a finished audit segment was not given back");
     }
-    Ok((u64::try_from(bytes.len()).unwrap_or(u64::MAX), at))
 }

@@ -158,7 +158,7 @@ impl Walk<'_> {
         match kind {
             b"head" => self.check_head(line.bytes, sealed.sequence),
             b"deleted" => self.deleted = parse_deleted(line.bytes).or(self.deleted),
-            b"gap" if sealed.sequence == expected => self.note(What::SetAside),
+            b"gap" if sealed.sequence == expected => self.note(What::Restarted),
             b"resumed" => self.note(What::Resumed),
             _ => {}
         }

@@ -19,6 +19,7 @@ struct Failing {
     full: AtomicBool,
     no_sync: AtomicBool,
     no_cut: AtomicBool,
+    panics: AtomicBool,
     syncs: AtomicUsize,
 }
 
@@ -42,6 +43,7 @@ impl Disk for Arc<Failing> {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         self.syncs.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.panics.load(Ordering::SeqCst), "as told");
         if self.no_sync.load(Ordering::SeqCst) {
             return Err(io::Error::other("the disk is gone"));
         }
@@ -128,6 +130,46 @@ async fn a_failed_sync_fails_those_who_wait_for_it_and_its_lines_are_written_aga
     assert!(log.head().count > head.count);
     // The line whose sync failed stays: its request was refused, which the audit may say too much of but never too little.
     sound(dir.path(), log, 3);
+}
+
+#[tokio::test]
+async fn a_sync_thread_that_panics_leaves_nobody_waiting_and_lines_are_refused() {
+    let (_dir, log, disk) = failing();
+    disk.panics.store(true, Ordering::SeqCst);
+    assert_eq!(recorded(&log, Durability::Synced).await, Err(Unavailable));
+    while log.health().is_writing() {
+        tokio::task::yield_now().await;
+    }
+    for durability in [Durability::Written, Durability::Synced] {
+        assert_eq!(recorded(&log, durability).await, Err(Unavailable));
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_whose_sync_fails_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    AuditLog::create(dir.path(), INSTANCE).unwrap();
+    let disk = Arc::new(Failing::default());
+    let options = Options { segment_bytes: 3000, ..options(dir.path()) };
+    let (log, _) = AuditLog::open_on(options, Box::new(Arc::clone(&disk))).unwrap();
+    let mut acknowledged = 0;
+    while log.core().writer.lock().segment < 4 {
+        acknowledged += usize::from(recorded(&log, Durability::Synced).await.is_ok());
+        disk.no_sync.store(acknowledged % 3 == 2, Ordering::SeqCst);
+        if recorded(&log, Durability::Written).await.is_ok() {
+            acknowledged += 1;
+        }
+        log.core().bell.want_sync();
+        disk.no_sync.store(false, Ordering::SeqCst);
+        resumed(&log).await;
+        if log.core().writer.lock().length > 3000 {
+            rotated(&log).await;
+        }
+    }
+    drop(log);
+    let report = verify(dir.path(), &VerifyOptions::default()).unwrap();
+    assert!(report.is_sound(), "{report}");
+    assert!(requests(dir.path()).len() >= acknowledged);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -23,7 +23,7 @@ async fn a_half_written_last_line_is_moved_aside_and_the_chain_goes_on() {
     drop(log);
     let report = verify(dir.path(), &VerifyOptions::default()).unwrap();
     assert!(report.is_sound(), "{report}");
-    assert_eq!(report.notes[0].what, What::SetAside);
+    assert_eq!(report.notes[0].what, What::Restarted);
     assert_eq!(open(dir.path()).1.findings, []);
 }
 
