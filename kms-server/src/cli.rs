@@ -82,7 +82,9 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 impl Changes {
     fn overrides(self, listen: Option<SocketAddr>) -> Overrides {
         let mut flags: BTreeMap<_, _> = self.set.into_iter().collect();
-        flags.extend(listen.map(|address| ("listen".into(), address.to_string())));
+        if let Some(address) = listen {
+            flags.entry("listen".into()).or_insert(address.to_string());
+        }
         Overrides::from_environment(flags)
     }
 }

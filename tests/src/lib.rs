@@ -1,1 +1,23 @@
-//! Being built.
+//! The harness of the whole-system tests: a real server process in a temporary directory, callers with good and bad certificates,
+//! and the means to end a process rudely.
+//!
+//! # Layout
+//! - [`place`]: an installation as `kms-server dev` makes it, with an authority that issues what a test asks for.
+//! - [`server`]: the process: started, signalled, killed; its log.
+//! - [`caller`]: certificates, good and bad.
+//! - [`knock`]: a TLS client that shows exactly the certificate it is given.
+
+// Where a test's setting up fails, the test has failed: a panic with a line number is its message.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "harness of tests")]
+
+pub mod caller;
+pub mod knock;
+pub mod place;
+pub mod server;
+
+pub use self::{
+    caller::{Caller, Flaw},
+    knock::{Session, knock},
+    place::Place,
+    server::{Failed, Server},
+};

@@ -35,7 +35,8 @@ pub const TRUST_DOMAIN: &str = "dev.local";
 const VALIDITY: Duration = Duration::days(90);
 const RENEW: Duration = Duration::days(30);
 
-const CONFIG: &str = r#"# Made by `kms-server dev`; change it as you like. Every option is explained in the file that ships: kms-server.toml.
+/// The configuration of a new place.
+pub const CONFIG: &str = r#"# Made by `kms-server dev`; change it as you like. Every option is explained in the file that ships: kms-server.toml.
 version = 1
 listen = "127.0.0.1:0"
 admin = "127.0.0.1:0"
