@@ -30,6 +30,10 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error, wants_json(&words)),
     };
+    if let Command::Server { arguments } = cli.command {
+        own_server::end_with_stdin();
+        return kms_server::cli::main(std::iter::once(OsString::from("kms-server")).chain(arguments));
+    }
     let session = Session { profile: cli.profile, output: cli.output };
     match run(cli.command, &session) {
         Ok(exit) => ExitCode::from(exit as u8),
@@ -70,7 +74,13 @@ fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
             block_on(c::audit::delete(through_segment, &export, session))?;
         }
         Command::Bench(bench) => block_on(c::bench::run(bench, session))?,
-        _ => return Err(Failure::failed("NOT_BUILT_YET", "not wired")),
+        Command::Demo => c::demo::run()?,
+        Command::Echo { data } => {
+            own_server::end_with_stdin();
+            c::bench::serve_echo(&data)?;
+        }
+        // Its own exit codes and its own words: see `main`.
+        Command::Server { .. } => return Err(Failure::usage("`__server` is not for you; run `kms-server`")),
     }
     Ok(Exit::Done)
 }

@@ -26,16 +26,17 @@ pub struct OwnServer {
 }
 
 impl OwnServer {
-    /// Starts `kms __server dev --data DIR`.
+    /// Starts `kms __server dev --data DIR`, with `OPTION=VALUE` settings.
     ///
     /// # Errors
     /// Where it does not say in time that it serves; with the last words of its log.
-    pub fn dev(data: &Path, settings: &[(&str, &str)]) -> Result<Self, Failure> {
-        let words = [OsStr::new("__server"), OsStr::new("dev"), OsStr::new("--data"), data.as_os_str()];
-        Self::start(&words, data, "server.log", settings)
+    pub fn dev(data: &Path, settings: &[&str]) -> Result<Self, Failure> {
+        let mut words = vec![OsStr::new("__server"), OsStr::new("dev"), OsStr::new("--data"), data.as_os_str()];
+        words.extend(settings.iter().flat_map(|setting| [OsStr::new("--set"), OsStr::new(*setting)]));
+        Self::start(&words, data, "server.log")
     }
 
-    /// Starts this binary with `words`; `settings` are environment variables.
+    /// Starts this binary with `words`.
     ///
     /// # Errors
     /// Where it does not say in time that it serves.
@@ -52,7 +53,6 @@ impl OwnServer {
         let stderr = File::create(&log).map_err(|e| cannot("write the server's log", e))?;
         let mut child = Command::new(myself)
             .args(words)
-            .envs(settings.iter().copied())
             // The child ends when its stdin does, however we end.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod bench;
 pub mod columns;
 pub mod crypt;
+pub mod demo;
 pub mod files;
 pub mod key;
 pub mod policy;

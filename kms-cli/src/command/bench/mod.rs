@@ -3,6 +3,7 @@
 
 mod echo;
 mod load;
+mod serve;
 
 use std::{ffi::OsStr, sync::Arc, time::Duration};
 
@@ -18,6 +19,8 @@ use kms_proto::v1::{self, crypto_client::CryptoClient};
 use serde_json::{Value, json};
 use tonic::{Status, transport::Channel};
 
+pub use serve::echo as serve_echo;
+
 use crate::{
     args::{self, BenchCall},
     failure::Failure,
@@ -31,8 +34,7 @@ const TENANT: &str = "bench";
 const KEY: &str = "attendance";
 const WARM_UP: Duration = Duration::from_millis(300);
 /// A server under test is not to be held back by its own limits.
-const UNLIMITED: [(&str, &str); 3] =
-    [("KMS_LIMITS_RATE", "10000000"), ("KMS_LIMITS_BURST", "10000000"), ("KMS_LIMITS_IN_FLIGHT", "10000")];
+const UNLIMITED: [&str; 3] = ["limits.rate=10000000", "limits.burst=10000000", "limits.in_flight=10000"];
 
 /// One line of the result.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,7 +62,7 @@ pub async fn run(command: args::Bench, session: &Session) -> Result<(), Failure>
     note(session, "starting a server and an echo");
     let server = OwnServer::dev(data, &UNLIMITED)?;
     let words = [OsStr::new("__echo"), OsStr::new("--data"), data.as_os_str()];
-    let echo = OwnServer::start(&words, data, "echo.log", &[])?;
+    let echo = OwnServer::start(&words, data, "echo.log")?;
     let load = Load::prepare(&command, &server, &echo).await?;
 
     let mut runs = Vec::new();
