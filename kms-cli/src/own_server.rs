@@ -31,7 +31,8 @@ impl OwnServer {
     /// # Errors
     /// Where it does not say in time that it serves; with the last words of its log.
     pub fn dev(data: &Path, settings: &[&str]) -> Result<Self, Failure> {
-        let mut words = vec![OsStr::new("__server"), OsStr::new("dev"), OsStr::new("--data"), data.as_os_str()];
+        let mut words =
+            vec![OsStr::new("__server"), OsStr::new("dev"), OsStr::new("--data"), data.as_os_str()];
         words.extend(settings.iter().flat_map(|setting| [OsStr::new("--set"), OsStr::new(*setting)]));
         Self::start(&words, data, "server.log")
     }
@@ -40,12 +41,7 @@ impl OwnServer {
     ///
     /// # Errors
     /// Where it does not say in time that it serves.
-    pub fn start(
-        words: &[&OsStr],
-        data: &Path,
-        log: &str,
-        settings: &[(&str, &str)],
-    ) -> Result<Self, Failure> {
+    pub fn start(words: &[&OsStr], data: &Path, log: &str) -> Result<Self, Failure> {
         let cannot =
             |what: &str, e: std::io::Error| Failure::failed("INTERNAL", format!("cannot {what}: {e}"));
         let myself = std::env::current_exe().map_err(|e| cannot("find this program", e))?;

@@ -22,7 +22,8 @@ const CHECKINS: &str = include_str!("../../../examples/attendance/checkins.csv")
 const MORE: usize = 250;
 /// A line that fits a terminal.
 const WIDTH: usize = 110;
-const CELLS: &str = "--tenant acme --key attendance --table checkins --id id --column name --column phone --column location";
+const CELLS: &str =
+    "--tenant acme --key attendance --table checkins --id id --column name --column phone --column location";
 
 /// Tells the story.
 ///
@@ -30,7 +31,10 @@ const CELLS: &str = "--tenant acme --key attendance --table checkins --id id --c
 /// Where anything does not go as told.
 pub fn run() -> Result<(), Failure> {
     let begun = Instant::now();
-    let dir = tempfile::Builder::new().prefix("kms-demo-").tempdir().map_err(|e| broken(format!("no directory: {e}")))?;
+    let dir = tempfile::Builder::new()
+        .prefix("kms-demo-")
+        .tempdir()
+        .map_err(|e| broken(format!("no directory: {e}")))?;
     let story = Story::begin(dir.path())?;
     story.first_day()?;
     story.rotation()?;
@@ -51,13 +55,18 @@ struct Story<'a> {
 impl<'a> Story<'a> {
     fn begin(dir: &'a Path) -> Result<Self, Failure> {
         let bold = std::io::stdout().is_terminal();
-        print::line("The key centre keeps the keys of other people's data. This demo shows what that is good for:\n\
+        print::line(
+            "The key centre keeps the keys of other people's data. This demo shows what that is good for:\n\
              an attendance service seals check-ins (who, which phone, where), a key is rotated, someone who\n\
-             may not look is turned away, and a key is destroyed for good. Nothing is left on your disk after.\n")?;
+             may not look is turned away, and a key is destroyed for good. Nothing is left on your disk after.\n",
+        )?;
         let data = dir.join("server");
         fs::create_dir(&data).map_err(broken)?;
         let server = OwnServer::dev(&data, &[])?;
-        print::line(&format!("A server runs at {}, made for this demo, with certificates and policies of its own.", server.endpoint()))?;
+        print::line(&format!(
+            "A server runs at {}, made for this demo, with certificates and policies of its own.",
+            server.endpoint()
+        ))?;
         Ok(Self { dir, server, bold })
     }
 
@@ -75,7 +84,8 @@ impl<'a> Story<'a> {
         let command = format!("columns seal {CELLS} checkins.csv sealed.csv");
         self.shown("attendance", &command, Exit::Done)?;
         let sealed = self.read("sealed.csv")?;
-        let line = |text: &str| text.lines().find(|line| line.starts_with("0003,")).unwrap_or_default().to_owned();
+        let line =
+            |text: &str| text.lines().find(|line| line.starts_with("0003,")).unwrap_or_default().to_owned();
         self.tell(&format!("before  {}\nafter   {}", line(CHECKINS), shortened(&line(&sealed))))
     }
 
@@ -121,7 +131,8 @@ impl<'a> Story<'a> {
             "Version 1 is destroyed. No copy of the sealed rows has to be hunted down, in backups or elsewhere:\n\
              without the key they are noise.",
         )?;
-        let destroy = "key destroy attendance --tenant acme --version 1 --reason retention-ended --ticket DEMO-1";
+        let destroy =
+            "key destroy attendance --tenant acme --version 1 --reason retention-ended --ticket DEMO-1";
         self.shown("operator", destroy, Exit::Done)?;
         self.tell("The service opens everything again and is to leave sealed what does not open:")?;
         let open = format!("columns open {CELLS} --keep-going -o json all-sealed.csv left.csv");
@@ -134,9 +145,12 @@ impl<'a> Story<'a> {
         self.tell(&format!("{rows} rows: {cells} cells opened, {failed} did not ({reason}); exit code 7"))?;
         // What is left must be the sealed first day, untouched, and the opened second.
         let second = self.read("checkins-2.csv")?;
-        let expected = self.read("sealed.csv")? + second.split_once('\n').map(|(_, rows)| rows).unwrap_or_default();
+        let expected =
+            self.read("sealed.csv")? + second.split_once('\n').map(|(_, rows)| rows).unwrap_or_default();
         match self.read("left.csv")? == expected {
-            true => self.tell("Exactly the 1,000 rows of version 1 stay sealed, for ever; all 250 of version 2 open."),
+            true => self.tell(
+                "Exactly the 1,000 rows of version 1 stay sealed, for ever; all 250 of version 2 open.",
+            ),
             false => Err(broken("other rows than those of version 1 were lost")),
         }
     }
@@ -240,7 +254,9 @@ fn second_day() -> Result<String, Failure> {
     let mut rows = 0;
     for line in CHECKINS.split_inclusive('\n') {
         // A record begins with its four digits; other lines continue one.
-        let begins = line.len() > 4 && line.as_bytes()[..4].iter().all(u8::is_ascii_digit) && line.as_bytes()[4] == b',';
+        let begins = line.len() > 4
+            && line.as_bytes()[..4].iter().all(u8::is_ascii_digit)
+            && line.as_bytes()[4] == b',';
         rows += usize::from(begins);
         if rows > MORE {
             return Ok(day);
@@ -286,6 +302,9 @@ mod tests {
 
     #[test]
     fn a_shortened_line_keeps_what_is_not_sealed() {
-        assert_eq!(shortened("1,acme,kf1.AAAAAAAAAAAAAAAA,\"kf1.BBBBBBBBBBBBBBBB\""), "1,acme,kf1.AAAAAAAAAAAA…,kf1.BBBBBBBBBBBB…");
+        assert_eq!(
+            shortened("1,acme,kf1.AAAAAAAAAAAAAAAA,\"kf1.BBBBBBBBBBBBBBBB\""),
+            "1,acme,kf1.AAAAAAAAAAAA…,kf1.BBBBBBBBBBBB…"
+        );
     }
 }

@@ -17,7 +17,8 @@ use crate::{failure::Failure, print};
 /// # Errors
 /// Where the directory is not that of a `dev` server.
 pub fn echo(data: &Path) -> Result<(), Failure> {
-    let config = Config::read(&data.join("kms-server.toml"), &Overrides::default()).map_err(Failure::usage)?;
+    let config =
+        Config::read(&data.join("kms-server.toml"), &Overrides::default()).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot)?;
     runtime.block_on(async {
         let tls = Tls::load(&config.tls).map_err(Failure::usage)?;
