@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     config::{self, Config, Overrides, Severity},
-    dev, hardening, logging,
+    dev, hardening, instance, logging,
     service::{self, Ready},
 };
 
@@ -131,7 +131,7 @@ fn perform(command: Command) -> Result<(), Failure> {
     match command {
         Command::Init(FromFile { config, listen, changes }) => {
             let config = protected(|| read(&config, &changes.overrides(listen)))?;
-            service::init(&config).map_err(Failure::failed)?;
+            instance::create(&config).map_err(Failure::failed)?;
             say(&format!("a new instance in `{}`", config.data.display()));
             let seal = config.seal.display();
             say(&format!("its seal is `{seal}`: keep a copy of it, apart from copies of the store"));
@@ -154,8 +154,8 @@ fn perform(command: Command) -> Result<(), Failure> {
                 read(&place.config_file(), &overrides)
             })?;
             place.refuse_other_than_loopback(config.listen)?;
-            if !service::exists(&config) {
-                service::init(&config).map_err(Failure::failed)?;
+            if !instance::exists(&config) {
+                instance::create(&config).map_err(Failure::failed)?;
             }
             serve(config, move |ready| {
                 place.write_profiles(ready.address)?;

@@ -2,7 +2,7 @@
 //!
 //! This file is the vocabulary; `tls` makes the values.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, str::FromStr, sync::Arc, time::SystemTime};
 
 /// The name policy and audit know a caller by. Never a common name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +22,24 @@ impl fmt::Display for IdentityName {
                 hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
         }
+    }
+}
+
+/// A text that names no identity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an identity is `spiffe://DOMAIN/PATH` or `spki:sha256:HEX`")]
+pub struct UnknownIdentity;
+
+impl FromStr for IdentityName {
+    type Err = UnknownIdentity;
+    fn from_str(text: &str) -> Result<Self, UnknownIdentity> {
+        if let Some(digest) = text.strip_prefix("spki:sha256:") {
+            let mut hash = [0; 32];
+            hex::decode_to_slice(digest, &mut hash).map_err(|_| UnknownIdentity)?;
+            return Ok(Self::Spki(hash));
+        }
+        spiffe::SpiffeId::new(text).map_err(|_| UnknownIdentity)?;
+        Ok(Self::Spiffe(text.into()))
     }
 }
 

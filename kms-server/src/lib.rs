@@ -12,13 +12,17 @@
 
 pub mod admin;
 pub mod audit;
+pub mod binding;
 pub mod cli;
 pub mod config;
 pub mod dev;
 pub mod effaceable;
 pub mod erasure;
+pub mod gate;
 pub mod hardening;
 pub mod identity;
+pub mod instance;
+pub mod keyring;
 pub mod logging;
 pub mod operation;
 pub mod policy;
@@ -30,3 +34,4 @@ pub mod seal;
 pub mod service;
 pub mod store;
 pub mod tls;
+pub mod usecase;

@@ -4,10 +4,13 @@
 //! zero byte, which no name contains. The tables of the erasure tree are in [`tree`]; only `erasure` writes those.
 
 pub mod tree;
+pub mod value;
 
 use kms_core::id::{LeafSlot, TenantSlot, VersionId};
 use kms_core::names::{KeyName, TenantName};
 use kms_proto::storage as stored;
+
+pub use value::{class, class_number, millis, name, reason, reason_number, state, state_number};
 
 use crate::{identity::IdentityName, operation::Operation};
 
@@ -84,6 +87,8 @@ pub enum Keys {}
 pub enum Versions {}
 /// Where the versions of a key stand, by number.
 pub enum VersionNumbers {}
+/// Data-key ids given out under a version. Changes often, and no cache holds a copy.
+pub enum DataKeyIds {}
 /// Outcomes of mutating calls.
 pub enum Requests {}
 /// Requests in order of time.
@@ -194,6 +199,24 @@ impl Table for VersionNumbers {
     }
 }
 
+impl Table for DataKeyIds {
+    type Key = VersionId;
+    type Group = TenantSlot;
+    type Value = stored::DataKeyIdsRecord;
+    const PREFIX: u8 = 0x17;
+    const NAME: &'static str = "data-key ids";
+
+    fn write_key(id: &VersionId, out: &mut Vec<u8>) {
+        Versions::write_key(id, out);
+    }
+    fn write_group(tenant: &TenantSlot, out: &mut Vec<u8>) {
+        Versions::write_group(tenant, out);
+    }
+    fn parse_key(bytes: &[u8]) -> Option<VersionId> {
+        Versions::parse_key(bytes)
+    }
+}
+
 /// A mutating call: its id is unique for one identity and operation only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestKey {
@@ -223,19 +246,8 @@ impl Table for Requests {
         let (id, rest) = bytes.split_first_chunk::<16>()?;
         let end = rest.iter().position(|byte| *byte == 0)?;
         let operation = std::str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
-        let identity = parse_identity(std::str::from_utf8(&rest[end + 1..]).ok()?)?;
+        let identity = std::str::from_utf8(&rest[end + 1..]).ok()?.parse().ok()?;
         Some(RequestKey { identity, operation, id: *id })
-    }
-}
-
-fn parse_identity(text: &str) -> Option<IdentityName> {
-    match text.strip_prefix("spki:sha256:") {
-        Some(digest) => {
-            let mut hash = [0; 32];
-            hex::decode_to_slice(digest, &mut hash).ok()?;
-            Some(IdentityName::Spki(hash))
-        }
-        None => text.starts_with("spiffe://").then(|| IdentityName::Spiffe(text.into())),
     }
 }
 

@@ -1,18 +1,29 @@
-//! The wiring: what `init` makes and what `run` serves, from a configuration to open sockets and back.
+//! The wiring: from a configuration to open sockets, and back in order.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::{net::TcpListener, signal::unix::SignalKind};
+use tokio::net::TcpListener;
+use tokio::signal::unix::SignalKind;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    admin::{self, NotReady},
-    config::Config,
-    policy::{self, PolicyEngine, PolicyProblems},
-    reload::{Cause, Reloads},
-    seal::{self, SealError},
-    tls::{Accepting, Tally, Tls, TlsProblems},
-};
+use crate::admin::{self, NotReady};
+use crate::audit::{AuditLog, FailedHandshakes, ServerEvent};
+use crate::config::{Config, Limits as Bounds};
+use crate::gate::Gate;
+use crate::instance::{self, Instance, InstanceError};
+use crate::keyring::Keyring;
+use crate::policy::{self, PolicyEngine, PolicyProblems};
+use crate::rate::{PerIdentity, Rate, TooFast};
+use crate::reload::{Cause, Reloads};
+use crate::rpc::Core;
+use crate::rpc::health::{Fault, HealthState};
+use crate::rpc::limits::{self, Limits};
+use crate::rpc::server::{self, Parts};
+use crate::tls::{Accepting, Tally, Tls, TlsProblems};
 
 /// Where the server can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,29 +37,29 @@ pub struct Ready {
 /// Why the server does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// `init` makes new instances only.
-    #[error("there is an instance in `{}` already; `kms-server run` serves it", .0.display())]
-    Exists(PathBuf),
-    /// `run` makes none.
-    #[error("there is no instance in `{}`; `kms-server init` makes a new one, a lost one comes back from a backup", .0.display())]
-    NoInstance(PathBuf),
-    /// The seal.
+    /// The instance.
     #[error(transparent)]
-    Seal(#[from] SealError),
+    Instance(#[from] InstanceError),
     /// Certificates, keys, CRLs.
     #[error("{0}")]
     Tls(#[from] TlsProblems),
     /// Policies.
     #[error("{0}")]
     Policy(#[from] PolicyProblems),
+    /// The descriptors for reflection.
+    #[error("reflection cannot be set up: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
     /// An address.
-    #[error("cannot listen at `{address}`: {source}")]
+    #[error("cannot listen at `{address}`: {source}; is another server running?")]
     Listen {
         /// Which.
         address: SocketAddr,
         /// Why.
         source: io::Error,
     },
+    /// The writer stopped after a commit whose outcome is unknown.
+    #[error("stopped: {0}; start again, and the restart decides what became of it")]
+    Fatal(String),
     /// Directories, signals.
     #[error("{what}: {source}")]
     Io {
@@ -59,99 +70,208 @@ pub enum ServiceError {
     },
 }
 
-/// Whether an instance was made in the configured directory.
-pub fn exists(config: &Config) -> bool {
-    config.data.is_dir()
-}
-
-/// Makes a new instance.
-///
-/// # Errors
-/// Where one exists, or it cannot be made.
-pub fn init(config: &Config) -> Result<(), ServiceError> {
-    if exists(config) {
-        return Err(ServiceError::Exists(config.data.clone()));
-    }
-    if !config.seal.exists() {
-        seal::create(&config.seal)?;
-    }
-    let _seal = seal::load(&config.seal)?;
-    let what = format!("cannot make `{}`", config.data.display());
-    std::fs::create_dir_all(&config.data).map_err(|source| ServiceError::Io { what, source })
-}
+/// Denials of one identity that are recorded; more are refused without a line.
+const DENIALS: Rate = Rate::new(20, 200);
+/// How often health is looked at, and refused handshakes are handed to the audit.
+const WATCH: Duration = Duration::from_secs(1);
+/// Share of the memory budget that cached policy decisions may take.
+const DECISIONS: u64 = 8;
 
 /// Serves until SIGTERM or SIGINT, then drains. Calls `ready` once the sockets answer.
 ///
 /// # Errors
 /// What keeps the server from starting, or ended it.
 pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) -> Result<(), ServiceError> {
-    if !exists(&config) {
-        return Err(ServiceError::NoInstance(config.data.clone()));
-    }
     let stop = stop_signal()?;
-    let _seal = seal::load(&config.seal)?;
+    let (fatal, died) = oneshot::channel();
+    let (config, opened) = blocking(move || {
+        let fatal = parking_lot::Mutex::new(Some(fatal));
+        let tell = Arc::new(move |why: &str| {
+            if let Some(fatal) = fatal.lock().take() {
+                // Nobody listens any more only where the server is stopping already.
+                drop(fatal.send(why.to_owned()));
+            }
+        });
+        let opened = instance::open(&config, tell);
+        (config, opened)
+    })
+    .await?;
+    let Instance { writer, audit, .. } = opened?;
     let tls = Tls::load(&config.tls)?;
-    let options = policy::Options::default();
-    let policies = Arc::new(PolicyEngine::load_with(&config.policies, options)?);
+    let policies = policy::Options { cache_bytes: config.limits.memory / DECISIONS };
+    let policies = Arc::new(PolicyEngine::load_with(&config.policies, policies)?);
     let reloads = Reloads::watch(&config.watched()).map_err(io_error("cannot listen to SIGHUP"))?;
+    let metrics = admin::metrics().map_err(io::Error::other).map_err(io_error("cannot collect metrics"))?;
 
     let listener = listen(config.listen).await?;
     let admin = listen(config.admin).await?;
     let reached = Ready { address: address(&listener)?, admin: address(&admin)? };
-    let metrics = admin::metrics().map_err(io::Error::other).map_err(io_error("cannot collect metrics"))?;
-    let not_ready: NotReady = Arc::new(Vec::new);
-    tokio::spawn(admin::serve(admin, metrics, not_ready, stop.clone()));
-    tokio::spawn(reload(tls.clone(), policies, reloads, stop.clone()));
+
+    let keyring = Keyring::new(writer.clone(), config.limits.memory - config.limits.memory / DECISIONS);
+    let denials = PerIdentity::new(DENIALS);
+    let may_cost_a_line = move |identity: &crate::identity::Identity| {
+        denials.take(&identity.name).map(drop).map_err(|TooFast { retry_after }| retry_after)
+    };
+    let gate = Arc::new(Gate::new(Arc::clone(&policies), audit.clone(), Box::new(may_cost_a_line)));
+    let limits = limits_of(&config.limits);
+    let health = HealthState::new();
+    let parts = Parts {
+        limits: limits.clone(),
+        health: health.clone(),
+        reflection: config.reflection,
+        streams: config.limits.streams,
+    };
+    let router = server::router(&Core { gate, keyring }, parts)?;
 
     let tally = Tally::new();
-    let incoming = tls.incoming(
-        listener,
-        Accepting {
-            handshakes: config.limits.handshakes,
-            handshake_timeout: config.limits.handshake_timeout,
-            connections: config.limits.connections,
-            stop: stop.clone(),
-            refused: tally.counting(),
-        },
-    );
-    let (_, health) = tonic_health::server::health_reporter();
-    let server = tonic::transport::Server::builder()
-        .max_concurrent_streams(config.limits.streams)
-        .timeout(config.limits.deadline)
-        .add_service(health)
-        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-    let server = tokio::spawn(server);
+    let accepting = Accepting {
+        handshakes: config.limits.handshakes,
+        handshake_timeout: config.limits.handshake_timeout,
+        connections: config.limits.connections,
+        stop: stop.clone(),
+        refused: tally.counting(),
+    };
+    let incoming = tls.incoming(listener, accepting);
+    let serving = router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    let serving = tokio::spawn(serving);
+    tokio::spawn(admin::serve(admin, metrics, not_ready(health.clone()), stop.clone()));
+    tokio::spawn(reload(tls, policies, audit.clone(), reloads, stop.clone()));
+    tokio::spawn(watch(audit.clone(), health.clone(), tally, stop.clone()));
+
+    record_server(&audit, ServerEvent::Started).await;
+    health.set(Fault::NotRunning, false);
     ready(reached).map_err(io_error("cannot say that the server is ready"))?;
 
-    stop.cancelled().await;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        why = died => {
+            health.set(Fault::Store, true);
+            stop.cancel();
+            // An end of the channel without a word is the end of the writer, which only a stop brings.
+            return Err(ServiceError::Fatal(why.unwrap_or_else(|_| "the writer ended".into())));
+        }
+    }
     tracing::info!("draining");
-    match tokio::time::timeout(config.limits.drain, server).await {
+    health.set(Fault::NotRunning, true);
+    limits.drain();
+    match tokio::time::timeout(config.limits.drain, serving).await {
         Ok(_) => tracing::info!("drained"),
         Err(_) => tracing::warn!("requests still in flight were cut"),
     }
-    Ok(())
+    record_server(&audit, ServerEvent::Stopped).await;
+    blocking(move || {
+        writer.stop();
+        drop(audit);
+    })
+    .await
 }
 
-/// Puts new files in force, until `stop`.
-async fn reload(tls: Tls, policies: Arc<PolicyEngine>, mut reloads: Reloads, stop: CancellationToken) {
+fn limits_of(bounds: &Bounds) -> Limits {
+    Limits::new(limits::Options {
+        calls: Rate::new(bounds.rate, bounds.burst),
+        in_flight: bounds.in_flight,
+        deadline: bounds.deadline,
+    })
+}
+
+fn not_ready(health: HealthState) -> NotReady {
+    Arc::new(move || health.faults().into_iter().map(|fault| format!("{fault:?}").to_lowercase()).collect())
+}
+
+/// Tells health how the audit is, and the audit which handshakes were refused.
+async fn watch(audit: AuditLog, health: HealthState, tally: Arc<Tally>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(WATCH);
+    let mut warned = false;
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let state = audit.health();
+        if let Some(refusal) = &state.refusing {
+            tracing::error!(why = %refusal.why, "the audit cannot be written: requests are refused");
+        }
+        health.set(Fault::Audit, state.refusing.is_some());
+        if let Some(shortage) = state.warning
+            && !warned
+        {
+            tracing::warn!(?shortage, "the audit's room runs short: export segments, then delete them");
+        }
+        warned = state.warning.is_some();
+        let refused = tally.drain();
+        if refused.is_empty() {
+            continue;
+        }
+        let counts: Vec<_> = refused
+            .into_iter()
+            .map(|tallied| FailedHandshakes {
+                source: tallied.source,
+                second: tallied.second,
+                count: tallied.count,
+            })
+            .collect();
+        let log = audit.clone();
+        let written = tokio::task::spawn_blocking(move || log.record_handshake_failures(&counts)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, "refused handshakes could not be written down");
+        }
+    }
+}
+
+/// Puts new files in force, until `stop`; what does not load is reported, and the last good stays.
+async fn reload(
+    tls: Tls,
+    policies: Arc<PolicyEngine>,
+    audit: AuditLog,
+    mut reloads: Reloads,
+    stop: CancellationToken,
+) {
     while let Some(cause) = stop.run_until_cancelled(reloads.next()).await {
-        let (tls, policies) = (tls.clone(), policies.clone());
+        let (tls, policies) = (tls.clone(), Arc::clone(&policies));
         // Files and signatures block.
-        let reloaded = tokio::task::spawn_blocking(move || {
-            let tls = tls.reload();
-            if tls.changed {
-                tracing::info!(closed = tls.closed, "certificates and CRLs reloaded");
+        let events = tokio::task::spawn_blocking(move || {
+            let mut events = reload_tls(&tls);
+            if cause != Cause::Time {
+                events.extend(reload_policies(&policies));
             }
-            for problem in &tls.problems.0 {
-                tracing::error!("not reloaded, the last good stays in force: {problem}");
-            }
-            if cause != Cause::Time
-                && let Err(problems) = policies.reload()
-            {
-                tracing::error!("{problems}");
-            }
+            events
         });
-        drop(reloaded.await);
+        for event in events.await.unwrap_or_default() {
+            record_server(&audit, event).await;
+        }
+    }
+}
+
+fn reload_tls(tls: &Tls) -> Vec<ServerEvent> {
+    let mut events = Vec::new();
+    let reloaded = tls.reload();
+    if reloaded.changed {
+        tracing::info!(closed = reloaded.closed, "certificates and CRLs reloaded");
+        events.push(ServerEvent::CertificatesReloaded);
+    }
+    for problem in &reloaded.problems.0 {
+        tracing::error!("not reloaded, the last good stays in force: {problem}");
+    }
+    if !reloaded.problems.0.is_empty() {
+        events.push(ServerEvent::CertificatesRefused);
+    }
+    events
+}
+
+fn reload_policies(policies: &PolicyEngine) -> Option<ServerEvent> {
+    let before = policies.epoch();
+    match policies.reload() {
+        Ok(epoch) if epoch == before => None,
+        Ok(epoch) => {
+            tracing::info!(epoch = epoch.0, "policies reloaded");
+            Some(ServerEvent::PoliciesReloaded)
+        }
+        Err(problems) => {
+            tracing::error!("{problems}");
+            Some(ServerEvent::PoliciesRefused)
+        }
+    }
+}
+
+async fn record_server(audit: &AuditLog, event: ServerEvent) {
+    if let Err(error) = audit.record_server(event).await {
+        tracing::error!(%error, event = event.as_str(), "not on record");
     }
 }
 
@@ -175,6 +295,12 @@ fn stop_signal() -> Result<CancellationToken, ServiceError> {
         });
     }
     Ok(stop)
+}
+
+/// Files, locks and joins block: not on a task of the runtime.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ServiceError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(io::Error::other).map_err(io_error("a task of the server ended badly"))
 }
 
 fn io_error(what: &str) -> impl Fn(io::Error) -> ServiceError + '_ {

@@ -18,8 +18,8 @@ use kms_proto::{reason::Reason, refusal};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::request_id::RequestId;
 use crate::{
+    audit::RequestId,
     rate::{PerIdentity, Rate, TooFast},
     tls::Peer,
 };
@@ -158,7 +158,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let id = request.extensions().get::<RequestId>().cloned();
+        let id = request.extensions().get::<Arc<RequestId>>().cloned();
         let admitted = match self.limits.admit(&request) {
             Ok(admitted) => admitted,
             Err((reason, retry_after)) => {
@@ -177,9 +177,9 @@ where
     }
 }
 
-fn refuse(reason: Reason, id: Option<&RequestId>, retry_after: Option<Duration>) -> Response<Body> {
+fn refuse(reason: Reason, id: Option<&Arc<RequestId>>, retry_after: Option<Duration>) -> Response<Body> {
     metrics::counter!("kms_calls_refused_total", "reason" => reason.as_str()).increment(1);
-    refusal::status(reason, reason.words(), id.map(|id| &*id.0), retry_after).into_http()
+    refusal::status(reason, reason.words(), id.map(|id| id.as_str()), retry_after).into_http()
 }
 
 /// `grpc-timeout`: at most 8 digits and a unit. What is not that counts as absent, as in tonic.
@@ -221,7 +221,7 @@ mod tests {
     fn request(name: &str, path: &str) -> Request<()> {
         let mut request = Request::builder().uri(path).body(()).unwrap();
         request.extensions_mut().insert(peer(name));
-        request.extensions_mut().insert(RequestId("id-1".into()));
+        request.extensions_mut().insert(Arc::new(RequestId::try_from("id-1").unwrap()));
         request
     }
 

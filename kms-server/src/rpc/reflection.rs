@@ -14,13 +14,13 @@ use tonic::{Status, body::Body, server::NamedService};
 use tonic_reflection::server::{Builder, Error, v1, v1alpha};
 use tower::Service;
 
-use super::request_id::RequestId;
+use crate::audit::RequestId;
 use crate::{identity::Identity, tls::Peer};
 
 /// Whether somebody may ask; a refusal is a status.
 pub type Allowed = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
 /// Asks the gate: identity, name of the call.
-pub type Ask = Arc<dyn Fn(Arc<Identity>, Arc<str>) -> Allowed + Send + Sync>;
+pub type Ask = Arc<dyn Fn(Arc<Identity>, Arc<RequestId>) -> Allowed + Send + Sync>;
 
 /// Both versions of the reflection service, each behind the gate.
 ///
@@ -72,10 +72,14 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let id = request.extensions().get::<RequestId>().map_or_else(|| "-".into(), |id| Arc::clone(&id.0));
+        let id = request
+            .extensions()
+            .get::<Arc<RequestId>>()
+            .cloned()
+            .unwrap_or_else(|| Arc::new(RequestId::fresh()));
         let Some(peer) = request.extensions().get::<Peer>() else {
             let reason = Reason::IdentityMissing;
-            let refused = refusal::status(reason, reason.words(), Some(&id), None);
+            let refused = refusal::status(reason, reason.words(), Some(id.as_str()), None);
             return Box::pin(std::future::ready(Ok(refused.into_http())));
         };
         let allowed = (self.ask)(Arc::clone(&peer.identity), id);
@@ -119,7 +123,7 @@ mod tests {
         let mut request = Request::post(path).header("content-type", "application/grpc");
         let extensions = request.extensions_mut().unwrap();
         extensions.insert(Peer { identity, remote: ([127, 0, 0, 1], 1).into() });
-        extensions.insert(RequestId("id-1".into()));
+        extensions.insert(Arc::new(RequestId::try_from("id-1").unwrap()));
         request.body(Body::empty()).unwrap()
     }
 

@@ -1,0 +1,179 @@
+//! One installation on its disk: making it, and opening its parts in an order in which each can be checked against the ones before.
+//!
+//! ```text
+//! data/store      the store, its lock and its sidecar
+//! data/redo       the redo file of an epoch under way
+//! audit.directory the audit
+//! effaceable.path epoch-secrets, never part of a copy
+//! ```
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use kms_core::id::InstanceId;
+
+use crate::audit::{self, AuditLog, SignedHead};
+use crate::config::{AuditDurability, Config, Engine};
+use crate::effaceable::EffaceableError;
+use crate::effaceable::file::FileMedium;
+use crate::erasure::options::Fatal;
+use crate::erasure::{Options, StartError, Writer};
+use crate::records::tree::AUDIT_HEAD;
+use crate::seal::{self, SealError};
+use crate::store::ReadError;
+use crate::store::open::{self as store, OpenError};
+use crate::store::sidecar;
+
+/// The parts of an open instance.
+pub struct Instance {
+    /// Whose it is.
+    pub id: InstanceId,
+    /// The one writer of its store.
+    pub writer: Writer,
+    /// Its audit.
+    pub audit: AuditLog,
+}
+
+/// Why an instance was not made or not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    /// `init` makes new instances only.
+    #[error("there is an instance in `{}` already; `kms-server run` serves it", .0.display())]
+    Exists(PathBuf),
+    /// `run` makes none.
+    #[error("there is no instance in `{}`; `kms-server init` makes a new one, a lost one comes back from a backup", .0.display())]
+    Missing(PathBuf),
+    /// The seal.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// A record of it.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The effaceable medium.
+    #[error(transparent)]
+    Medium(#[from] EffaceableError),
+    /// The audit.
+    #[error(transparent)]
+    Audit(#[from] audit::OpenError),
+    /// The erasure tree.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The operating system gave no randomness.
+    #[error("the operating system gave no random bytes")]
+    Random(#[from] getrandom::Error),
+    /// A directory.
+    #[error("cannot make the directory `{}`: {source}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Whether an instance was made, or begun, in the configured directory.
+pub fn exists(config: &Config) -> bool {
+    store_path(config).exists()
+}
+
+/// Makes a new instance; the seal file too, where there is none.
+///
+/// # Errors
+/// Where one exists, or a part cannot be made. What was made until then stays, for an operator to look at.
+pub fn create(config: &Config) -> Result<InstanceId, InstanceError> {
+    if exists(config) {
+        return Err(InstanceError::Exists(config.data.clone()));
+    }
+    let seal = if config.seal.exists() { seal::load(&config.seal)? } else { seal::create(&config.seal)? };
+    let id = InstanceId::random()?;
+    for path in [&config.data, &redo_path(config), &config.effaceable.path] {
+        private_directory(path)?;
+    }
+    let engine = match config.store.engine {
+        Engine::Sled => sidecar::Engine::Sled,
+        Engine::Redb => sidecar::Engine::Redb,
+    };
+    let store = store::create(&store_path(config), engine, id)?;
+    let mut medium = FileMedium::create(&medium_path(config), id)?;
+    AuditLog::create(&config.audit.directory, id)?;
+    // ORDER: last: before this the store has no root, and `run` refuses it.
+    Writer::create(&*store.store, &mut medium, &seal, id)?;
+    Ok(id)
+}
+
+/// Opens the instance; `fatal` is told where its writer had to stop. Blocks.
+///
+/// # Errors
+/// Where a part is missing, damaged, older than another, or another instance's. Nothing is changed then.
+pub fn open(config: &Config, fatal: Fatal) -> Result<Instance, InstanceError> {
+    if !exists(config) {
+        return Err(InstanceError::Missing(config.data.clone()));
+    }
+    let seal = seal::load(&config.seal)?;
+    let opened = store::open(&store_path(config))?;
+    let (store, id) = (opened.store, opened.instance);
+    let medium = FileMedium::open(&medium_path(config), id)?;
+
+    let stored_head = store.get(&AUDIT_HEAD)?.and_then(|bytes| SignedHead::from_bytes(&bytes));
+    let (audit, found) = AuditLog::open(audit::Options {
+        stored_head,
+        segment_bytes: config.audit.segment_size,
+        least: match config.audit.durability {
+            AuditDurability::ByClass => audit::Durability::Written,
+            AuditDurability::Synced => audit::Durability::Synced,
+        },
+        ..audit::Options::new(&config.audit.directory, id)
+    })?;
+    for finding in &found.findings {
+        tracing::error!(gap = found.is_gap(), "the audit is not as it was left: {finding}");
+    }
+
+    let rider = audit.clone();
+    let mut last = None;
+    let options = Options {
+        instance: Some(id),
+        erasure_interval: config.erasure_interval,
+        rider: Box::new(move || {
+            let head = rider.head();
+            let new = last.replace(head) != Some(head);
+            new.then(|| (AUDIT_HEAD.to_vec(), head.to_bytes().to_vec()))
+        }),
+        fatal,
+        ..Options::new(redo_path(config))
+    };
+    let (writer, started) = Writer::start(store, Box::new(medium), seal, options)?;
+    tracing::info!(
+        instance = %started.instance,
+        revision = started.revision.0,
+        epoch = started.epoch.0,
+        live_versions = started.live_versions,
+        rolled_forward = started.rolled_forward,
+        "instance open"
+    );
+    if !started.effaced {
+        tracing::error!("an earlier epoch secret could not be effaced yet: its erasure is pending");
+    }
+    Ok(Instance { id, writer, audit })
+}
+
+fn store_path(config: &Config) -> PathBuf {
+    config.data.join("store")
+}
+
+fn redo_path(config: &Config) -> PathBuf {
+    config.data.join("redo")
+}
+
+fn medium_path(config: &Config) -> PathBuf {
+    config.effaceable.path.join("epoch-secrets")
+}
+
+fn private_directory(path: &Path) -> Result<(), InstanceError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| InstanceError::Directory { path: path.into(), source })
+}

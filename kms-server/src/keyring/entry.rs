@@ -1,0 +1,146 @@
+//! A tenant and a key as requests see them: parsed records, with the states that follow from one another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kms_core::id::{LeafSlot, TenantSlot, Uid, VersionId};
+use kms_core::names::{KeyName, TenantName};
+use kms_core::state::{KeyClass, LifecycleState};
+use kms_proto::storage::{KeyRecord, TenantRecord};
+
+use super::LookupError;
+use crate::erasure::Snapshot;
+use crate::records::{Keys, Tenants, VersionNumbers, state};
+use crate::usecase::refused::Refused;
+
+/// A tenant.
+#[derive(Debug)]
+pub struct TenantEntry {
+    /// Its name.
+    pub name: TenantName,
+    /// Its place in the erasure tree.
+    pub slot: TenantSlot,
+    /// Its state.
+    pub state: LifecycleState,
+}
+
+/// A key.
+#[derive(Debug)]
+pub struct KeyEntry {
+    /// The tenant that owns it.
+    pub tenant: Arc<TenantEntry>,
+    /// Its name.
+    pub name: KeyName,
+    /// Named so for ever.
+    pub uid: Uid,
+    /// How sensitive what it seals is.
+    pub class: KeyClass,
+    /// Its own state; [`KeyEntry::check_opens`] and [`KeyEntry::sealing_version`] look at the tenant's too.
+    pub state: LifecycleState,
+    /// What it may be used for, as policy sees it.
+    pub purposes: Arc<[Arc<str>]>,
+    /// How long clients may hold its data keys.
+    pub lease: Duration,
+    /// Rises with each change.
+    pub revision: u64,
+    active: Option<VersionId>,
+    deterministic: Option<VersionId>,
+}
+
+impl TenantEntry {
+    pub(super) fn load(snapshot: &Snapshot, name: &TenantName) -> Result<Self, LookupError> {
+        let record = snapshot.get::<Tenants>(name)?.ok_or(LookupError::NotThere)?;
+        Self::of(name.clone(), &record)
+    }
+
+    fn of(name: TenantName, record: &TenantRecord) -> Result<Self, LookupError> {
+        Ok(Self { name, slot: TenantSlot(record.slot), state: state(record.state)? })
+    }
+}
+
+impl KeyEntry {
+    /// Bytes of an entry with short names.
+    pub(super) const WEIGHT: u64 = 512;
+
+    pub(super) fn load(
+        snapshot: &Snapshot,
+        tenant: TenantEntry,
+        name: &KeyName,
+    ) -> Result<Self, LookupError> {
+        let tenant = Arc::new(tenant);
+        let place = (tenant.slot, name.clone());
+        let record: KeyRecord = snapshot.get::<Keys>(&place)?.ok_or(LookupError::NotThere)?;
+        let version = |number: u32| -> Result<Option<VersionId>, LookupError> {
+            if number == 0 {
+                return Ok(None);
+            }
+            let pointer = snapshot.get::<VersionNumbers>(&(tenant.slot, name.clone(), number))?;
+            Ok(pointer.map(|pointer| VersionId::new(tenant.slot, LeafSlot(pointer.leaf_slot))))
+        };
+        let (active, deterministic) =
+            (version(record.active_version)?, version(record.deterministic_version)?);
+        Ok(Self {
+            name: name.clone(),
+            uid: Uid::try_from(&*record.uid).map_err(|error| LookupError::Damaged(Box::new(error)))?,
+            class: crate::records::class(record.key_class)?,
+            state: state(record.state)?,
+            purposes: record.purposes.into_iter().map(Arc::from).collect(),
+            lease: Duration::from_millis(record.lease_ms),
+            revision: record.revision,
+            active,
+            deterministic,
+            tenant,
+        })
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        Self::WEIGHT + self.purposes.iter().map(|purpose| purpose.len() as u64).sum::<u64>()
+    }
+
+    /// Where its record stands.
+    pub fn place(&self) -> (TenantSlot, KeyName) {
+        (self.tenant.slot, self.name.clone())
+    }
+
+    /// Whether its values may be opened.
+    ///
+    /// # Errors
+    /// Says which state forbids it.
+    pub fn check_opens(&self) -> Result<(), Refused> {
+        self.check_tenant()?;
+        match self.state {
+            state if state.opens() => Ok(()),
+            LifecycleState::Suspended => Err(Refused::KeySuspended(self.name.clone())),
+            _ => Err(Refused::KeyDestroyed(self.name.clone())),
+        }
+    }
+
+    /// The version that seals new values.
+    ///
+    /// # Errors
+    /// Says which state forbids it.
+    pub fn sealing_version(&self) -> Result<VersionId, Refused> {
+        self.check_opens()?;
+        match self.active {
+            Some(version) if self.state.seals() => Ok(version),
+            _ => Err(Refused::KeyDeactivated(self.name.clone())),
+        }
+    }
+
+    /// The version that seals deterministic columns; rotation leaves it.
+    ///
+    /// # Errors
+    /// Says which state forbids it.
+    pub fn deterministic_version(&self) -> Result<VersionId, Refused> {
+        self.sealing_version()?;
+        self.deterministic.ok_or_else(|| Refused::KeyDeactivated(self.name.clone()))
+    }
+
+    fn check_tenant(&self) -> Result<(), Refused> {
+        match self.tenant.state {
+            state if state.is_destroyed() => Err(Refused::TenantDestroyed(self.tenant.name.clone())),
+            LifecycleState::Suspended => Err(Refused::TenantSuspended(self.tenant.name.clone())),
+            _ => Ok(()),
+        }
+    }
+}

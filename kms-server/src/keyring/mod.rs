@@ -1,0 +1,278 @@
+//! Live keys in memory, so that the data plane touches no store when warm: resolved names, and versions with their prepared
+//! ciphers, bounded by weight.
+//!
+//! INVARIANT: what a commit touched is out of the caches, and wiped, before the caller of that commit hears of it
+//! ([`Keyring::purge`] runs on the writer's thread after the barrier). A load that began before such a commit is thrown away.
+//!
+//! # Layout
+//! - this file: the caches and their invalidation.
+//! - [`entry`]: a key as requests see it.
+//! - [`version`]: a live version, its material and its ciphers.
+//! - [`leases`]: which sealing leases may still run.
+
+pub mod entry;
+pub mod leases;
+pub mod version;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kms_core::id::{TenantSlot, VersionId};
+use kms_core::names::{KeyName, TenantName};
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, Weighter};
+
+use crate::erasure::{RecordError, Snapshot, Touched, Writer};
+pub use entry::{KeyEntry, TenantEntry};
+pub use leases::Leases;
+pub use version::LiveVersion;
+
+/// The caches over one store.
+pub struct Keyring {
+    writer: Writer,
+    tenants: Cache<Arc<str>, Arc<TenantEntry>>,
+    keys: Cache<KeyPlace, Arc<KeyEntry>, KeyWeight>,
+    versions: Cache<VersionId, Arc<LiveVersion>, VersionWeight>,
+    /// Counts purges; a load notes it before it reads, and its result is cached only if none came between.
+    purges: AtomicU64,
+    /// Held while a load is cached and while a purge runs, so that the two never interleave.
+    gate: Mutex<()>,
+    leases: Leases,
+    instance: Box<str>,
+}
+
+/// A version or key could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// No such tenant, key or version.
+    #[error("there is no such key")]
+    NotThere,
+    /// The version was destroyed; the key it belonged to is named so that the caller can be checked against it.
+    #[error("the version is destroyed")]
+    Destroyed {
+        /// Key the version belonged to.
+        key: KeyName,
+        /// Its number.
+        version: u32,
+    },
+    /// The store cannot be read.
+    #[error("the store cannot be read: {0}")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A record is not what it must be.
+    #[error("a stored record is damaged: {0}")]
+    Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Keyring {
+    /// Caches over the writer's store that hold at most about `budget` bytes.
+    pub fn new(writer: Writer, budget: u64) -> Arc<Self> {
+        // Names are small beside versions with their key schedules: a quarter of the budget holds as many.
+        let (names, versions) = (budget / 4, budget - budget / 4);
+        let keyring = Arc::new(Self {
+            tenants: Cache::new(items(names, TENANT_WEIGHT) / 8),
+            keys: Cache::with_weighter(items(names, KeyEntry::WEIGHT), names, KeyWeight),
+            versions: Cache::with_weighter(items(versions, LiveVersion::WEIGHT), versions, VersionWeight),
+            purges: AtomicU64::new(0),
+            gate: Mutex::new(()),
+            leases: Leases::default(),
+            instance: uuid::Uuid::new_v4().to_string().into(),
+            writer,
+        });
+        let listener = Arc::downgrade(&keyring);
+        keyring.writer.on_commit(move |notice| {
+            if let Some(keyring) = listener.upgrade() {
+                keyring.purge(&notice.touched);
+            }
+        });
+        keyring
+    }
+
+    /// The sealing leases handed out by this process.
+    pub fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// The writer behind the caches.
+    pub fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// Names this run of the server to its clients.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The tenant of a name as a request wrote it.
+    ///
+    /// # Errors
+    /// [`LookupError::NotThere`] also where the text is no name at all: nothing can be called so.
+    pub fn tenant(&self, name: &str) -> Result<Arc<TenantEntry>, LookupError> {
+        if let Some(entry) = self.tenants.get(name) {
+            return Ok(entry);
+        }
+        let name = TenantName::try_from(name).map_err(|_| LookupError::NotThere)?;
+        self.load(
+            |snapshot| TenantEntry::load(snapshot, &name).map(Arc::new),
+            |entry| self.tenants.insert(name.as_str().into(), Arc::clone(entry)),
+        )
+    }
+
+    /// The key of names as a request wrote them. Cached names need no check and no allocation.
+    ///
+    /// # Errors
+    /// [`LookupError::NotThere`] also where a text is no name at all: nothing can be called so.
+    pub fn key(&self, tenant: &str, key: &str) -> Result<Arc<KeyEntry>, LookupError> {
+        let tenant = self.tenant(tenant)?;
+        if let Some(entry) = self.keys.get(&(tenant.slot, key)) {
+            return Ok(entry);
+        }
+        let name = KeyName::try_from(key).map_err(|_| LookupError::NotThere)?;
+        self.load(
+            // The tenant is read again: a copy from before a purge must not be cached after it.
+            |snapshot| {
+                KeyEntry::load(snapshot, TenantEntry::load(snapshot, &tenant.name)?, &name).map(Arc::new)
+            },
+            |entry| {
+                let place = KeyPlace { tenant: entry.tenant.slot, key: key.into() };
+                self.keys.insert(place, Arc::clone(entry));
+            },
+        )
+    }
+
+    /// The key that a version belongs to, where it belongs to the tenant named.
+    ///
+    /// # Errors
+    /// [`LookupError::NotThere`] also where it belongs to another tenant.
+    pub fn key_of(&self, version: VersionId, tenant: &str) -> Result<Arc<KeyEntry>, LookupError> {
+        let tenant = self.tenant(tenant)?;
+        // ATTACK: a version id of another tenant is as good as none.
+        if version.tenant_slot() != tenant.slot {
+            return Err(LookupError::NotThere);
+        }
+        let key = match self.version(version) {
+            Ok(live) => live.key.clone(),
+            Err(LookupError::Destroyed { key, .. }) => key,
+            Err(error) => return Err(error),
+        };
+        self.key(tenant.name.as_str(), &key.to_string())
+    }
+
+    /// A live version, opened down the erasure tree where it is not warm.
+    ///
+    /// # Errors
+    /// [`LookupError::Destroyed`] names the key it belonged to.
+    pub fn version(&self, id: VersionId) -> Result<Arc<LiveVersion>, LookupError> {
+        if let Some(version) = self.versions.get(&id) {
+            return Ok(version);
+        }
+        self.load(
+            |snapshot| LiveVersion::load(snapshot, id).map(Arc::new),
+            |version| self.versions.insert(id, Arc::clone(version)),
+        )
+    }
+
+    /// Weighs a version again after it prepared another cipher.
+    pub fn reweigh(&self, version: &Arc<LiveVersion>) {
+        let _gate = self.gate.lock();
+        if self.versions.peek(&version.id()).is_some_and(|cached| Arc::ptr_eq(&cached, version)) {
+            self.versions.insert(version.id(), Arc::clone(version));
+        }
+    }
+
+    fn load<T>(
+        &self,
+        read: impl Fn(&Snapshot) -> Result<T, LookupError>,
+        cache: impl Fn(&T),
+    ) -> Result<T, LookupError> {
+        loop {
+            let before = self.purges.load(Ordering::Acquire);
+            let loaded = read(&self.writer.snapshot());
+            let _gate = self.gate.lock();
+            // ATTACK: material read before a destroy must not be cached after it.
+            if self.purges.load(Ordering::Acquire) == before {
+                return loaded.inspect(|value| cache(value));
+            }
+        }
+    }
+
+    /// Drops and wipes what a commit touched; waits for uses under way.
+    fn purge(&self, touched: &[Touched]) {
+        if touched.is_empty() {
+            return;
+        }
+        let _gate = self.gate.lock();
+        self.purges.fetch_add(1, Ordering::AcqRel);
+        for touched in touched {
+            match touched {
+                Touched::TenantName(name) => drop(self.tenants.remove(name.as_str())),
+                Touched::Tenant(slot) => self.purge_tenant(*slot),
+                Touched::Key(slot, key) => drop(self.keys.remove(&(*slot, &*key.to_string()))),
+                Touched::Version(id) => {
+                    if let Some((_, version)) = self.versions.remove(id) {
+                        version.retire();
+                    }
+                }
+            }
+        }
+    }
+
+    fn purge_tenant(&self, slot: TenantSlot) {
+        self.tenants.retain(|_, tenant| tenant.slot != slot);
+        self.keys.retain(|place, _| place.tenant != slot);
+        self.versions.retain(|id, version| {
+            let stays = id.tenant_slot() != slot;
+            if !stays {
+                version.retire();
+            }
+            stays
+        });
+    }
+}
+
+/// Bytes of a cached tenant.
+const TENANT_WEIGHT: u64 = 256;
+
+fn items(budget: u64, each: u64) -> usize {
+    usize::try_from(budget / each).unwrap_or(usize::MAX)
+}
+
+/// Key of the cache of keys; looked up by a borrowed name.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct KeyPlace {
+    tenant: TenantSlot,
+    key: Box<str>,
+}
+
+impl Equivalent<KeyPlace> for (TenantSlot, &str) {
+    fn equivalent(&self, place: &KeyPlace) -> bool {
+        self.0 == place.tenant && *self.1 == *place.key
+    }
+}
+
+#[derive(Clone)]
+struct KeyWeight;
+
+impl Weighter<KeyPlace, Arc<KeyEntry>> for KeyWeight {
+    fn weight(&self, _: &KeyPlace, entry: &Arc<KeyEntry>) -> u64 {
+        entry.weight()
+    }
+}
+
+#[derive(Clone)]
+struct VersionWeight;
+
+impl Weighter<VersionId, Arc<LiveVersion>> for VersionWeight {
+    fn weight(&self, _: &VersionId, version: &Arc<LiveVersion>) -> u64 {
+        version.weight()
+    }
+}
+
+impl From<RecordError> for LookupError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Damaged(_) => Self::Damaged(Box::new(error)),
+            RecordError::Read(_) | RecordError::Stopped => Self::Store(Box::new(error)),
+        }
+    }
+}

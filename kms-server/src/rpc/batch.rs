@@ -1,0 +1,95 @@
+//! Batches: a result for each item, in the order of the request; leave is asked once for each group of items that policy cannot
+//! tell apart.
+
+use kms_proto::v1;
+
+use super::status::Failure;
+
+/// Items that policy cannot tell apart.
+pub(super) struct Group<I, G> {
+    /// What policy sees of them.
+    pub(super) seen: G,
+    /// The parsed items.
+    pub(super) items: Vec<I>,
+    /// Where each stands in the request.
+    places: Vec<usize>,
+}
+
+/// A batch under way.
+pub(super) struct Batch<I, G, T> {
+    results: Vec<Option<Result<T, Failure>>>,
+    groups: Vec<Group<I, G>>,
+}
+
+impl<I, G: PartialEq, T> Batch<I, G, T> {
+    /// Sorts parsed items by what policy sees of them; an item that did not parse has its result already.
+    pub(super) fn new(items: impl Iterator<Item = Result<I, Failure>>, seen: impl Fn(&I) -> G) -> Self {
+        let mut batch = Self { results: Vec::new(), groups: Vec::new() };
+        for (place, item) in items.enumerate() {
+            match item {
+                Err(failure) => batch.results.push(Some(Err(failure))),
+                Ok(item) => {
+                    batch.results.push(None);
+                    let seen = seen(&item);
+                    batch.group(seen).push(place, item);
+                }
+            }
+        }
+        batch
+    }
+
+    fn group(&mut self, seen: G) -> &mut Group<I, G> {
+        let at = self.groups.iter().position(|group| group.seen == seen).unwrap_or_else(|| {
+            self.groups.push(Group { seen, items: Vec::new(), places: Vec::new() });
+            self.groups.len() - 1
+        });
+        &mut self.groups[at]
+    }
+
+    /// Takes the groups out, to work on each.
+    pub(super) fn take_groups(&mut self) -> Vec<Group<I, G>> {
+        std::mem::take(&mut self.groups)
+    }
+
+    /// Puts the results of a group where they belong.
+    pub(super) fn settle<E: Into<Failure>>(&mut self, group: &Group<I, G>, results: Vec<Result<T, E>>) {
+        for (place, result) in group.places.iter().zip(results) {
+            self.results[*place] = Some(result.map_err(Into::into));
+        }
+    }
+
+    /// The whole group failed, for one reason.
+    pub(super) fn fail(&mut self, group: &Group<I, G>, failure: &Failure) {
+        for place in &group.places {
+            let (reason, message) = (failure.reason(), failure.to_string());
+            self.results[*place] = Some(Err(Failure::Message { reason, message }));
+        }
+    }
+
+    /// Whether any item failed that way.
+    pub(super) fn any_failed(&self, way: impl Fn(&Failure) -> bool) -> bool {
+        self.results.iter().flatten().any(|result| result.as_ref().is_err_and(&way))
+    }
+
+    /// The answers, in the order of the request.
+    pub(super) fn finish<A>(self, answer: impl Fn(Result<T, v1::ItemError>) -> A) -> Vec<A> {
+        let settled = |result: Option<Result<T, Failure>>| match result {
+            Some(Ok(value)) => answer(Ok(value)),
+            Some(Err(failure)) => answer(Err(item_error(&failure))),
+            None => answer(Err(item_error(&Failure::unanswered()))),
+        };
+        self.results.into_iter().map(settled).collect()
+    }
+}
+
+impl<I, G> Group<I, G> {
+    fn push(&mut self, place: usize, item: I) {
+        self.items.push(item);
+        self.places.push(place);
+    }
+}
+
+fn item_error(failure: &Failure) -> v1::ItemError {
+    let reason = failure.reason();
+    v1::ItemError { code: reason.code() as i32, reason: reason.as_str().to_owned(), message: failure.words() }
+}

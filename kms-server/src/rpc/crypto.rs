@@ -1,0 +1,393 @@
+//! Service `kms.v1.Crypto`.
+
+use std::sync::Arc;
+
+use kms_core::id::{DataKeyId, VersionId};
+use kms_core::names::{KeyName, TenantName};
+use kms_proto::v1;
+use kms_proto::v1::crypto_server::Crypto;
+use tonic::{Request, Response, Status};
+
+use super::batch::Batch;
+use super::convert::{self, MAX_IDS, MAX_ITEMS};
+use super::status::Failure;
+use super::{Core, accept, answer, calls};
+use crate::binding::Binding;
+use crate::gate::{Caller, Denied, Op, Permit, target};
+use crate::keyring::{KeyEntry, LookupError};
+use crate::operation::Operation;
+use crate::usecase::open::OpenRefused;
+use crate::usecase::refused::Refused;
+use crate::usecase::{envelope_key, lease, open, random, reencrypt, seal};
+
+/// The service.
+pub struct CryptoService(pub Core);
+
+impl Core {
+    /// Leave for one operation on a key named in a request. A key that does not exist is denied as one that is not the caller's.
+    pub(super) async fn permit<O: Op<Target = Arc<KeyEntry>>>(
+        &self,
+        caller: &Caller,
+        (tenant, key): (&str, &str),
+        purpose: Option<&str>,
+    ) -> Result<Permit<O>, Failure> {
+        let entry = self.entry(caller, O::OPERATION, (tenant, key)).await?;
+        Ok(self.gate.authorize::<O>(caller, entry, purpose).await?)
+    }
+
+    async fn entry(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        (tenant, key): (&str, &str),
+    ) -> Result<Arc<KeyEntry>, Failure> {
+        match self.keyring.key(tenant, key) {
+            Ok(entry) => Ok(entry),
+            Err(LookupError::NotThere) => {
+                let (tenant, key) = (TenantName::try_from(tenant)?, KeyName::try_from(key)?);
+                Err(self.gate.deny_unknown(caller, operation, Some(tenant), Some(key)).await.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn revision(&self) -> u64 {
+        self.keyring.writer().revision().0
+    }
+
+    async fn encrypt(
+        &self,
+        caller: &Caller,
+        message: v1::EncryptRequest,
+    ) -> Result<v1::EncryptResponse, Failure> {
+        let plaintext = convert::plaintext(&message.plaintext)?;
+        let binding = convert::binding(message.binding)?;
+        let permit = self.permit(caller, (&message.tenant, &message.key), binding.purpose()).await?;
+        let result = seal::seal(permit, &self.keyring, &binding, plaintext).await;
+        let seal::Sealed { ciphertext, version, .. } = self.gate.record(result).await??;
+        Ok(v1::EncryptResponse { ciphertext, version, store_revision: self.revision() })
+    }
+
+    async fn decrypt(
+        &self,
+        caller: &Caller,
+        message: v1::DecryptRequest,
+    ) -> Result<v1::DecryptResponse, Failure> {
+        let ciphertext = convert::ciphertext(&message.ciphertext)?;
+        let binding = convert::binding(message.binding)?;
+        let permit = self.permit(caller, (&message.tenant, &message.key), binding.purpose()).await?;
+        let result = open::open(permit, &self.keyring, &binding, ciphertext);
+        let open::Opened { plaintext, version, .. } = self.gate.record(result).await??;
+        Ok(v1::DecryptResponse {
+            plaintext: plaintext.expose_vec(),
+            version,
+            store_revision: self.revision(),
+        })
+    }
+
+    async fn encrypt_batch(
+        &self,
+        caller: &Caller,
+        message: v1::EncryptBatchRequest,
+    ) -> Result<v1::EncryptBatchResponse, Failure> {
+        use v1::encrypt_batch_response::{Item, item::Outcome};
+        convert::batch(
+            message.items.len(),
+            MAX_ITEMS,
+            message.items.iter().map(|item| item.plaintext.len()),
+        )?;
+        let parsed = message
+            .items
+            .iter()
+            .map(|item| Ok((convert::binding(item.binding.clone())?, convert::plaintext(&item.plaintext)?)));
+        let mut batch = Batch::new(parsed, |(binding, _)| purpose(binding));
+        let groups = batch.take_groups();
+        for group in &groups {
+            let names = (&*message.tenant, &*message.key);
+            match self.permit(caller, names, group.seen.as_deref()).await {
+                Err(failure) if groups.len() > 1 => batch.fail(group, &failure),
+                permit => {
+                    let sealed = seal::seal_batch(permit?, &self.keyring, &group.items).await;
+                    batch.settle(group, self.gate.record(sealed).await??);
+                }
+            }
+        }
+        let items = batch.finish(|result| Item {
+            outcome: Some(
+                result.map_or_else(Outcome::Error, |sealed| Outcome::Ciphertext(sealed.ciphertext)),
+            ),
+        });
+        Ok(v1::EncryptBatchResponse { items, store_revision: self.revision() })
+    }
+
+    async fn decrypt_batch(
+        &self,
+        caller: &Caller,
+        message: v1::DecryptBatchRequest,
+    ) -> Result<v1::DecryptBatchResponse, Failure> {
+        use v1::decrypt_batch_response::{Item, item::Outcome};
+        convert::batch(
+            message.items.len(),
+            MAX_ITEMS,
+            message.items.iter().map(|item| item.ciphertext.len()),
+        )?;
+        let parsed = message.items.iter().map(|item| {
+            Ok((convert::binding(item.binding.clone())?, convert::ciphertext(&item.ciphertext)?))
+        });
+        let mut batch = Batch::new(parsed, |(binding, _)| purpose(binding));
+        let groups = batch.take_groups();
+        for group in &groups {
+            let names = (&*message.tenant, &*message.key);
+            match self.permit(caller, names, group.seen.as_deref()).await {
+                Err(failure) if groups.len() > 1 => batch.fail(group, &failure),
+                permit => {
+                    let opened = open::open_batch(permit?, &self.keyring, &group.items);
+                    batch.settle(group, self.gate.record(opened).await??);
+                }
+            }
+        }
+        let items = batch.finish(|result| Item {
+            outcome: Some(
+                result
+                    .map_or_else(Outcome::Error, |opened| Outcome::Plaintext(opened.plaintext.expose_vec())),
+            ),
+        });
+        Ok(v1::DecryptBatchResponse { items, store_revision: self.revision() })
+    }
+
+    async fn re_encrypt(
+        &self,
+        caller: &Caller,
+        message: v1::ReEncryptRequest,
+    ) -> Result<v1::ReEncryptResponse, Failure> {
+        let item = reseal_item(&message.ciphertext, message.source_binding, message.destination_binding)?;
+        let destination =
+            if message.destination_key.is_empty() { &message.key } else { &message.destination_key };
+        let names = (&*message.tenant, &*message.key, &**destination);
+        let resealed = self.reseal(caller, names, std::slice::from_ref(&item)).await?;
+        let Some(resealed) = resealed.into_iter().next() else { return Err(Failure::unanswered()) };
+        let reencrypt::Resealed { sealed, source_version, .. } = resealed?;
+        Ok(v1::ReEncryptResponse {
+            ciphertext: sealed.ciphertext,
+            source_version,
+            version: sealed.version,
+            store_revision: self.revision(),
+        })
+    }
+
+    async fn re_encrypt_batch(
+        &self,
+        caller: &Caller,
+        message: v1::ReEncryptBatchRequest,
+    ) -> Result<v1::ReEncryptBatchResponse, Failure> {
+        use v1::re_encrypt_batch_response::{Item, item::Outcome};
+        convert::batch(
+            message.items.len(),
+            MAX_ITEMS,
+            message.items.iter().map(|item| item.ciphertext.len()),
+        )?;
+        let destination =
+            if message.destination_key.is_empty() { &message.key } else { &message.destination_key };
+        let names = (&*message.tenant, &*message.key, &**destination);
+        let parsed = message.items.iter().map(|item| {
+            reseal_item(&item.ciphertext, item.source_binding.clone(), item.destination_binding.clone())
+        });
+        let mut batch = Batch::new(parsed, |item| (purpose(&item.source), purpose(&item.destination)));
+        let groups = batch.take_groups();
+        for group in &groups {
+            match self.reseal(caller, names, &group.items).await {
+                Err(failure) if groups.len() > 1 => batch.fail(group, &failure),
+                resealed => batch.settle(group, resealed?),
+            }
+        }
+        let items = batch.finish(|result| Item {
+            outcome: Some(
+                result
+                    .map_or_else(Outcome::Error, |resealed| Outcome::Ciphertext(resealed.sealed.ciphertext)),
+            ),
+        });
+        Ok(v1::ReEncryptBatchResponse { items, store_revision: self.revision() })
+    }
+
+    /// Seals items again that policy cannot tell apart: leave for the source, leave for the destination, a line for each.
+    async fn reseal(
+        &self,
+        caller: &Caller,
+        (tenant, source, destination): (&str, &str, &str),
+        items: &[reencrypt::Item<'_>],
+    ) -> Result<Vec<Result<reencrypt::Resealed, OpenRefused>>, Failure> {
+        let Some(first) = items.first() else { return Ok(Vec::new()) };
+        let from = self.permit(caller, (tenant, source), first.source.purpose()).await?;
+        let to = self.permit(caller, (tenant, destination), first.destination.purpose()).await?;
+        let (read, written) = reencrypt::reencrypt(from, to, &self.keyring, items).await;
+        self.gate.record(read).await??;
+        Ok(self.gate.record(written).await??)
+    }
+
+    async fn generate_data_key(
+        &self,
+        caller: &Caller,
+        message: v1::GenerateDataKeyRequest,
+    ) -> Result<v1::GenerateDataKeyResponse, Failure> {
+        let binding = Binding::Direct(convert::context(message.context)?);
+        let permit = self.permit(caller, (&message.tenant, &message.key), binding.purpose()).await?;
+        let made = envelope_key::generate(permit, &self.keyring, &binding, !message.without_plaintext).await;
+        let envelope_key::EnvelopeKey { sealed, plaintext } = self.gate.record(made).await??;
+        Ok(v1::GenerateDataKeyResponse {
+            ciphertext: sealed.ciphertext,
+            plaintext: plaintext.map(|key| key.expose_secret().to_vec()).unwrap_or_default(),
+            version: sealed.version,
+            store_revision: self.revision(),
+        })
+    }
+
+    async fn generate_random(
+        &self,
+        caller: &Caller,
+        message: v1::GenerateRandomRequest,
+    ) -> Result<v1::GenerateRandomResponse, Failure> {
+        let permit = self.gate.authorize(caller, target::System, None).await?;
+        let random = self.gate.record(random::generate(permit, message.length)).await??;
+        Ok(v1::GenerateRandomResponse { random: random.expose_vec() })
+    }
+
+    async fn open_data_keys(
+        &self,
+        caller: &Caller,
+        message: v1::OpenDataKeysRequest,
+    ) -> Result<v1::OpenDataKeysResponse, Failure> {
+        use v1::open_data_keys_response::{Item, item::Outcome};
+        convert::batch(message.items.len(), MAX_IDS, std::iter::empty())?;
+        let purpose = (!message.purpose.is_empty()).then_some(&*message.purpose);
+        let tenant = TenantName::try_from(&*message.tenant)?;
+        let parsed = message.items.into_iter().map(|item| self.lease_item(&tenant, item.item));
+        let mut batch = Batch::new(parsed, |item| (item.operation(), Arc::as_ptr(&item.key).addr()));
+        let groups = batch.take_groups();
+        for group in &groups {
+            let Some(first) = group.items.first() else { continue };
+            match self.lease(caller, &first.key, purpose, &group.items).await {
+                Err(failure) if groups.len() > 1 => batch.fail(group, &failure),
+                leased => batch.settle(group, leased?),
+            }
+        }
+        if batch.any_failed(|failure| matches!(failure, Failure::Denied(Denied::KeyNotAccessible))) {
+            // One line for all that this call could not reach; there may be thousands.
+            let denied = self.gate.deny_unknown(caller, Operation::LeaseToOpen, Some(tenant), None).await;
+            if !matches!(denied, Denied::KeyNotAccessible) {
+                return Err(denied.into());
+            }
+        }
+        let items = batch.finish(|result| Item {
+            outcome: Some(
+                result.map_or_else(Outcome::Error, |leased| Outcome::Leased(leased_to_wire(&leased))),
+            ),
+        });
+        let client_instance = self.keyring.instance().to_owned();
+        Ok(v1::OpenDataKeysResponse { items, store_revision: self.revision(), client_instance })
+    }
+
+    fn lease_item(&self, tenant: &TenantName, item: Option<WireItem>) -> Result<LeaseItem, Failure> {
+        match item.ok_or_else(|| Failure::required("item"))? {
+            WireItem::Current(v1::open_data_keys_request::Current { key, deterministic }) => {
+                let kind =
+                    if deterministic { lease::ToSeal::Deterministic } else { lease::ToSeal::Randomized };
+                Ok(LeaseItem { key: self.keyring.key(tenant.as_str(), &key)?, ask: Ask::Seal(kind) })
+            }
+            WireItem::Existing(v1::open_data_keys_request::Existing { version_id, data_key_id }) => {
+                let (version, data_key) = (VersionId::from(version_id), DataKeyId::from(data_key_id));
+                let key = self.keyring.key_of(version, tenant.as_str())?;
+                Ok(LeaseItem { key, ask: Ask::Open(lease::ToOpen { version, data_key }) })
+            }
+        }
+    }
+
+    async fn lease(
+        &self,
+        caller: &Caller,
+        key: &Arc<KeyEntry>,
+        purpose: Option<&str>,
+        items: &[LeaseItem],
+    ) -> Result<Vec<Result<lease::Leased, Refused>>, Failure> {
+        let (mut seal, mut open) = (Vec::new(), Vec::new());
+        for item in items {
+            match item.ask {
+                Ask::Seal(ask) => seal.push(ask),
+                Ask::Open(ask) => open.push(ask),
+            }
+        }
+        let leased = if open.is_empty() {
+            let permit = self.gate.authorize(caller, Arc::clone(key), purpose).await?;
+            lease::to_seal(permit, &self.keyring, &seal).await
+        } else {
+            let permit = self.gate.authorize(caller, Arc::clone(key), purpose).await?;
+            lease::to_open(permit, &self.keyring, &open)
+        };
+        Ok(self.gate.record(leased).await??)
+    }
+}
+
+type WireItem = v1::open_data_keys_request::item::Item;
+
+struct LeaseItem {
+    key: Arc<KeyEntry>,
+    ask: Ask,
+}
+
+#[derive(Clone, Copy)]
+enum Ask {
+    Seal(lease::ToSeal),
+    Open(lease::ToOpen),
+}
+
+impl LeaseItem {
+    fn operation(&self) -> Operation {
+        match self.ask {
+            Ask::Seal(_) => Operation::LeaseToSeal,
+            Ask::Open(_) => Operation::LeaseToOpen,
+        }
+    }
+}
+
+fn leased_to_wire(leased: &lease::Leased) -> v1::LeasedDataKey {
+    v1::LeasedDataKey {
+        version_id: leased.version_id.get(),
+        data_key_id: leased.data_key_id.get(),
+        data_key: leased.data_key.expose_secret().to_vec(),
+        lease: Some(convert::duration_to_wire(leased.lease)),
+        budget: leased.budget,
+        revision: leased.revision,
+        key: leased.key.to_string(),
+        version: leased.version,
+    }
+}
+
+fn reseal_item(
+    ciphertext: &[u8],
+    source: Option<v1::Binding>,
+    destination: Option<v1::Binding>,
+) -> Result<reencrypt::Item<'_>, Failure> {
+    let source = convert::binding(source)?;
+    let destination = match destination {
+        Some(destination) => convert::binding(Some(destination))?,
+        None => source.clone(),
+    };
+    Ok(reencrypt::Item { ciphertext: convert::ciphertext(ciphertext)?, source, destination })
+}
+
+fn purpose(binding: &Binding) -> Option<Box<str>> {
+    binding.purpose().map(Box::from)
+}
+
+calls! {
+    CryptoService: Crypto {
+        encrypt(EncryptRequest) -> v1::EncryptResponse;
+        decrypt(DecryptRequest) -> v1::DecryptResponse;
+        re_encrypt(ReEncryptRequest) -> v1::ReEncryptResponse;
+        encrypt_batch(EncryptBatchRequest) -> v1::EncryptBatchResponse;
+        decrypt_batch(DecryptBatchRequest) -> v1::DecryptBatchResponse;
+        re_encrypt_batch(ReEncryptBatchRequest) -> v1::ReEncryptBatchResponse;
+        generate_data_key(GenerateDataKeyRequest) -> v1::GenerateDataKeyResponse;
+        open_data_keys(OpenDataKeysRequest) -> v1::OpenDataKeysResponse;
+        generate_random(GenerateRandomRequest) -> v1::GenerateRandomResponse;
+    }
+}

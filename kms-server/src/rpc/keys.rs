@@ -1,0 +1,395 @@
+//! Service `kms.v1.Keys`.
+
+use std::sync::Arc;
+
+use kms_core::names::{KeyName, TenantName};
+use kms_proto::reason::Reason;
+use kms_proto::v1;
+use kms_proto::v1::keys_server::Keys;
+use prost::Message;
+use sha2::{Digest, Sha256};
+use tonic::{Request, Response, Status};
+
+use super::convert;
+use super::page::PageToken;
+use super::status::Failure;
+use super::{Core, accept, answer, calls};
+use crate::audit::Ticket;
+use crate::gate::target::{NewKey, System};
+use crate::gate::{Caller, Denied};
+use crate::operation::Operation;
+use crate::usecase::describe::{self, KeyView, TenantView, VersionView};
+use crate::usecase::destroy_key::{self, Which};
+use crate::usecase::mutation::Mutation;
+use crate::usecase::{change_key, change_tenant, create_key, create_tenant, destroy_tenant, rotate_key};
+
+/// The service.
+pub struct KeysService(pub Core);
+
+/// Most bytes of a label.
+const MAX_LABEL: usize = 256;
+/// Most purposes of a key.
+const MAX_PURPOSES: usize = 16;
+
+impl Core {
+    async fn create_tenant(
+        &self,
+        caller: &Caller,
+        message: v1::CreateTenantRequest,
+    ) -> Result<v1::Tenant, Failure> {
+        let mutation = mutation(caller, Operation::CreateTenant, &message.request_id, &message)?;
+        let label = label(message.label)?;
+        let permit = self.gate.authorize(caller, TenantName::try_from(&*message.tenant)?, None).await?;
+        let made = create_tenant::create_tenant(permit, &self.keyring, label, mutation).await;
+        Ok(tenant_to_wire(self.gate.record(made).await??))
+    }
+
+    async fn describe_tenant(
+        &self,
+        caller: &Caller,
+        message: v1::DescribeTenantRequest,
+    ) -> Result<v1::Tenant, Failure> {
+        let permit = self.gate.authorize(caller, TenantName::try_from(&*message.tenant)?, None).await?;
+        let tenant = describe::describe_tenant(permit, &self.keyring);
+        Ok(tenant_to_wire(self.gate.record(tenant).await??))
+    }
+
+    async fn list_tenants(
+        &self,
+        caller: &Caller,
+        message: v1::ListTenantsRequest,
+    ) -> Result<v1::ListTenantsResponse, Failure> {
+        let limit = convert::page_size(message.page_size);
+        let after = PageToken::read("tenants", &message.page_token)?;
+        let after = after.map(|after| TenantName::try_from(&*after)).transpose()?;
+        let permit = self.gate.authorize(caller, System, None).await?;
+        let listed = describe::list_tenants(permit, &self.keyring, after, limit);
+        let listed = self.gate.record(listed).await??;
+        let next_page_token = PageToken::after("tenants", &listed, limit, |tenant| tenant.name.to_string());
+        Ok(v1::ListTenantsResponse {
+            tenants: listed.into_iter().map(tenant_to_wire).collect(),
+            next_page_token,
+        })
+    }
+
+    async fn update_tenant(
+        &self,
+        caller: &Caller,
+        message: v1::UpdateTenantRequest,
+    ) -> Result<v1::Tenant, Failure> {
+        let mutation = mutation(caller, Operation::UpdateTenant, &message.request_id, &message)?;
+        let label = message.label.map(label).transpose()?;
+        let permit = self.gate.authorize(caller, TenantName::try_from(&*message.tenant)?, None).await?;
+        let changed =
+            change_tenant::update(permit, &self.keyring, label, message.expected_revision, mutation).await;
+        Ok(tenant_to_wire(self.gate.record(changed).await??))
+    }
+
+    async fn suspend_tenant(
+        &self,
+        caller: &Caller,
+        message: v1::SuspendTenantRequest,
+    ) -> Result<v1::Tenant, Failure> {
+        let mutation = mutation(caller, Operation::SuspendTenant, &message.request_id, &message)?;
+        let permit = self.gate.authorize(caller, TenantName::try_from(&*message.tenant)?, None).await?;
+        let changed =
+            change_tenant::suspend(permit, &self.keyring, message.expected_revision, mutation).await;
+        Ok(tenant_to_wire(self.gate.record(changed).await??))
+    }
+
+    async fn resume_tenant(
+        &self,
+        caller: &Caller,
+        message: v1::ResumeTenantRequest,
+    ) -> Result<v1::Tenant, Failure> {
+        let mutation = mutation(caller, Operation::ResumeTenant, &message.request_id, &message)?;
+        let permit = self.gate.authorize(caller, TenantName::try_from(&*message.tenant)?, None).await?;
+        let changed = change_tenant::resume(permit, &self.keyring, message.expected_revision, mutation).await;
+        Ok(tenant_to_wire(self.gate.record(changed).await??))
+    }
+
+    async fn destroy_tenant(
+        &self,
+        caller: &Caller,
+        message: v1::DestroyTenantRequest,
+    ) -> Result<v1::DestroyTenantResponse, Failure> {
+        let mutation = mutation(caller, Operation::DestroyTenant, &message.request_id, &message)?;
+        refuse_window(message.window)?;
+        let request = destroy_key::Request {
+            reason: convert::destroy_reason(message.reason)?,
+            ticket: ticket(&message.ticket)?,
+            expected_revision: message.expected_revision,
+        };
+        let permit = self.gate.authorize(caller, TenantName::try_from(&*message.tenant)?, None).await?;
+        let destroyed = destroy_tenant::destroy_tenant(permit, &self.keyring, request, mutation).await;
+        let destroy_tenant::Destroyed { tenant, epoch, effaced } = self.gate.record(destroyed).await??;
+        Ok(v1::DestroyTenantResponse { tenant: Some(tenant_to_wire(tenant)), epoch: epoch.0, effaced })
+    }
+
+    async fn create_key(&self, caller: &Caller, message: v1::CreateKeyRequest) -> Result<v1::Key, Failure> {
+        let mutation = mutation(caller, Operation::CreateKey, &message.request_id, &message)?;
+        let name = KeyName::try_from(&*message.key)?;
+        let class = convert::class(message.key_class)?;
+        let purposes = purposes(&message.purposes)?;
+        let settings = create_key::Settings {
+            lease: convert::lease(message.lease)?,
+            rotate_every: convert::duration("rotate_every", message.rotate_every)?,
+        };
+        if message.family || name.subject().is_some() {
+            let message = "families and subjects are not built yet; create a plain key";
+            return Err(Failure::message(Reason::NotBuiltYet, message));
+        }
+        let tenant = match self.keyring.tenant(&message.tenant) {
+            Err(crate::keyring::LookupError::NotThere) => {
+                let tenant = TenantName::try_from(&*message.tenant)?;
+                let denied = self
+                    .gate
+                    .deny_unknown(caller, Operation::CreateKey, Some(tenant.clone()), Some(name))
+                    .await;
+                return Err(match denied {
+                    Denied::KeyNotAccessible => {
+                        crate::usecase::refused::Refused::TenantNotAccessible(tenant).into()
+                    }
+                    other => other.into(),
+                });
+            }
+            tenant => tenant?,
+        };
+        let permit = self.gate.authorize(caller, NewKey { tenant, name, class, purposes }, None).await?;
+        let made = create_key::create_key(permit, &self.keyring, settings, mutation).await;
+        Ok(key_to_wire(self.gate.record(made).await??))
+    }
+
+    async fn describe_key(
+        &self,
+        caller: &Caller,
+        message: v1::DescribeKeyRequest,
+    ) -> Result<v1::Key, Failure> {
+        let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
+        let key = describe::describe_key(permit, &self.keyring);
+        Ok(key_to_wire(self.gate.record(key).await??))
+    }
+
+    async fn list_keys(
+        &self,
+        caller: &Caller,
+        message: v1::ListKeysRequest,
+    ) -> Result<v1::ListKeysResponse, Failure> {
+        let limit = convert::page_size(message.page_size);
+        let after = PageToken::read("keys", &message.page_token)?;
+        let after = after.map(|after| KeyName::try_from(&*after)).transpose()?;
+        let permit = self.gate.authorize(caller, TenantName::try_from(&*message.tenant)?, None).await?;
+        let listed = describe::list_keys(permit, &self.keyring, after, limit);
+        let listed = self.gate.record(listed).await??;
+        let next_page_token = PageToken::after("keys", &listed, limit, |key| key.name.to_string());
+        Ok(v1::ListKeysResponse { keys: listed.into_iter().map(key_to_wire).collect(), next_page_token })
+    }
+
+    async fn list_versions(
+        &self,
+        caller: &Caller,
+        message: v1::ListVersionsRequest,
+    ) -> Result<v1::ListVersionsResponse, Failure> {
+        let limit = convert::page_size(message.page_size);
+        let after = match PageToken::read("versions", &message.page_token)? {
+            Some(after) => after.parse().map_err(|_| PageToken::invalid())?,
+            None => 0,
+        };
+        let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
+        let listed = describe::list_versions(permit, &self.keyring, after, limit);
+        let listed = self.gate.record(listed).await??;
+        let next_page_token =
+            PageToken::after("versions", &listed, limit, |version| version.record.version.to_string());
+        Ok(v1::ListVersionsResponse {
+            versions: listed.iter().map(version_to_wire).collect(),
+            next_page_token,
+        })
+    }
+
+    async fn update_key(&self, caller: &Caller, message: v1::UpdateKeyRequest) -> Result<v1::Key, Failure> {
+        let mutation = mutation(caller, Operation::UpdateKey, &message.request_id, &message)?;
+        let update = change_key::Update {
+            lease: convert::lease(message.lease)?,
+            rotate_every: convert::duration("rotate_every", message.rotate_every)?,
+            purposes: message.purposes.map(|list| purposes(&list.purposes)).transpose()?,
+        };
+        let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
+        let changed =
+            change_key::update(permit, &self.keyring, update, message.expected_revision, mutation).await;
+        Ok(key_to_wire(self.gate.record(changed).await??))
+    }
+
+    async fn rotate_key(&self, caller: &Caller, message: v1::RotateKeyRequest) -> Result<v1::Key, Failure> {
+        let mutation = mutation(caller, Operation::RotateKey, &message.request_id, &message)?;
+        let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
+        let (deterministic, expected) = (message.deterministic, message.expected_revision);
+        let changed = rotate_key::rotate_key(permit, &self.keyring, deterministic, expected, mutation).await;
+        Ok(key_to_wire(self.gate.record(changed).await??))
+    }
+
+    async fn suspend_key(&self, caller: &Caller, message: v1::SuspendKeyRequest) -> Result<v1::Key, Failure> {
+        let mutation = mutation(caller, Operation::SuspendKey, &message.request_id, &message)?;
+        let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
+        let changed = change_key::suspend(permit, &self.keyring, message.expected_revision, mutation).await;
+        Ok(key_to_wire(self.gate.record(changed).await??))
+    }
+
+    async fn resume_key(&self, caller: &Caller, message: v1::ResumeKeyRequest) -> Result<v1::Key, Failure> {
+        let mutation = mutation(caller, Operation::ResumeKey, &message.request_id, &message)?;
+        let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
+        let changed = change_key::resume(permit, &self.keyring, message.expected_revision, mutation).await;
+        Ok(key_to_wire(self.gate.record(changed).await??))
+    }
+
+    async fn destroy_key(
+        &self,
+        caller: &Caller,
+        message: v1::DestroyKeyRequest,
+    ) -> Result<v1::DestroyKeyResponse, Failure> {
+        use v1::destroy_key_request::Target;
+        let mutation = mutation(caller, Operation::DestroyKey, &message.request_id, &message)?;
+        refuse_window(message.window)?;
+        let which = match message.target {
+            Some(Target::Version(number)) if number > 0 => Which::Version { number, force: message.force },
+            Some(Target::All(true)) => Which::All,
+            _ => return Err(Failure::message(Reason::FieldRequired, "name a version from 1, or set `all`")),
+        };
+        let request = destroy_key::Request {
+            reason: convert::destroy_reason(message.reason)?,
+            ticket: ticket(&message.ticket)?,
+            expected_revision: message.expected_revision,
+        };
+        let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
+        let destroyed = destroy_key::destroy_key(permit, &self.keyring, which, request, mutation).await;
+        let destroy_key::Destroyed { key, versions, epoch, effaced } = self.gate.record(destroyed).await??;
+        Ok(v1::DestroyKeyResponse {
+            key: Some(key_to_wire(key)),
+            destroyed_versions: versions,
+            epoch: epoch.0,
+            effaced,
+        })
+    }
+}
+
+/// Which request this is: its id, and a digest of all it says.
+fn mutation(
+    caller: &Caller,
+    operation: Operation,
+    request_id: &str,
+    message: &impl Message,
+) -> Result<Mutation, Failure> {
+    if request_id.is_empty() {
+        return Err(Failure::required("request_id"));
+    }
+    let id = convert::request_id(request_id)?;
+    Ok(Mutation::new(caller, operation, id, Sha256::digest(message.encode_to_vec()).into()))
+}
+
+fn refuse_window(window: Option<prost_types::Duration>) -> Result<(), Failure> {
+    match window {
+        None => Ok(()),
+        Some(_) => {
+            let message = "scheduled destruction is not built yet; leave `window` out to destroy now";
+            Err(Failure::message(Reason::NotBuiltYet, message))
+        }
+    }
+}
+
+fn ticket(text: &str) -> Result<Option<Ticket>, Failure> {
+    let invalid =
+        |error: crate::audit::entry::BadReference| Failure::message(Reason::FieldInvalid, error.to_string());
+    (!text.is_empty()).then(|| Ticket::try_from(text).map_err(invalid)).transpose()
+}
+
+fn label(label: String) -> Result<String, Failure> {
+    if label.len() > MAX_LABEL || label.chars().any(char::is_control) {
+        let message = format!("`label` takes at most {MAX_LABEL} bytes and no control characters");
+        return Err(Failure::message(Reason::FieldInvalid, message));
+    }
+    Ok(label)
+}
+
+fn purposes(list: &[String]) -> Result<Arc<[Arc<str>]>, Failure> {
+    if list.len() > MAX_PURPOSES {
+        let message = format!("a key takes at most {MAX_PURPOSES} purposes, not {}", list.len());
+        return Err(Failure::message(Reason::FieldInvalid, message));
+    }
+    list.iter()
+        .map(|purpose| match purpose.len() {
+            1..=crate::policy::MAX_PURPOSE => Ok(Arc::from(purpose.as_str())),
+            _ => Err(Failure::message(
+                Reason::FieldInvalid,
+                format!("a purpose has 1 to {} bytes", crate::policy::MAX_PURPOSE),
+            )),
+        })
+        .collect()
+}
+
+fn tenant_to_wire(view: TenantView) -> v1::Tenant {
+    let TenantView { name, state, record } = view;
+    v1::Tenant {
+        name: name.to_string(),
+        state: convert::state_to_wire(state).into(),
+        revision: record.revision,
+        created: convert::timestamp_to_wire(record.created_ms),
+        destroyed: convert::timestamp_to_wire(record.destroyed_ms),
+        uid: record.uid,
+        slot: record.slot,
+        label: record.label,
+    }
+}
+
+fn key_to_wire(view: KeyView) -> v1::Key {
+    let lease = view.lease();
+    let KeyView { tenant, name, class, state, record, versions } = view;
+    let period = std::time::Duration::from_millis(record.rotate_every_ms);
+    v1::Key {
+        tenant: tenant.to_string(),
+        name: name.to_string(),
+        key_class: convert::class_to_wire(class).into(),
+        state: convert::state_to_wire(state).into(),
+        purposes: record.purposes,
+        lease: Some(convert::duration_to_wire(lease)),
+        rotate_every: (!period.is_zero()).then(|| convert::duration_to_wire(period)),
+        revision: record.revision,
+        created: convert::timestamp_to_wire(record.created_ms),
+        active_version: record.active_version,
+        deterministic_version: record.deterministic_version,
+        versions: versions.iter().map(version_to_wire).collect(),
+        family: false,
+        uid: record.uid,
+    }
+}
+
+fn version_to_wire(view: &VersionView) -> v1::KeyVersion {
+    let VersionView { id, state, record } = view;
+    v1::KeyVersion {
+        version: record.version,
+        id: id.get(),
+        state: convert::state_to_wire(*state).into(),
+        created: convert::timestamp_to_wire(record.created_ms),
+        destroyed: convert::timestamp_to_wire(record.destroyed_ms),
+        uid: record.uid.clone(),
+    }
+}
+
+calls! {
+    KeysService: Keys {
+        create_tenant(CreateTenantRequest) -> v1::Tenant;
+        describe_tenant(DescribeTenantRequest) -> v1::Tenant;
+        list_tenants(ListTenantsRequest) -> v1::ListTenantsResponse;
+        update_tenant(UpdateTenantRequest) -> v1::Tenant;
+        suspend_tenant(SuspendTenantRequest) -> v1::Tenant;
+        resume_tenant(ResumeTenantRequest) -> v1::Tenant;
+        destroy_tenant(DestroyTenantRequest) -> v1::DestroyTenantResponse;
+        create_key(CreateKeyRequest) -> v1::Key;
+        describe_key(DescribeKeyRequest) -> v1::Key;
+        list_keys(ListKeysRequest) -> v1::ListKeysResponse;
+        list_versions(ListVersionsRequest) -> v1::ListVersionsResponse;
+        update_key(UpdateKeyRequest) -> v1::Key;
+        rotate_key(RotateKeyRequest) -> v1::Key;
+        suspend_key(SuspendKeyRequest) -> v1::Key;
+        resume_key(ResumeKeyRequest) -> v1::Key;
+        destroy_key(DestroyKeyRequest) -> v1::DestroyKeyResponse;
+    }
+}

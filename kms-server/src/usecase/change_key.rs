@@ -1,0 +1,132 @@
+//! Changes a key's settings, suspends it, resumes it; and the way every change of a key goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kms_core::state::LifecycleState;
+use kms_proto::storage::{KeyRecord, OutcomeRecord};
+
+use super::change_tenant::living;
+use super::describe::{self, KeyView};
+use super::mutation::Mutation;
+use super::refused::Refused;
+use super::revision;
+use crate::erasure::Change;
+use crate::gate::permit::op;
+use crate::gate::{Note, Op, Permit, Unrecorded};
+use crate::keyring::{KeyEntry, Keyring};
+use crate::records::{Keys, millis, state, state_number};
+
+type Changed = Unrecorded<Result<KeyView, Refused>>;
+
+/// What to change; absent stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Update {
+    /// How long clients may hold data keys; longer leases that run are not cut.
+    pub lease: Option<Duration>,
+    /// How often it is to be rotated.
+    pub rotate_every: Option<Duration>,
+    /// What it may be used for.
+    pub purposes: Option<Arc<[Arc<str>]>>,
+}
+
+/// Changes a key's settings.
+pub async fn update(
+    permit: Permit<op::UpdateKey>,
+    keyring: &Keyring,
+    update: Update,
+    expected: Option<u64>,
+    mutation: Mutation,
+) -> Changed {
+    change(permit, keyring, expected, mutation, move |_, key| {
+        if let Some(lease) = update.lease {
+            key.lease_ms = millis(lease);
+            key.longest_lease_ms = key.longest_lease_ms.max(key.lease_ms);
+        }
+        if let Some(period) = update.rotate_every {
+            key.rotate_every_ms = millis(period);
+        }
+        if let Some(purposes) = update.purposes {
+            key.purposes = purposes.iter().map(|purpose| purpose.to_string()).collect();
+        }
+        Ok(OutcomeRecord::default())
+    })
+    .await
+}
+
+/// Stops a key: it neither seals nor opens.
+pub async fn suspend(
+    permit: Permit<op::SuspendKey>,
+    keyring: &Keyring,
+    expected: Option<u64>,
+    mutation: Mutation,
+) -> Changed {
+    change(permit, keyring, expected, mutation, |_, key| {
+        key.state = state_number(LifecycleState::Suspended);
+        Ok(OutcomeRecord::default())
+    })
+    .await
+}
+
+/// Undoes that.
+pub async fn resume(
+    permit: Permit<op::ResumeKey>,
+    keyring: &Keyring,
+    expected: Option<u64>,
+    mutation: Mutation,
+) -> Changed {
+    change(permit, keyring, expected, mutation, |_, key| {
+        key.state = state_number(match key.active_version {
+            0 => LifecycleState::Deactivated,
+            _ => LifecycleState::Active,
+        });
+        Ok(OutcomeRecord::default())
+    })
+    .await
+}
+
+/// Changes a key that is not destroyed, in one durable commit, at the revision that was expected.
+pub(super) async fn change<O: Op<Target = Arc<KeyEntry>>>(
+    permit: Permit<O>,
+    keyring: &Keyring,
+    expected: Option<u64>,
+    mutation: Mutation,
+    edit: impl FnOnce(&mut Change<'_>, &mut KeyRecord) -> Result<OutcomeRecord, Refused> + Send + 'static,
+) -> Changed {
+    let entry = Arc::clone(permit.target());
+    let changed = mutation.run(keyring.writer(), move |change| {
+        let mut key = living_key(change, &entry, expected)?;
+        let outcome = edit(change, &mut key)?;
+        change.put::<Keys>(&entry.place(), &key);
+        Ok(outcome)
+    });
+    let result = match changed.await {
+        Ok(_) => {
+            let KeyEntry { tenant, name, .. } = &**permit.target();
+            describe::key(&keyring.writer().snapshot(), &tenant.name, name)
+        }
+        Err(refused) => Err(refused),
+    };
+    let mut note = Note { state: result.as_ref().ok().map(|key| key.state), ..Note::default() };
+    note.versions = result.iter().filter_map(KeyView::active_version).collect();
+    permit.finish(result, note)
+}
+
+/// The record of a key that is not destroyed, its revision raised.
+pub(super) fn living_key(
+    change: &Change<'_>,
+    entry: &KeyEntry,
+    expected: Option<u64>,
+) -> Result<KeyRecord, Refused> {
+    let tenant = living(change, &entry.tenant.name)?;
+    let key = change.get::<Keys>(&entry.place())?;
+    // Decided again on the writer: since policy allowed it the key may have been destroyed, even made anew.
+    let mut key = key
+        .filter(|key| tenant.slot == entry.tenant.slot.0 && key.uid == entry.uid.0)
+        .ok_or_else(|| Refused::KeyDestroyed(entry.name.clone()))?;
+    if state(key.state)?.is_destroyed() {
+        return Err(Refused::KeyDestroyed(entry.name.clone()));
+    }
+    revision::advance(&mut key.revision, expected)?;
+    Ok(key)
+}

@@ -1,0 +1,113 @@
+//! Creates a key with its first version.
+
+use std::time::Duration;
+
+use kms_core::id::{TenantSlot, Uid, VersionId};
+use kms_core::names::KeyName;
+use kms_core::state::{KeyClass, LifecycleState};
+use kms_proto::storage::{KeyRecord, OutcomeRecord, VersionPointer, VersionRecord};
+
+use super::change_tenant::living;
+use super::describe::{self, KeyView};
+use super::mutation::{Mutation, now_ms};
+use super::refused::Refused;
+use crate::erasure::Change;
+use crate::gate::permit::op;
+use crate::gate::{Note, Permit, Unrecorded};
+use crate::keyring::Keyring;
+use crate::records::{Keys, VersionNumbers, Versions, class_number, millis, state, state_number};
+
+/// How a key is to be, beside what policy looked at.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long clients may hold data keys.
+    pub lease: Option<Duration>,
+    /// How often it is to be rotated.
+    pub rotate_every: Option<Duration>,
+}
+
+/// Creates the key that the permit describes. The name of a destroyed key may be used again; version numbers go on.
+pub async fn create_key(
+    permit: Permit<op::CreateKey>,
+    keyring: &Keyring,
+    settings: Settings,
+    mutation: Mutation,
+) -> Unrecorded<Result<KeyView, Refused>> {
+    let new = permit.target().clone();
+    let (tenant, name) = (new.tenant.name.clone(), new.name.clone());
+    let made = mutation.run(keyring.writer(), move |change| {
+        let owner = living(change, &tenant)?;
+        if state(owner.state)? == LifecycleState::Suspended {
+            return Err(Refused::TenantSuspended(tenant));
+        }
+        let place = (TenantSlot(owner.slot), name);
+        let before = change.get::<Keys>(&place)?;
+        if let Some(existing) = &before
+            && !state(existing.state)?.is_destroyed()
+        {
+            return Err(Refused::AlreadyExists { what: "key", name: place.1.to_string() });
+        }
+        let number = before.map_or(0, |destroyed| destroyed.versions) + 1;
+        let lease = millis(settings.lease.unwrap_or(KeyClass::DEFAULT_LEASE));
+        let mut key = KeyRecord {
+            name: place.1.to_string(),
+            uid: Uid::random().map_err(Refused::internal)?.0.to_vec(),
+            tenant_slot: owner.slot,
+            key_class: class_number(new.class),
+            state: state_number(LifecycleState::Active),
+            purposes: new.purposes.iter().map(|purpose| purpose.to_string()).collect(),
+            lease_ms: lease,
+            longest_lease_ms: lease,
+            rotate_every_ms: settings.rotate_every.map(millis).unwrap_or_default(),
+            revision: 1,
+            created_ms: now_ms(),
+            first_version: number,
+            versions: number - 1,
+            deterministic_version: number,
+            ..KeyRecord::default()
+        };
+        add_version(change, &place, &mut key)?;
+        change.put::<Keys>(&place, &key);
+        Ok(OutcomeRecord { versions: vec![number], ..OutcomeRecord::default() })
+    });
+    let result = match made.await {
+        Ok(_) => {
+            describe::key(&keyring.writer().snapshot(), &permit.target().tenant.name, &permit.target().name)
+        }
+        Err(refused) => Err(refused),
+    };
+    let mut note = Note { state: Some(LifecycleState::Active), ..Note::default() };
+    note.versions = result.iter().filter_map(KeyView::active_version).collect();
+    permit.finish(result, note)
+}
+
+/// Adds a version to a key and makes it the active one.
+pub(super) fn add_version(
+    change: &mut Change<'_>,
+    place: &(TenantSlot, KeyName),
+    key: &mut KeyRecord,
+) -> Result<VersionId, Refused> {
+    let uid = Uid::random().map_err(Refused::internal)?;
+    let leaf = change.create_leaf(place.0, uid)?;
+    let number = key.versions + 1;
+    let leaf_slot = leaf.version.leaf_slot().0;
+    change.put::<Versions>(
+        &leaf.version,
+        &VersionRecord {
+            tenant_slot: place.0.0,
+            leaf_slot,
+            key: place.1.to_string(),
+            version: number,
+            uid: uid.0.to_vec(),
+            state: state_number(LifecycleState::Active),
+            created_ms: now_ms(),
+            key_commitment: leaf.key_commitment.to_vec(),
+            ..VersionRecord::default()
+        },
+    );
+    change.put::<VersionNumbers>(&(place.0, place.1.clone(), number), &VersionPointer { leaf_slot });
+    key.versions = number;
+    key.live_versions += 1;
+    key.active_version = number;
+    Ok(leaf.version)
+}

@@ -1,0 +1,214 @@
+//! Reads tenants, keys and versions as their readers see them: states that follow from one another are worked out here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kms_core::id::{LeafSlot, TenantSlot, VersionId};
+use kms_core::names::{KeyName, TenantName};
+use kms_core::state::{KeyClass, LifecycleState};
+use kms_proto::storage::{KeyRecord, TenantRecord, VersionRecord};
+
+use super::refused::Refused;
+use crate::erasure::Snapshot;
+use crate::gate::permit::op;
+use crate::gate::{Note, Permit, Unrecorded};
+use crate::keyring::Keyring;
+use crate::records::{Keys, Tenants, VersionNumbers, Versions, class, state};
+
+/// Most versions that describing a key shows; a list shows the rest, a page at a time.
+pub const SHOWN_VERSIONS: usize = 1_000;
+
+/// A tenant.
+#[derive(Debug)]
+pub struct TenantView {
+    /// Its name.
+    pub name: TenantName,
+    /// Its state.
+    pub state: LifecycleState,
+    /// Its record.
+    pub record: TenantRecord,
+}
+
+/// A key.
+#[derive(Debug)]
+pub struct KeyView {
+    /// The tenant that owns it.
+    pub tenant: TenantName,
+    /// Its name.
+    pub name: KeyName,
+    /// Its class.
+    pub class: KeyClass,
+    /// Its state, with that of its tenant taken in.
+    pub state: LifecycleState,
+    /// Its record.
+    pub record: KeyRecord,
+    /// Its newest versions, oldest first.
+    pub versions: Vec<VersionView>,
+}
+
+/// A version.
+#[derive(Debug)]
+pub struct VersionView {
+    /// Its address.
+    pub id: VersionId,
+    /// Its state, with that of its key and tenant taken in.
+    pub state: LifecycleState,
+    /// Its record.
+    pub record: VersionRecord,
+}
+
+impl KeyView {
+    /// Address of the version that seals.
+    pub fn active_version(&self) -> Option<VersionId> {
+        let active = |version: &&VersionView| version.record.version == self.record.active_version;
+        self.versions.iter().find(active).map(|version| version.id)
+    }
+
+    /// How long clients may hold data keys.
+    pub fn lease(&self) -> Duration {
+        Duration::from_millis(self.record.lease_ms)
+    }
+}
+
+/// Shows the tenant that the permit names.
+pub fn describe_tenant(
+    permit: Permit<op::DescribeTenant>,
+    keyring: &Keyring,
+) -> Unrecorded<Result<TenantView, Refused>> {
+    let result = tenant(&keyring.writer().snapshot(), permit.target());
+    permit.finish(result, Note::default())
+}
+
+/// Shows the key that the permit names, with its newest versions.
+pub fn describe_key(
+    permit: Permit<op::DescribeKey>,
+    keyring: &Keyring,
+) -> Unrecorded<Result<KeyView, Refused>> {
+    let entry = Arc::clone(permit.target());
+    let result = key(&keyring.writer().snapshot(), &entry.tenant.name, &entry.name);
+    permit.finish(result, Note::default())
+}
+
+/// Tenants after a name, in order.
+pub fn list_tenants(
+    permit: Permit<op::ListTenants>,
+    keyring: &Keyring,
+    after: Option<TenantName>,
+    limit: usize,
+) -> Unrecorded<Result<Vec<TenantView>, Refused>> {
+    let list = || {
+        let found = keyring.writer().snapshot().range::<Tenants>(&(), after.as_ref(), limit)?;
+        found.into_iter().map(|(name, record)| tenant_view(name, record)).collect()
+    };
+    let result = list();
+    permit.finish(result, Note::default())
+}
+
+/// Keys of a tenant after a name, in order, without their versions.
+pub fn list_keys(
+    permit: Permit<op::ListKeys>,
+    keyring: &Keyring,
+    after: Option<KeyName>,
+    limit: usize,
+) -> Unrecorded<Result<Vec<KeyView>, Refused>> {
+    let list = || {
+        let snapshot = keyring.writer().snapshot();
+        let tenant = tenant(&snapshot, permit.target())?;
+        let slot = TenantSlot(tenant.record.slot);
+        let after = after.map(|name| (slot, name));
+        let found = snapshot.range::<Keys>(&slot, after.as_ref(), limit)?;
+        found.into_iter().map(|((_, name), record)| key_view(&tenant, name, record, Vec::new())).collect()
+    };
+    let result = list();
+    permit.finish(result, Note::default())
+}
+
+/// Versions of a key after a number, in order.
+pub fn list_versions(
+    permit: Permit<op::DescribeKey>,
+    keyring: &Keyring,
+    after: u32,
+    limit: usize,
+) -> Unrecorded<Result<Vec<VersionView>, Refused>> {
+    let list = || {
+        let snapshot = keyring.writer().snapshot();
+        let entry = permit.target();
+        let tenant = tenant(&snapshot, &entry.tenant.name)?;
+        let key = key_record(&snapshot, &tenant, &entry.name)?;
+        versions(&snapshot, &tenant, (&entry.name, &key), after, limit)
+    };
+    let result = list();
+    permit.finish(result, Note::default())
+}
+
+/// A tenant by name.
+pub(super) fn tenant(snapshot: &Snapshot, name: &TenantName) -> Result<TenantView, Refused> {
+    let record = snapshot.get::<Tenants>(name)?.ok_or_else(|| Refused::TenantNotAccessible(name.clone()))?;
+    tenant_view(name.clone(), record)
+}
+
+/// A key by name, with its newest versions.
+pub(super) fn key(snapshot: &Snapshot, tenant: &TenantName, name: &KeyName) -> Result<KeyView, Refused> {
+    let tenant = self::tenant(snapshot, tenant)?;
+    let record = key_record(snapshot, &tenant, name)?;
+    let shown = u32::try_from(SHOWN_VERSIONS).unwrap_or(u32::MAX);
+    let after = record.versions.saturating_sub(shown).max(record.first_version.saturating_sub(1));
+    let versions = versions(snapshot, &tenant, (name, &record), after, SHOWN_VERSIONS)?;
+    key_view(&tenant, name.clone(), record, versions)
+}
+
+fn tenant_view(name: TenantName, record: TenantRecord) -> Result<TenantView, Refused> {
+    Ok(TenantView { name, state: state(record.state)?, record })
+}
+
+fn key_record(snapshot: &Snapshot, tenant: &TenantView, name: &KeyName) -> Result<KeyRecord, Refused> {
+    let place = (TenantSlot(tenant.record.slot), name.clone());
+    snapshot.get::<Keys>(&place)?.ok_or_else(|| Refused::KeyDestroyed(name.clone()))
+}
+
+fn key_view(
+    tenant: &TenantView,
+    name: KeyName,
+    record: KeyRecord,
+    versions: Vec<VersionView>,
+) -> Result<KeyView, Refused> {
+    let own = state(record.state)?;
+    let state = match tenant.state {
+        state if state.is_destroyed() => state,
+        LifecycleState::Suspended if !own.is_destroyed() => LifecycleState::Suspended,
+        _ => own,
+    };
+    Ok(KeyView {
+        tenant: tenant.name.clone(),
+        name,
+        class: class(record.key_class)?,
+        state,
+        record,
+        versions,
+    })
+}
+
+fn versions(
+    snapshot: &Snapshot,
+    tenant: &TenantView,
+    (name, key): (&KeyName, &KeyRecord),
+    after: u32,
+    limit: usize,
+) -> Result<Vec<VersionView>, Refused> {
+    let slot = TenantSlot(tenant.record.slot);
+    let group = (slot, name.clone());
+    let after = (slot, name.clone(), after.max(key.first_version.saturating_sub(1)));
+    let mut views = Vec::new();
+    for (_, pointer) in snapshot.range::<VersionNumbers>(&group, Some(&after), limit)? {
+        let id = VersionId::new(slot, LeafSlot(pointer.leaf_slot));
+        let record = snapshot.get::<Versions>(&id)?.ok_or_else(|| Refused::damaged("key version"))?;
+        let state = match state(record.state)? {
+            state if state.is_destroyed() => state,
+            _ if tenant.state.is_destroyed() => LifecycleState::Destroyed,
+            _ if record.version == key.active_version => LifecycleState::Active,
+            _ => LifecycleState::Deactivated,
+        };
+        views.push(VersionView { id, state, record });
+    }
+    Ok(views)
+}

@@ -1,0 +1,183 @@
+//! Destroys a version of a key, or all of them, now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kms_core::id::{Epoch, LeafSlot, TenantSlot, VersionId};
+use kms_core::state::{DestroyReason, LifecycleState};
+use kms_proto::storage::{KeyRecord, OutcomeRecord};
+
+use super::change_key::living_key;
+use super::describe::{self, KeyView};
+use super::mutation::{Mutation, now_ms};
+use super::refused::Refused;
+use crate::audit::Ticket;
+use crate::erasure::{Change, Destruction};
+use crate::gate::permit::op;
+use crate::gate::{Note, Permit, Unrecorded};
+use crate::keyring::{KeyEntry, Keyring};
+use crate::records::{DataKeyIds, Keys, VersionNumbers, Versions, reason_number, state, state_number};
+
+/// Why, and on which revision it was decided.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The reason code.
+    pub reason: DestroyReason,
+    /// Reference into the operator's ticket system.
+    pub ticket: Option<Ticket>,
+    /// Revision that the operator saw.
+    pub expected_revision: Option<u64>,
+}
+
+impl Request {
+    /// The note of a destruction: why it was asked for.
+    pub(super) fn note(&self) -> Note {
+        Note { reason: Some(self.reason), ticket: self.ticket.clone(), ..Note::default() }
+    }
+
+    pub(super) fn ticket(&self) -> String {
+        self.ticket.as_ref().map(|ticket| ticket.as_str().to_owned()).unwrap_or_default()
+    }
+}
+
+/// What to destroy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// One version. The active one, while sealing leases run, only with `force`.
+    Version {
+        /// Its number.
+        number: u32,
+        /// What clients seal at this moment may be lost.
+        force: bool,
+    },
+    /// Every version; what clients seal at this moment is lost, which is the point.
+    All,
+}
+
+/// Destroyed versions.
+#[derive(Debug)]
+pub struct Destroyed {
+    /// What is left of the key.
+    pub key: KeyView,
+    /// Numbers of the versions destroyed.
+    pub versions: Vec<u32>,
+    /// The epoch that destroyed them.
+    pub epoch: Epoch,
+    /// Every earlier epoch secret is unreadable: nothing the product wrote leads to the material any more.
+    pub effaced: bool,
+}
+
+/// Destroys versions of the key that the permit names, now.
+pub async fn destroy_key(
+    permit: Permit<op::DestroyKey>,
+    keyring: &Arc<Keyring>,
+    which: Which,
+    request: Request,
+    mutation: Mutation,
+) -> Unrecorded<Result<Destroyed, Refused>> {
+    let entry = Arc::clone(permit.target());
+    let mut note = request.note();
+    if let Which::Version { number, .. } = which {
+        note.version = Some(number);
+    }
+    let leases = Arc::clone(keyring);
+    let destroyed = mutation.run_destruction(keyring.writer(), move |change| {
+        let mut key = living_key(change, &entry, request.expected_revision)?;
+        let outcome = destroy(change, &mut key, &entry, which, &request, &leases)?;
+        change.put::<Keys>(&entry.place(), &key);
+        Ok(outcome)
+    });
+    let result = match destroyed.await {
+        Ok(committed) => {
+            let OutcomeRecord { versions, epoch } = committed.value;
+            let KeyEntry { tenant, name, .. } = &**permit.target();
+            let epoch = Epoch(epoch);
+            note.epoch = Some(epoch);
+            let key = describe::key(&keyring.writer().snapshot(), &tenant.name, name);
+            key.map(|key| Destroyed { key, versions, epoch, effaced: committed.effaced })
+        }
+        Err(refused) => Err(refused),
+    };
+    note.state = result.as_ref().ok().map(|destroyed| destroyed.key.state);
+    permit.finish(result, note)
+}
+
+fn destroy(
+    change: &mut Destruction<'_>,
+    key: &mut KeyRecord,
+    entry: &KeyEntry,
+    which: Which,
+    request: &Request,
+    keyring: &Keyring,
+) -> Result<OutcomeRecord, Refused> {
+    let numbers = match which {
+        Which::Version { number, .. } => number..=number,
+        Which::All => key.first_version..=key.versions,
+    };
+    let epoch = change.epoch();
+    let mut versions = Vec::new();
+    for number in numbers {
+        let Some(id) = version_id(change, entry, number)? else {
+            return Err(Refused::VersionNotFound { key: entry.name.clone(), version: number });
+        };
+        let mut version = change.get::<Versions>(&id)?.ok_or_else(|| Refused::damaged("key version"))?;
+        if state(version.state)?.is_destroyed() {
+            match which {
+                Which::All => continue,
+                Which::Version { .. } => {
+                    return Err(Refused::VersionDestroyed { key: entry.name.clone(), version: number });
+                }
+            }
+        }
+        if matches!(which, Which::Version { force: false, .. }) && number == key.active_version {
+            refuse_while_sealing(change, key, entry, (id, number), keyring)?;
+        }
+        change.destroy_version(id);
+        version.state = state_number(LifecycleState::Destroyed);
+        version.destroyed_ms = now_ms();
+        version.destroyed_epoch = epoch.0;
+        version.longest_lease_ms = key.longest_lease_ms;
+        version.destroy_reason = reason_number(request.reason);
+        version.destroy_ticket = request.ticket();
+        change.put::<Versions>(&id, &version);
+        versions.push(number);
+        retire_number(key, number);
+    }
+    Ok(OutcomeRecord { versions, epoch: epoch.0 })
+}
+
+/// The key goes on without one of its versions.
+fn retire_number(key: &mut KeyRecord, number: u32) {
+    key.live_versions = key.live_versions.saturating_sub(1);
+    if key.active_version == number {
+        key.active_version = 0;
+        key.state = state_number(LifecycleState::Deactivated);
+    }
+    if key.deterministic_version == number {
+        key.deterministic_version = key.active_version;
+    }
+    if key.live_versions == 0 {
+        key.state = state_number(LifecycleState::Destroyed);
+    }
+}
+
+fn refuse_while_sealing(
+    change: &Change<'_>,
+    key: &KeyRecord,
+    entry: &KeyEntry,
+    (id, number): (VersionId, u32),
+    keyring: &Keyring,
+) -> Result<(), Refused> {
+    let longest = Duration::from_millis(key.longest_lease_ms);
+    let issued_ever = change.get::<DataKeyIds>(&id)?.is_some_and(|ids| ids.leased > 0);
+    if keyring.leases().may_run(id, issued_ever, longest) {
+        return Err(Refused::SealingLeasesRun { key: entry.name.clone(), version: number });
+    }
+    Ok(())
+}
+
+fn version_id(change: &Change<'_>, entry: &KeyEntry, number: u32) -> Result<Option<VersionId>, Refused> {
+    let slot: TenantSlot = entry.tenant.slot;
+    let pointer = change.get::<VersionNumbers>(&(slot, entry.name.clone(), number))?;
+    Ok(pointer.map(|pointer| VersionId::new(slot, LeafSlot(pointer.leaf_slot))))
+}

@@ -1,0 +1,61 @@
+//! Destroys a tenant with every key it ever had: one slot of the top tree, whatever the number of keys.
+
+use kms_core::id::{Epoch, TenantSlot};
+use kms_core::state::LifecycleState;
+use kms_proto::storage::OutcomeRecord;
+
+use super::change_tenant::{living, put};
+use super::describe::{self, TenantView};
+use super::destroy_key::Request;
+use super::mutation::{Mutation, now_ms};
+use super::refused::Refused;
+use super::revision;
+use crate::gate::permit::op;
+use crate::gate::{Note, Permit, Unrecorded};
+use crate::keyring::Keyring;
+use crate::records::{reason_number, state_number};
+
+/// A destroyed tenant.
+#[derive(Debug)]
+pub struct Destroyed {
+    /// What is left of it.
+    pub tenant: TenantView,
+    /// The epoch that destroyed it.
+    pub epoch: Epoch,
+    /// Every earlier epoch secret is unreadable: nothing the product wrote leads to the material any more.
+    pub effaced: bool,
+}
+
+/// Destroys the tenant that the permit names, now.
+pub async fn destroy_tenant(
+    permit: Permit<op::DestroyTenant>,
+    keyring: &Keyring,
+    request: Request,
+    mutation: Mutation,
+) -> Unrecorded<Result<Destroyed, Refused>> {
+    let name = permit.target().clone();
+    let mut note = Note { state: Some(LifecycleState::Destroyed), ..request.note() };
+    let destroyed = mutation.run_destruction(keyring.writer(), move |change| {
+        let mut tenant = living(change, &name)?;
+        revision::advance(&mut tenant.revision, request.expected_revision)?;
+        let epoch = change.epoch();
+        change.destroy_tenant(TenantSlot(tenant.slot));
+        tenant.state = state_number(LifecycleState::Destroyed);
+        tenant.destroyed_ms = now_ms();
+        tenant.destroyed_epoch = epoch.0;
+        tenant.destroy_reason = reason_number(request.reason);
+        tenant.destroy_ticket = request.ticket();
+        put(change, &name, &tenant);
+        Ok(OutcomeRecord { epoch: epoch.0, ..OutcomeRecord::default() })
+    });
+    let result = match destroyed.await {
+        Ok(committed) => {
+            let epoch = Epoch(committed.value.epoch);
+            note.epoch = Some(epoch);
+            let tenant = describe::tenant(&keyring.writer().snapshot(), permit.target());
+            tenant.map(|tenant| Destroyed { tenant, epoch, effaced: committed.effaced })
+        }
+        Err(refused) => Err(refused),
+    };
+    permit.finish(result, note)
+}

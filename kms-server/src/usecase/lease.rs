@@ -1,0 +1,125 @@
+//! Leases data keys to clients: to seal with, or to open with. Never those of class L4, never the server's own.
+
+use std::time::Duration;
+
+use kms_core::id::{DataKeyId, VersionId};
+use kms_core::names::KeyName;
+use kms_core::secret::DataKey;
+
+use super::data_key_ids::{self, BUDGET};
+use super::refused::Refused;
+use super::seal::destroyed;
+use crate::gate::permit::op;
+use crate::gate::{Note, Permit, Unrecorded};
+use crate::keyring::{KeyEntry, Keyring};
+
+/// What a client wants to seal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToSeal {
+    /// Randomized columns, under the active version.
+    Randomized,
+    /// Deterministic columns, under the deterministic version.
+    Deterministic,
+}
+
+/// What a client wants to open: named by a ciphertext's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToOpen {
+    /// The version.
+    pub version: VersionId,
+    /// The data key.
+    pub data_key: DataKeyId,
+}
+
+/// A data key and the terms of its lease.
+#[derive(Debug)]
+pub struct Leased {
+    /// Address of the version.
+    pub version_id: VersionId,
+    /// Number of the version.
+    pub version: u32,
+    /// Which data key.
+    pub data_key_id: DataKeyId,
+    /// The data key.
+    pub data_key: DataKey,
+    /// How long the client may hold it.
+    pub lease: Duration,
+    /// Seals under one field key; 0 to open only.
+    pub budget: u64,
+    /// Revision of the key.
+    pub revision: u64,
+    /// The key.
+    pub key: KeyName,
+}
+
+type Leases = Unrecorded<Result<Vec<Result<Leased, Refused>>, Refused>>;
+
+/// Leases data keys to seal with.
+pub async fn to_seal(permit: Permit<op::LeaseToSeal>, keyring: &Keyring, items: &[ToSeal]) -> Leases {
+    let mut results = Vec::with_capacity(items.len());
+    for kind in items {
+        results.push(seal_with(keyring, permit.target(), *kind).await);
+    }
+    let note = Note::of_batch(&results, |leased| leased.version_id);
+    permit.finish(Ok(results), note)
+}
+
+/// Leases data keys to open with.
+pub fn to_open(permit: Permit<op::LeaseToOpen>, keyring: &Keyring, items: &[ToOpen]) -> Leases {
+    let results: Vec<_> = items.iter().map(|item| open_with(keyring, permit.target(), *item)).collect();
+    let note = Note::of_batch(&results, |leased| leased.version_id);
+    permit.finish(Ok(results), note)
+}
+
+async fn seal_with(keyring: &Keyring, key: &KeyEntry, kind: ToSeal) -> Result<Leased, Refused> {
+    check_class(key)?;
+    let version = match kind {
+        ToSeal::Randomized => keyring.version(key.sealing_version()?)?,
+        ToSeal::Deterministic => keyring.version(key.deterministic_version()?)?,
+    };
+    // ORDER: noted before the key leaves, so that a destroy that comes between sees the lease.
+    keyring.leases().note(version.id(), key.lease);
+    let data_key_id = match kind {
+        ToSeal::Randomized => data_key_ids::leased(keyring, &version).await?,
+        ToSeal::Deterministic => DataKeyId::DETERMINISTIC,
+    };
+    let data_key = version.data_key(data_key_id).map_err(|_| destroyed(&key.name, version.number))?;
+    Ok(Leased {
+        version_id: version.id(),
+        version: version.number,
+        data_key_id,
+        data_key,
+        lease: key.lease,
+        budget: BUDGET,
+        revision: key.revision,
+        key: key.name.clone(),
+    })
+}
+
+fn open_with(keyring: &Keyring, key: &KeyEntry, item: ToOpen) -> Result<Leased, Refused> {
+    check_class(key)?;
+    if item.data_key.is_server_own() {
+        return Err(Refused::ServerOwnDataKey);
+    }
+    let version = keyring.version(item.version)?;
+    key.check_opens()?;
+    // ATTACK: a data key that was never assigned is not handed out ahead of its time.
+    if !version.was_leased(item.data_key) {
+        return Err(Refused::CiphertextRejected);
+    }
+    let data_key = version.data_key(item.data_key).map_err(|_| destroyed(&key.name, version.number))?;
+    Ok(Leased {
+        version_id: version.id(),
+        version: version.number,
+        data_key_id: item.data_key,
+        data_key,
+        lease: key.lease,
+        budget: 0,
+        revision: key.revision,
+        key: key.name.clone(),
+    })
+}
+
+fn check_class(key: &KeyEntry) -> Result<(), Refused> {
+    if key.class.releases_data_keys() { Ok(()) } else { Err(Refused::ReleasesNoDataKeys(key.name.clone())) }
+}

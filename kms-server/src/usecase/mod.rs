@@ -1,0 +1,30 @@
+//! What the key centre does, one file each. A use case takes its permit by value and returns an [`Unrecorded`] result.
+//!
+//! # Layout
+//! - data plane: [`seal`], [`open`], [`reencrypt`], [`envelope_key`], [`lease`], [`random`].
+//! - tenants: [`create_tenant`], [`change_tenant`], [`destroy_tenant`]; keys: [`create_key`], [`change_key`], [`rotate_key`],
+//!   [`destroy_key`]; reading both: [`describe`].
+//! - what they share: [`refused`], [`mutation`] (idempotence), [`revision`], `data_key_ids`.
+//!
+//! [`Unrecorded`]: crate::gate::Unrecorded
+
+pub mod change_key;
+pub mod change_tenant;
+pub mod create_key;
+pub mod create_tenant;
+mod data_key_ids;
+pub mod describe;
+pub mod destroy_key;
+pub mod destroy_tenant;
+pub mod envelope_key;
+pub mod explain;
+pub mod lease;
+pub mod mutation;
+pub mod open;
+pub mod random;
+pub mod read_audit;
+pub mod reencrypt;
+pub mod refused;
+pub mod revision;
+pub mod rotate_key;
+pub mod seal;
