@@ -81,10 +81,11 @@ impl Place {
         self.replace("tls/crl.pem", &crl.unwrap());
     }
 
-    /// Replaces a file as a careful tool does: whole, by renaming.
+    /// Replaces a file as a careful tool does: whole, by renaming, for its owner's eyes only.
     pub fn replace(&self, inside: &str, text: &str) {
         let (path, new) = (self.path(inside), self.path(&format!("{inside}.new")));
         fs::write(&new, text).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
         fs::rename(new, path).unwrap();
     }
 

@@ -5,9 +5,9 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use kms_tests::{Place, knock, knock::config, server};
 
 #[tokio::test]
-async fn sigterm_drains_and_exits_with_0_though_a_connection_is_open() {
+async fn sigterm_drains_and_exits_with_0_though_a_peer_does_not_answer() {
     let place = Place::new();
-    let server = place.start();
+    let server = place.start_with(&["--set", "limits.drain=1s"]);
     let caller = place.caller("attendance");
     let session = knock(server.address(), &config(&place.authority, Some(&caller.issued))).await.unwrap();
     let status = tokio::task::spawn_blocking(move || server.terminate()).await.unwrap();
