@@ -11,6 +11,8 @@
 mod accept;
 mod connection;
 mod files;
+#[cfg(test)]
+mod house;
 mod leaf;
 mod refusal;
 mod tally;
@@ -42,7 +44,7 @@ pub use self::{
     files::{TlsFiles, TlsProblem, TlsProblems, TrustFiles},
     leaf::LeafError,
     refusal::Refusal,
-    tally::{Tallied, Tally},
+    tally::Tally,
 };
 use self::{
     connection::{Held, Register},

@@ -12,6 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{OnRefusal, Refusal};
+use crate::audit::FailedHandshakes;
 
 /// Sources that are told apart; what others cause is counted together, as from `0.0.0.0`.
 const MOST_SOURCES: usize = 4096;
@@ -19,17 +20,6 @@ const MOST_SOURCES: usize = 4096;
 /// Refusals that the audit does not have yet.
 #[derive(Debug, Default)]
 pub struct Tally(Mutex<HashMap<(IpAddr, u64), u32>>);
-
-/// Handshakes from one source that were refused in one second.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tallied {
-    /// Where they came from.
-    pub source: IpAddr,
-    /// The second.
-    pub second: SystemTime,
-    /// How many.
-    pub count: u32,
-}
 
 impl Tally {
     /// An empty one.
@@ -48,10 +38,10 @@ impl Tally {
     }
 
     /// Takes what was counted, in no order.
-    pub fn drain(&self) -> Vec<Tallied> {
+    pub fn drain(&self) -> Vec<FailedHandshakes> {
         let counts = std::mem::take(&mut *self.0.lock());
         let instant = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        let tallied = |((source, second), count)| Tallied { source, second: instant(second), count };
+        let tallied = |((source, second), count)| FailedHandshakes { source, second: instant(second), count };
         counts.into_iter().map(tallied).collect()
     }
 
@@ -78,7 +68,7 @@ mod tests {
         tally.add(source, now);
         tally.add(source, now + Duration::from_millis(300));
         let second = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
-        assert_eq!(tally.drain(), [Tallied { source, second, count: 2 }]);
+        assert_eq!(tally.drain(), [FailedHandshakes { source, second, count: 2 }]);
         assert_eq!(tally.drain(), []);
     }
 
