@@ -8,7 +8,7 @@ use std::{
     hint::black_box,
     sync::Arc,
     task::{Context, Poll},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -22,6 +22,7 @@ use kms_server::{
     },
     tls::Peer,
 };
+use rustix::time::{ClockId, clock_gettime};
 use tonic::body::Body;
 use tower::{Layer as _, Service};
 
@@ -66,7 +67,15 @@ fn layers(criterion: &mut Criterion) {
         ($name:literal, $service:expr) => {
             let mut service = $service;
             criterion.bench_function($name, |bencher| {
-                bencher.iter(|| runtime.block_on(service.call(black_box(asked.clone()))));
+                bencher.iter_custom(|calls| {
+                    runtime.block_on(async {
+                        let start = cpu();
+                        for _ in 0..calls {
+                            black_box(service.call(black_box(asked.clone())).await).ok();
+                        }
+                        cpu() - start
+                    })
+                });
             });
         };
     }
@@ -79,7 +88,21 @@ fn layers(criterion: &mut Criterion) {
 
     let rates = PerIdentity::new(endless);
     let name = IdentityName::Spiffe("spiffe://dev.local/attendance".into());
-    criterion.bench_function("rate of one identity", |bencher| bencher.iter(|| rates.take(black_box(&name))));
+    criterion.bench_function("rate of one identity", |bencher| {
+        bencher.iter_custom(|calls| {
+            let start = cpu();
+            for _ in 0..calls {
+                black_box(rates.take(black_box(&name))).ok();
+            }
+            cpu() - start
+        });
+    });
+}
+
+/// CPU time of this thread: what counts on a machine that others use too.
+fn cpu() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 criterion_group!(benches, layers);
