@@ -207,3 +207,48 @@ async fn errors_and_debug_forms_show_no_values() {
         assert!(!shown.contains(hidden), "{hidden} in {shown}");
     }
 }
+
+/// Figures, not a claim: `cargo test --release -p kms-client figures -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures; run it alone and optimised"]
+async fn figures_of_warm_seals() {
+    use kms_core::{field, id::DataKeyId, secret::DataKey};
+
+    const COUNT: usize = 200_000;
+    let server = crate::testing::FakeServer::start();
+    let kms = crate::Kms::connect(server.profile("attendance")).await.unwrap();
+    let records = kms.records(&TENANT.parse().unwrap(), &ATTENDANCE.parse().unwrap());
+    let (column, record, plaintext) = (phone(), row("employee-17"), [7; 64]);
+    let mut sealer = records.sealer(&column).await.unwrap().unwrap();
+    let data_key = DataKey::copied_from(&[7; 32]).unwrap();
+    let place = field::Column { tenant: records.tenant(), table: column.table(), column: column.column() };
+    let bare = field::FieldCipher::new(&data_key, 1.into(), DataKeyId::leased(5).unwrap(), place);
+    let per_item = |start: std::time::Instant| start.elapsed().as_nanos() / COUNT as u128;
+    for turn in 0..3 {
+        let start = std::time::Instant::now();
+        for _ in 0..COUNT {
+            std::hint::black_box(bare.seal(&record, &plaintext).unwrap());
+        }
+        let bare = per_item(start);
+        let start = std::time::Instant::now();
+        for _ in 0..COUNT {
+            std::hint::black_box(sealer.seal(&record, &plaintext).unwrap());
+        }
+        let by_sealer = per_item(start);
+        let items = vec![ToSealField { column: &column, record: &record, plaintext: &plaintext }; COUNT];
+        let start = std::time::Instant::now();
+        let sealed = records.seal_batch(&items).await;
+        let batched = per_item(start);
+        let ciphertexts: Vec<_> = sealed.into_iter().map(Result::unwrap).collect();
+        let to_open = |ciphertext| ToOpenField { column: &column, record: &record, ciphertext };
+        let items: Vec<_> = ciphertexts.iter().map(|one| to_open(one.as_slice())).collect();
+        records.open_batch(&items[..1]).await;
+        let start = std::time::Instant::now();
+        std::hint::black_box(records.open_batch(&items).await);
+        println!(
+            "turn {turn}: bare {bare} ns, sealer {by_sealer} ns, batch {batched} ns, open batch {} ns",
+            per_item(start)
+        );
+    }
+    println!("{} calls", kms.server_calls());
+}
