@@ -1,0 +1,142 @@
+//! `kms tenant`, `kms key`: what operators type.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use kms_core::{
+    names::{KeyName, TenantName},
+    state::{DestroyReason, KeyClass},
+};
+
+use crate::words;
+
+/// `kms tenant`
+#[derive(Debug, Subcommand)]
+pub enum Tenant {
+    /// Creates a tenant
+    Create {
+        /// Name: a-z, 0-9, and after the first also `.`, `_`, `-`; it never changes
+        tenant: TenantName,
+        /// A label for people
+        #[arg(long, default_value = "")]
+        label: String,
+    },
+    /// Shows a tenant
+    Describe {
+        /// Its name
+        tenant: TenantName,
+    },
+    /// Lists the tenants
+    List,
+    /// Destroys a tenant with every key it ever had
+    Destroy {
+        /// Its name
+        tenant: TenantName,
+        /// When, and why
+        #[command(flatten)]
+        terms: Destruction,
+    },
+}
+
+/// When and why something is destroyed.
+#[derive(Debug, Args)]
+pub struct Destruction {
+    /// Destroys at once. Without it a single version goes at once, anything wider in 7 days (not in this release)
+    #[arg(long, conflicts_with = "after")]
+    pub now: bool,
+    /// Destroys after this time; can be cancelled until then (not in this release)
+    #[arg(long = "in", value_name = "TIME", value_parser = words::duration)]
+    pub after: Option<Duration>,
+    /// Why: retention-ended, subject-request, contract-ended, compromise, superseded, test, other
+    #[arg(long, value_name = "CODE")]
+    pub reason: DestroyReason,
+    /// Reference into your ticket system
+    #[arg(long, value_name = "REF", default_value = "")]
+    pub ticket: String,
+}
+
+/// The tenant that a key belongs to.
+#[derive(Debug, Args)]
+pub struct OfTenant {
+    /// The tenant that the key belongs to
+    #[arg(long = "tenant", value_name = "T")]
+    pub tenant: TenantName,
+}
+
+/// `kms key`
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Creates a key with its first version
+    Create {
+        /// Name: a-z, 0-9, and after the first also `.`, `_`, `-`
+        key: KeyName,
+        /// Whose
+        #[command(flatten)]
+        of: OfTenant,
+        /// Makes a family, which has subjects (not in this release)
+        #[arg(long)]
+        family: bool,
+        /// How sensitive the data is: L1 to L4
+        #[arg(long, default_value = "L2")]
+        class: KeyClass,
+        /// What the key may be used for, as policy sees it
+        #[arg(long = "purpose", value_name = "WORD")]
+        purposes: Vec<String>,
+        /// How often it should be rotated, such as `90d`
+        #[arg(long, value_name = "TIME", value_parser = words::duration)]
+        rotate_every: Option<Duration>,
+        /// How long a client may hold a data key, such as `5m`
+        #[arg(long, value_name = "TIME", value_parser = words::duration)]
+        lease: Option<Duration>,
+    },
+    /// Lists the keys of a tenant
+    List {
+        /// Whose
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Shows a key and its versions
+    Describe(OneKey),
+    /// Makes a new active version; older ones open on
+    Rotate {
+        /// Which
+        #[command(flatten)]
+        which: OneKey,
+        /// Deterministic columns move to the new version too, and must be resealed
+        #[arg(long)]
+        deterministic: bool,
+    },
+    /// Stops a key: it neither seals nor opens until resumed
+    Suspend(OneKey),
+    /// Lets a suspended key work again
+    Resume(OneKey),
+    /// Destroys one version, or all: what they sealed never opens again
+    #[command(group = clap::ArgGroup::new("target").required(true).args(["version", "all"]))]
+    Destroy {
+        /// Which
+        #[command(flatten)]
+        which: OneKey,
+        /// The version to destroy
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        version: Option<u32>,
+        /// Destroys every version
+        #[arg(long)]
+        all: bool,
+        /// When, and why
+        #[command(flatten)]
+        terms: Destruction,
+        /// Destroys the active version although clients hold leases to seal under it: what they sealed is lost
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// A key by name.
+#[derive(Debug, Args)]
+pub struct OneKey {
+    /// NAME, or FAMILY/SUBJECT
+    pub key: KeyName,
+    /// Whose
+    #[command(flatten)]
+    pub of: OfTenant,
+}
