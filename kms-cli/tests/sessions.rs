@@ -104,13 +104,12 @@ impl Place {
     fn feed(&self, who: &str, words: &str, stdin: &[u8]) -> Said {
         let profile = server().dir.path().join("server/profiles").join(format!("{who}.toml"));
         let key = format!("--tenant {} --key attendance", self.tenant);
-        let words = words.split(' ').map(|word| match word {
-            "T" => self.tenant.clone(),
-            "K" => key.clone(),
-            word => word.into(),
+        let spelled = words.split_whitespace().map(|word| match word {
+            "T" => self.tenant.as_str(),
+            "K" => key.as_str(),
+            word => word,
         });
-        let words: Vec<String> =
-            words.flat_map(|w| w.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect();
+        let words: Vec<&str> = spelled.flat_map(str::split_whitespace).collect();
         let mut child = Command::new(env!("CARGO_BIN_EXE_kms"))
             .args(words)
             .current_dir(self.dir.path())
@@ -330,7 +329,7 @@ fn under_class_l4_the_server_seals_each_cell_and_no_data_key_leaves_it() {
     place.run("attendance", &format!("columns open {cells} sealed.csv out.csv")).ok();
     assert_eq!(place.read("out.csv"), TABLE.replace("\r\n\r\n", "\r\n"));
     place.run("attendance", &format!("columns reseal {cells} sealed.csv again.csv")).ok();
-    place.run("attendance", &format!("columns seal {CELLS} in.csv no.csv")).ends_with(1);
+    place.run("attendance", &format!("columns seal {CELLS} in.csv no.csv")).ends_with(2);
     fs::write(place.path("file"), "x").unwrap();
     place.run("attendance", "seal-file K file sealed").ends_with(1);
     assert!(!place.path("sealed").exists() && !place.path("no.csv").exists());

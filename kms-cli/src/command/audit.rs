@@ -171,8 +171,10 @@ pub fn verify(dir: &Path, against: Against, session: &Session) -> Result<(), Fai
     };
     session.answer(as_json, || {
         let lines: Vec<_> = report.to_string().lines().map(print::harmless).collect();
-        let verdict = if report.is_sound() { "sound" } else { "NOT SOUND" };
-        format!("{}\n{verdict}; its head, to pin next time: {}", lines.join("\n"), report.end)
+        match report.is_sound() {
+            true => format!("{}\nsound; its head, to pin next time: {}", lines.join("\n"), report.end),
+            false => format!("{}\nNOT SOUND", lines.join("\n")),
+        }
     })?;
     if report.is_sound() { Ok(()) } else { Err(not_sound(dir, &report)) }
 }

@@ -20,8 +20,8 @@ use crate::{
 const CHECKINS: &str = include_str!("../../../examples/attendance/checkins.csv");
 /// Rows of the second day.
 const MORE: usize = 250;
-/// A line that fits a terminal.
-const WIDTH: usize = 110;
+/// A line that fits a wide terminal.
+const WIDTH: usize = 128;
 const CELLS: &str =
     "--tenant acme --key attendance --table checkins --id id --column name --column phone --column location";
 

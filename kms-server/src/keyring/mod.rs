@@ -33,7 +33,7 @@ pub struct Keyring {
     writer: Writer,
     tenants: Cache<Arc<str>, Arc<TenantEntry>>,
     keys: Cache<KeyPlace, Arc<KeyEntry>, KeyWeight>,
-    versions: Cache<VersionId, Arc<LiveVersion>, VersionWeight>,
+    versions: Cache<VersionId, Weighed, VersionWeight>,
     /// Counts purges; a load notes it before it reads, and its result is cached only if none came between.
     purges: AtomicU64,
     /// Held while a load is cached and while a purge runs, so that the two never interleave.
@@ -163,20 +163,20 @@ impl Keyring {
     /// # Errors
     /// [`LookupError::Destroyed`] names the key it belonged to.
     pub fn version(&self, id: VersionId) -> Result<Arc<LiveVersion>, LookupError> {
-        if let Some(version) = self.versions.get(&id) {
+        if let Some(Weighed { version, .. }) = self.versions.get(&id) {
             return Ok(version);
         }
         self.load(
             |snapshot| LiveVersion::load(snapshot, id).map(Arc::new),
-            |version| self.versions.insert(id, Arc::clone(version)),
+            |version| self.versions.insert(id, Weighed::now(version)),
         )
     }
 
     /// Weighs a version again after it prepared another cipher.
     pub fn reweigh(&self, version: &Arc<LiveVersion>) {
         let _gate = self.gate.lock();
-        if self.versions.peek(&version.id()).is_some_and(|cached| Arc::ptr_eq(&cached, version)) {
-            self.versions.insert(version.id(), Arc::clone(version));
+        if self.versions.peek(&version.id()).is_some_and(|cached| Arc::ptr_eq(&cached.version, version)) {
+            self.versions.insert(version.id(), Weighed::now(version));
         }
     }
 
@@ -209,8 +209,8 @@ impl Keyring {
                 Touched::Tenant(slot) => self.purge_tenant(*slot),
                 Touched::Key(slot, key) => drop(self.keys.remove(&(*slot, &*key.to_string()))),
                 Touched::Version(id) => {
-                    if let Some((_, version)) = self.versions.remove(id) {
-                        version.retire();
+                    if let Some((_, cached)) = self.versions.remove(id) {
+                        cached.version.retire();
                     }
                 }
             }
@@ -220,10 +220,10 @@ impl Keyring {
     fn purge_tenant(&self, slot: TenantSlot) {
         self.tenants.retain(|_, tenant| tenant.slot != slot);
         self.keys.retain(|place, _| place.tenant != slot);
-        self.versions.retain(|id, version| {
+        self.versions.retain(|id, cached| {
             let stays = id.tenant_slot() != slot;
             if !stays {
-                version.retire();
+                cached.version.retire();
             }
             stays
         });
@@ -259,12 +259,26 @@ impl Weighter<KeyPlace, Arc<KeyEntry>> for KeyWeight {
     }
 }
 
+/// A version with what it weighed when it was cached.
+// INVARIANT: the cache takes off what it put on, so the weight of an entry never changes while it is there.
+#[derive(Clone)]
+struct Weighed {
+    version: Arc<LiveVersion>,
+    weight: u64,
+}
+
+impl Weighed {
+    fn now(version: &Arc<LiveVersion>) -> Self {
+        Self { version: Arc::clone(version), weight: version.weight() }
+    }
+}
+
 #[derive(Clone)]
 struct VersionWeight;
 
-impl Weighter<VersionId, Arc<LiveVersion>> for VersionWeight {
-    fn weight(&self, _: &VersionId, version: &Arc<LiveVersion>) -> u64 {
-        version.weight()
+impl Weighter<VersionId, Weighed> for VersionWeight {
+    fn weight(&self, _: &VersionId, cached: &Weighed) -> u64 {
+        cached.weight
     }
 }
 
