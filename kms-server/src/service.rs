@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, NotReady};
-use crate::audit::{AuditLog, FailedHandshakes, ServerEvent};
+use crate::audit::{AuditLog, ServerEvent};
 use crate::config::{Config, Limits as Bounds};
 use crate::gate::Gate;
 use crate::instance::{self, Instance, InstanceError};
@@ -198,16 +198,8 @@ async fn watch(audit: AuditLog, health: HealthState, tally: Arc<Tally>, stop: Ca
         if refused.is_empty() {
             continue;
         }
-        let counts: Vec<_> = refused
-            .into_iter()
-            .map(|tallied| FailedHandshakes {
-                source: tallied.source,
-                second: tallied.second,
-                count: tallied.count,
-            })
-            .collect();
         let log = audit.clone();
-        let written = tokio::task::spawn_blocking(move || log.record_handshake_failures(&counts)).await;
+        let written = tokio::task::spawn_blocking(move || log.record_handshake_failures(&refused)).await;
         if let Ok(Err(error)) = written {
             tracing::warn!(%error, "refused handshakes could not be written down");
         }
