@@ -97,3 +97,85 @@ pub fn fold_children(children: &[Option<Hash>; 32], below: usize) -> Hash {
     }
     layer[0].unwrap_or_else(|| empty_subtree(below + 5))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::vectors::reference;
+
+    /// The reference's definition, word for word: most significant bit of the slot first.
+    fn slots_root(leaves: &BTreeMap<u64, Hash>, levels: usize) -> Hash {
+        match (leaves.is_empty(), levels) {
+            (true, _) => empty_subtree(levels),
+            (false, 0) => leaves[&0],
+            (false, _) => {
+                let half = 1 << (levels - 1);
+                let low = leaves.range(..half).map(|(slot, hash)| (*slot, *hash)).collect();
+                let high = leaves.range(half..).map(|(slot, hash)| (slot - half, *hash)).collect();
+                pair_hash(&slots_root(&low, levels - 1), &slots_root(&high, levels - 1))
+            }
+        }
+    }
+
+    fn by_nodes(leaves: &BTreeMap<u64, Hash>, levels: usize) -> Hash {
+        let mut layer = leaves.clone();
+        for below in (0..levels).step_by(5) {
+            let mut nodes: BTreeMap<u64, [Option<Hash>; 32]> = BTreeMap::new();
+            for (slot, hash) in &layer {
+                nodes.entry(slot >> 5).or_insert([None; 32])[(slot & 31) as usize] = Some(*hash);
+            }
+            layer = nodes.iter().map(|(index, children)| (*index, fold_children(children, below))).collect();
+        }
+        layer.get(&0).copied().unwrap_or_else(|| empty_subtree(levels))
+    }
+
+    #[test]
+    fn the_reference_vectors_are_reproduced() {
+        let fill = |byte: u8| [byte; 16];
+        let blind = Blind::copied_from(&[0xBB; 32]).unwrap();
+        let material = VersionMaterial::copied_from(&[0xAA; 32]).unwrap();
+        let kc = key_commitment(Uid(fill(0x22)), 1, &blind, &material);
+        assert_eq!(kc.to_vec(), reference("key_commitment"));
+        let leaf = leaf_hash(Uid(fill(0x22)), LeafSlot(288), 1, &kc);
+        assert_eq!(leaf.to_vec(), reference("leaf_hash"));
+        assert_eq!(EMPTY.to_vec(), reference("empty_leaf"));
+        assert_eq!(sha256(&[b"\x02kms/empty/v1\0"]), EMPTY);
+        assert_eq!(pair_hash(&leaf, &EMPTY).to_vec(), reference("pair_of_leaf_and_empty"));
+
+        let mut leaves = BTreeMap::from([
+            (0, leaf_hash(Uid(fill(0x23)), LeafSlot(0), 0, &[0x24; 32])),
+            (288, leaf),
+            (1023, leaf_hash(Uid(fill(0x25)), LeafSlot(1023), 1, &[0x26; 32])),
+        ]);
+        for (tenant_vector, root_vector, live) in
+            [("tenant_before", "state_root_before", 2), ("tenant_after", "state_root_after", 1)]
+        {
+            assert_eq!(slots_root(&leaves, 10), by_nodes(&leaves, 10));
+            let tenant = tenant_hash(Uid(fill(0x27)), 2, &by_nodes(&leaves, 10));
+            assert_eq!(tenant.to_vec(), reference(tenant_vector));
+            let top = by_nodes(&BTreeMap::from([(5, tenant)]), 5);
+            assert_eq!(state_root(1, &top, live).to_vec(), reference(root_vector));
+            leaves.remove(&288);
+        }
+    }
+
+    #[test]
+    fn folding_by_nodes_is_the_binary_tree_for_any_slots() {
+        for slots in [vec![], vec![0], vec![31], vec![0, 1, 31, 32, 1023, 32_767], (0..1024).collect()] {
+            let leaves: BTreeMap<_, _> =
+                slots.into_iter().map(|slot: u64| (slot, [slot as u8; 32])).collect();
+            assert_eq!(slots_root(&leaves, 15), by_nodes(&leaves, 15));
+        }
+    }
+
+    #[test]
+    fn an_empty_tenant_still_has_a_hash_that_no_other_has() {
+        let (one, other) = (Uid([1; 16]), Uid([2; 16]));
+        let empty = empty_subtree(5);
+        assert_ne!(tenant_hash(one, 1, &empty), tenant_hash(other, 1, &empty));
+        assert_ne!(tenant_hash(one, 1, &empty), tenant_hash(one, 2, &empty_subtree(10)));
+        assert_ne!(tenant_hash(one, 1, &empty), EMPTY);
+    }
+}

@@ -117,3 +117,78 @@ impl LeafPayload {
         ours.then_some(Self { alg: u16::from_be_bytes(*alg), material, blind })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::{Epoch, InstanceId, RecordVer, TenantSlot},
+        record::{Header, RecordKind, unwrap},
+        vectors::reference,
+    };
+
+    fn child(key_gen: u64, byte: u8) -> ChildKey {
+        let key = Arc::new(WrappingKey::copied_from(&[byte; 32]).unwrap());
+        ChildKey { key_gen: KeyGen(key_gen), key }
+    }
+
+    #[test]
+    fn the_reference_records_hold_what_is_written_here() {
+        let (instance, epoch) = (InstanceId([0x11; 16]), Epoch(7));
+        let header = |kind, level, index, key_gen, record_ver| Header {
+            kind,
+            level,
+            instance,
+            tenant: TenantSlot(5).0.into(),
+            index,
+            key_gen: KeyGen(key_gen),
+            record_ver: RecordVer(record_ver),
+            epoch,
+        };
+        let key = WrappingKey::copied_from(&[0x77; 32]).unwrap();
+        let node =
+            unwrap(&key, &header(RecordKind::TenantNode, 1, 9, 3, 4), &reference("node_record")).unwrap();
+        let (first, last) = (child(1, 0x88), child(2, 0x99));
+        let encoded = encode_node(|slot| match slot {
+            0 => Some(&first),
+            31 => Some(&last),
+            _ => None,
+        });
+        assert_eq!(node[..], encoded[..]);
+
+        let key = WrappingKey::copied_from(&[0x88; 32]).unwrap();
+        let leaf = unwrap(&key, &header(RecordKind::Leaf, 0, 288, 1, 1), &reference("leaf_record")).unwrap();
+        let payload = LeafPayload {
+            alg: 1,
+            material: VersionMaterial::copied_from(&[0xAA; 32]).unwrap(),
+            blind: Blind::copied_from(&[0xBB; 32]).unwrap(),
+        };
+        assert_eq!(leaf[..], payload.encode()[..]);
+    }
+
+    #[test]
+    fn a_node_reads_back_and_a_changed_one_does_not() {
+        let children: Vec<_> =
+            (0..FAN_OUT).map(|slot| (slot % 3 == 0).then(|| child(slot as u64, slot as u8))).collect();
+        let encoded = encode_node(|slot| children[slot].as_ref());
+        let read = decode_node(&encoded).unwrap();
+        for (slot, read) in read.iter().enumerate() {
+            assert_eq!(
+                read.as_ref().map(|child| child.key_gen),
+                children[slot].as_ref().map(|child| child.key_gen)
+            );
+        }
+        assert!(decode_node(&encoded[..encoded.len() - 1]).is_err());
+        assert!(decode_node(&[&encoded[..], &[0]].concat()).is_err());
+        assert!(decode_node(&[&[2], &encoded[1..]].concat()).is_err());
+        assert!(decode_node(&[]).is_err());
+    }
+
+    #[test]
+    fn a_leaf_of_another_length_is_none() {
+        let leaf = LeafPayload::random(1).unwrap().encode();
+        assert!(LeafPayload::decode(&leaf).is_ok());
+        assert!(LeafPayload::decode(&leaf[..leaf.len() - 1]).is_err());
+        assert!(LeafPayload::decode(&[&leaf[..], &[0]].concat()).is_err());
+    }
+}

@@ -1,5 +1,6 @@
 //! Tests of the whole writer, on a store and a medium that survive it.
 
+mod crash;
 mod world;
 
 use world::*;
