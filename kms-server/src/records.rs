@@ -42,6 +42,9 @@ pub trait Table: 'static {
     }
 }
 
+/// A record with its key.
+pub type Row<T> = (<T as Table>::Key, <T as Table>::Value);
+
 /// The key of a record as stored.
 pub fn key_bytes<T: Table>(key: &T::Key) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(48);

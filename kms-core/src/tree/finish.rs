@@ -6,7 +6,8 @@ use super::{
     node::{Child, Node, fresh_key, hash_of, payload_of, wrap_record},
     payload::ChildKey,
     place::{Address, FAN_OUT, Place, TreeName},
-    plan::{Plan, PlanError, Source, TenantShape, Work},
+    plan::{Plan, PlanError, Source, TenantShape},
+    work::Work,
 };
 use crate::{
     commitment::{Hash, state_root, tenant_hash},

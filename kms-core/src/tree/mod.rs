@@ -9,15 +9,18 @@
 //! - [`plan`]: what a commit changes; [`finish`]: what it therefore writes.
 
 pub mod finish;
+mod leaf;
 pub mod node;
 pub mod payload;
 pub mod place;
 pub mod plan;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use finish::{Planned, PlannedHash, PlannedRecord, Superseded, genesis};
+pub use leaf::NewLeaf;
 pub use node::{Child, Node, NodeError, open_keys, open_record};
 pub use payload::{ChildKey, LeafPayload, PayloadError};
 pub use place::{Address, FAN_OUT, MAX_HEIGHT, Place, TreeName, holds};
-pub use plan::{Base, NewLeaf, Plan, PlanError, Source, TenantShape};
+pub use plan::{Base, Plan, PlanError, Source, TenantShape};

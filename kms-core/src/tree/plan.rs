@@ -7,12 +7,14 @@ use std::{
 
 use super::{
     finish::Superseded,
-    node::{Child, Children, Node, NodeError, fresh_key},
-    payload::{ChildKey, LeafPayload},
-    place::{FAN_OUT, MAX_HEIGHT, Place, TreeName, holds},
+    leaf::NewLeaf,
+    node::{Child, Node, NodeError, fresh_key},
+    payload::ChildKey,
+    place::{MAX_HEIGHT, Place, TreeName, holds},
+    work::Work,
 };
 use crate::{
-    commitment::{self, ALG_AES_256, ALG_INDEX_KEY, Hash, empty_subtree},
+    commitment::{self, ALG_INDEX_KEY, Hash, empty_subtree},
     id::{Epoch, InstanceId, KeyGen, LeafSlot, RecordVer, TenantSlot, Uid, VersionId},
     record::WrapError,
     secret::WrappingKey,
@@ -93,82 +95,6 @@ pub enum PlanError {
     /// A record could not be read.
     #[error(transparent)]
     Node(#[from] NodeError),
-}
-
-/// A leaf that is not yet written.
-pub struct NewLeaf {
-    /// Uid of the version.
-    pub uid: Uid,
-    /// The leaf's own key.
-    pub key: Arc<WrappingKey>,
-    /// What it holds.
-    pub payload: LeafPayload,
-}
-
-impl NewLeaf {
-    /// Draws a key version of 256-bit material.
-    ///
-    /// # Errors
-    /// Where the operating system has no randomness to give.
-    pub fn version(uid: Uid) -> Result<Self, getrandom::Error> {
-        let (key, payload) = (Arc::new(WrappingKey::random()?), LeafPayload::random(ALG_AES_256)?);
-        Ok(Self { uid, key, payload })
-    }
-
-    /// Draws a tenant's subject index key.
-    ///
-    /// # Errors
-    /// Where the operating system has no randomness to give.
-    pub fn index_key() -> Result<Self, getrandom::Error> {
-        let (key, payload) = (Arc::new(WrappingKey::random()?), LeafPayload::random(ALG_INDEX_KEY)?);
-        Ok(Self { uid: Uid::random()?, key, payload })
-    }
-
-    /// The public commitment to the material.
-    pub fn key_commitment(&self) -> Hash {
-        let payload = &self.payload;
-        commitment::key_commitment(self.uid, payload.alg, &payload.blind, &payload.material)
-    }
-}
-
-/// A node of a plan: read, changed or new.
-pub(super) struct Work {
-    pub(super) key: ChildKey,
-    pub(super) children: Children,
-    /// What was read, if it stood before.
-    pub(super) read: Option<Arc<Node>>,
-    /// The key was drawn in this plan.
-    pub(super) fresh: bool,
-    /// Nothing was ever written here under this key generation.
-    pub(super) first_write: bool,
-    /// The payload changed.
-    pub(super) dirty: bool,
-    /// The hash of a child changed.
-    pub(super) stale: bool,
-    /// Something below is destroyed: the key must not live on.
-    pub(super) rekey: bool,
-}
-
-impl Work {
-    fn new(key: ChildKey, fresh: bool) -> Self {
-        let children = [const { None }; FAN_OUT];
-        Self { key, children, read: None, fresh, first_write: true, dirty: true, stale: true, rekey: false }
-    }
-
-    fn read(node: Arc<Node>) -> Self {
-        let (key, children) = (node.key.clone(), node.children.clone());
-        let read = Some(node);
-        Self {
-            key,
-            children,
-            read,
-            fresh: false,
-            first_write: false,
-            dirty: false,
-            stale: false,
-            rekey: false,
-        }
-    }
 }
 
 /// Changes of the trees that one commit will make.

@@ -16,7 +16,7 @@ use prost::Message;
 
 use super::view::{self, Overlay, RecordError};
 use crate::{
-    records::{Table, Touched, key_bytes, tree::TenantTrees},
+    records::{Row, Table, Touched, key_bytes, tree::TenantTrees},
     store::Store,
 };
 
@@ -115,7 +115,7 @@ impl<'a> Change<'a> {
         group: &T::Group,
         after: Option<&T::Key>,
         limit: usize,
-    ) -> Result<Vec<(T::Key, T::Value)>, RecordError> {
+    ) -> Result<Vec<Row<T>>, RecordError> {
         view::range::<T>(self.ground.store, &self.overlays(), group, after, limit)
     }
 

@@ -15,7 +15,7 @@ use super::{
     view::{self, RecordError},
 };
 use crate::records::{
-    Table, group_bytes, key_bytes, parse_key,
+    Row, Table, group_bytes, key_bytes, parse_key,
     tree::{Nodes, TenantTrees},
 };
 
@@ -77,7 +77,7 @@ impl Snapshot {
         group: &T::Group,
         after: Option<&T::Key>,
         limit: usize,
-    ) -> Result<Vec<(T::Key, T::Value)>, RecordError> {
+    ) -> Result<Vec<Row<T>>, RecordError> {
         self.check()?;
         view::range_then::<T>(&*self.published.store, group, after, limit, || self.published.before())
     }

@@ -8,7 +8,7 @@ use std::{
 use kms_core::{
     id::Epoch,
     secret::{SealSecret, WrappingKey},
-    tree::{Base, Plan, PlanError, Planned},
+    tree::{Base, Plan, PlanError, Planned, Superseded},
 };
 
 use super::{
@@ -211,6 +211,7 @@ impl State {
     pub(super) fn settle(&mut self, head: Head, mut planned: Planned, group: &Draft) {
         self.root = planned.root.clone();
         self.cache.fill(&mut planned);
+        self.garbage |= planned.superseded.iter().any(|what| !matches!(what, Superseded::Write(_)));
         self.head = head;
         self.evidence = None;
         // ORDER: roots and values first; whoever reads after the listeners ran reads what is true now.

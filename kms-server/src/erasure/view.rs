@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 use prost::Message;
 
 use crate::{
-    records::{Table, group_bytes, key_bytes, parse_key},
+    records::{Row, Table, group_bytes, key_bytes, parse_key},
     store::{Pair, ReadError, Store},
 };
 
@@ -57,7 +57,7 @@ pub(super) fn range<T: Table>(
     group: &T::Group,
     after: Option<&T::Key>,
     limit: usize,
-) -> Result<Vec<(T::Key, T::Value)>, RecordError> {
+) -> Result<Vec<Row<T>>, RecordError> {
     let span = Span::new::<T>(group, after);
     let mut laid = Overlay::new();
     overlays.iter().for_each(|overlay| span.lay(overlay, &mut laid));
@@ -73,7 +73,7 @@ pub(super) fn range_then<T: Table>(
     after: Option<&T::Key>,
     limit: usize,
     overlay: impl Fn() -> Arc<Overlay>,
-) -> Result<Vec<(T::Key, T::Value)>, RecordError> {
+) -> Result<Vec<Row<T>>, RecordError> {
     let span = Span::new::<T>(group, after);
     let mut spare = 0;
     loop {
@@ -113,7 +113,7 @@ fn merge(pairs: Vec<Pair>, laid: Overlay) -> impl Iterator<Item = Pair> {
     merged.into_iter().filter_map(|(key, value)| value.map(|value| (key, value)))
 }
 
-fn entry<T: Table>(key: &[u8], value: &[u8]) -> Result<(T::Key, T::Value), RecordError> {
+fn entry<T: Table>(key: &[u8], value: &[u8]) -> Result<Row<T>, RecordError> {
     let key = parse_key::<T>(key).ok_or(RecordError::Damaged(T::NAME))?;
     Ok((key, decode::<T>(value)?))
 }

@@ -25,6 +25,9 @@ enum Work {
     Replace,
 }
 
+/// How a process that dies may leave a step.
+const DEATHS: [When; 2] = [When::Lost, When::After];
+
 /// A world with two tenants, and what lives in it.
 async fn set_up(count: usize) -> (World, TenantSlot, BTreeSet<VersionId>) {
     let world = World::new();
@@ -183,11 +186,12 @@ async fn die(
 }
 
 async fn crash_table(work: Work, count: usize, least: u64) {
+    let (start, tenant, live) = set_up(count).await;
     let mut steps = 0;
     for nth in 1.. {
         let mut any = false;
         for when in WHENS {
-            let (world, tenant, live) = set_up(count).await;
+            let world = start.fork();
             let Some(acknowledged) = die(&world, work, tenant, &live, (nth, when)).await else { continue };
             (any, steps) = (true, nth);
             check(&world, work, tenant, &live, acknowledged);
@@ -202,9 +206,10 @@ async fn crash_table(work: Work, count: usize, least: u64) {
 
 /// The recovery dies too, at each of its steps.
 async fn double_crash_table(work: Work, count: usize) {
-    for (nth, when) in (1..16).flat_map(|nth| WHENS.map(|when| (nth, when))) {
-        for again in (1..16).flat_map(|nth| WHENS.map(|when| (nth, when))) {
-            let (world, tenant, live) = set_up(count).await;
+    let (start, tenant, live) = set_up(count).await;
+    for (nth, when) in (1..16).flat_map(|nth| DEATHS.map(|when| (nth, when))) {
+        for again in (1..16).flat_map(|nth| DEATHS.map(|when| (nth, when))) {
+            let world = start.fork();
             let Some(acknowledged) = die(&world, work, tenant, &live, (nth, when)).await else { return };
             let faults = Faults::none();
             faults.die_at(again.0, again.1);
@@ -237,7 +242,7 @@ async fn a_crash_while_one_version_is_destroyed_leaves_it_or_not_and_never_bring
 
 #[tokio::test]
 async fn a_crash_while_a_staged_epoch_is_written_leaves_all_of_it_or_nothing() {
-    crash_table(Work::DestroyMany, 400, 7).await;
+    crash_table(Work::DestroyMany, 1900, 7).await;
 }
 
 #[tokio::test]
@@ -258,7 +263,7 @@ async fn a_crash_of_the_recovery_is_recovered_from() {
 
 #[tokio::test]
 async fn a_crash_of_the_recovery_of_a_staged_epoch_is_recovered_from() {
-    double_crash_table(Work::DestroyMany, 250).await;
+    double_crash_table(Work::DestroyMany, 200).await;
 }
 
 /// One call fails and the process lives on: it says what happened, and either goes on cleanly or stops for good.
@@ -275,14 +280,16 @@ async fn a_call_that_fails_leaves_a_clean_state_or_stops_the_writer() {
         Call::Step("redo delete"),
     ];
     for work in [Work::Create, Work::DestroyOne, Work::DestroyMany, Work::DestroyTenant] {
+        let (start, tenant, live) = set_up(if matches!(work, Work::DestroyMany) { 200 } else { 3 }).await;
         for call in calls {
             for (nth, when) in (1..4).flat_map(|nth| WHENS.map(|when| (nth, when))) {
-                let (world, tenant, live) =
-                    set_up(if matches!(work, Work::DestroyMany) { 400 } else { 3 }).await;
+                let world = start.fork();
                 let faults = Faults::none();
                 let (writer, _) = world.start_with(&faults).unwrap();
                 faults.fail(call, nth, when);
                 let result = work.run(&writer, tenant, &live).await;
+                // A fault that has not come by now shall not come later.
+                faults.fail(Call::Step("never"), u64::MAX, When::Before);
                 let unknown = matches!(&result, Err(CommitFailed::Unknown));
                 assert_eq!(world.fatal.lock().is_some(), unknown, "{call:?} {when:?}: {result:?}");
                 if unknown {

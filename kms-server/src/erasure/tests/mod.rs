@@ -1,6 +1,8 @@
 //! Tests of the whole writer, on a store and a medium that survive it.
 
 mod crash;
+mod refusals;
+mod sharing;
 mod world;
 
 use world::*;

@@ -9,7 +9,7 @@ use std::{
 
 use kms_core::{
     commitment::{self, Hash},
-    id::{Epoch, InstanceId, KeyGen, LeafSlot, TenantSlot, Uid, VersionId},
+    id::{CommitNumber, Epoch, InstanceId, KeyGen, LeafSlot, TenantSlot, Uid, VersionId},
     secret::SealSecret,
     tree::{ChildKey, LeafPayload, Place, TreeName, open_keys, open_record},
 };
@@ -21,7 +21,7 @@ use super::super::{
     change::ChangeError,
     epoch::open_root,
     head::Head,
-    options::{Options, StartError, Started},
+    options::{Options, Rider, StartError, Started},
     recovery,
     redo::RedoStore,
     view,
@@ -59,10 +59,10 @@ impl Store for Hoard {
     fn last(&self, prefix: &[u8]) -> Result<Option<Pair>, ReadError> {
         self.store.last(prefix)
     }
-    fn committed(&self) -> kms_core::id::CommitNumber {
+    fn committed(&self) -> CommitNumber {
         self.store.committed()
     }
-    fn commit(&self, number: kms_core::id::CommitNumber, batch: Batch) -> Result<(), CommitError> {
+    fn commit(&self, number: CommitNumber, batch: Batch) -> Result<(), CommitError> {
         let writes = batch.writes.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?)));
         self.ever.lock().extend(writes);
         self.store.commit(number, batch)
@@ -123,11 +123,44 @@ impl World {
         world
     }
 
+    /// The same once more, with a life of its own.
+    pub(super) fn fork(&self) -> Self {
+        let store = Hoard { ever: Mutex::new(self.store.ever.lock().clone()), ..Hoard::default() };
+        let pairs = self.store.range(&[], None, usize::MAX).unwrap();
+        let mut all =
+            Some(Batch { writes: pairs.into_iter().map(|(key, value)| (key, Some(value))).collect() });
+        for number in 1..=self.store.committed().0 {
+            store.store.commit(CommitNumber(number), all.take().unwrap_or_default()).unwrap();
+        }
+        let redo = MemoryRedo {
+            files: Arc::new(Mutex::new(self.redo.files.lock().clone())),
+            ever: Arc::new(Mutex::new(self.redo.ever.lock().clone())),
+        };
+        let (store, medium, mutation) = (Arc::new(store), copy(&self.medium), self.mutation);
+        Self { store, medium, redo, fatal: Arc::default(), mutation }
+    }
+
     pub(super) fn start(&self) -> Writer {
         self.start_with(&Faults::none()).unwrap().0
     }
 
     pub(super) fn start_with(&self, faults: &Faults) -> Result<(Writer, Started), StartError> {
+        self.start_as(faults, |_| {})
+    }
+
+    pub(super) fn start_every(&self, interval: Duration) -> Writer {
+        self.start_as(&Faults::none(), |options| options.erasure_interval = interval).unwrap().0
+    }
+
+    pub(super) fn start_riding(&self, rider: Rider) -> Writer {
+        self.start_as(&Faults::none(), |options| options.rider = rider).unwrap().0
+    }
+
+    fn start_as(
+        &self,
+        faults: &Faults,
+        change: impl FnOnce(&mut Options),
+    ) -> Result<(Writer, Started), StartError> {
         let store = Arc::new(FaultyStore::new(self.store.clone(), faults.clone()));
         let medium = Box::new(FaultyMedium::new(self.medium.clone(), faults.clone()));
         let redo = Box::new(FaultyRedo(self.redo.clone(), faults.clone()));
@@ -136,6 +169,7 @@ impl World {
         options.erasure_interval = Duration::ZERO;
         options.fatal = Arc::new(move |why| *fatal.lock() = Some(why.into()));
         options.mutation = self.mutation;
+        change(&mut options);
         recovery::start_with(store, medium, seal(), redo, options)
     }
 
