@@ -26,7 +26,6 @@ use kms_core::{
     id::{Attempt, Epoch, InstanceId},
     secret::EpochSecret,
 };
-use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -34,6 +33,7 @@ use zeroize::Zeroizing;
 use super::{
     Effaceable, EffaceableClass, EffaceableError, Evidence, SLOTS, SecretId,
     afsplit::{self, Block},
+    lock::lock,
 };
 
 const MAGIC: &[u8; 4] = b"KMSE";
@@ -110,11 +110,7 @@ impl FileMedium {
     }
 
     fn locked(self) -> Result<Self, EffaceableError> {
-        match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(EffaceableError::Locked(self.path)),
-            Err(error) => Err(EffaceableError::Io(error.into())),
-            Ok(()) => Ok(self),
-        }
+        if lock(&self.file)? { Ok(self) } else { Err(EffaceableError::Locked(self.path)) }
     }
 
     fn ids(&self) -> Result<[Option<SecretId>; SLOTS], EffaceableError> {

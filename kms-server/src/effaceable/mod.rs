@@ -5,6 +5,7 @@
 //! # Layout
 //! - this file: the trait, its evidence and its errors.
 //! - [`file`]: a file that is overwritten in place; `afsplit.rs` spreads the secret over it.
+//! - `lock.rs`: a file that one process holds; the store's directory uses it too.
 //! - `memory.rs`: for crash tables, with the feature `faults` only.
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use kms_core::secret::EpochSecret;
 
 mod afsplit;
 pub mod file;
+pub(crate) mod lock;
 #[cfg(any(test, feature = "faults"))]
 pub mod memory;
 

@@ -11,7 +11,7 @@ use kms_core::id::{CommitNumber, InstanceId};
 use proptest::prelude::*;
 
 use super::{
-    Batch, CommitError, MAX_BATCH, MAX_KEY, MAX_VALUE, Pair, Store,
+    Batch, CommitError, MAX_BATCH, MAX_KEY, MAX_VALUE, MAX_WRITES, Pair, Store,
     memory::MemoryStore,
     open::{self, OpenError},
     sidecar::Engine,
@@ -157,6 +157,7 @@ fn a_commit_that_does_not_follow_or_does_not_fit_is_not_written() {
         let large: Vec<[u8; 4]> =
             (0..=MAX_BATCH / MAX_VALUE).map(|index| (index as u32).to_be_bytes()).collect();
         refused(2, &large.iter().map(|key| (&key[..], Some(&[1; MAX_VALUE][..]))).collect::<Vec<_>>());
+        refused(2, &vec![(&b"b"[..], None); MAX_WRITES + 1]);
         assert_eq!(store.range(b"", None, 9).unwrap(), pairs(&[("a", "1")]));
         subject.commit(&[(b"a", Some(b"2"))]);
         subject.reopen();

@@ -25,6 +25,10 @@ pub mod sled;
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod power;
 
 /// One record as stored.
 pub type Pair = (Vec<u8>, Vec<u8>);
@@ -36,7 +40,10 @@ pub const MAX_KEY: usize = 1024;
 pub const MAX_VALUE: usize = 64 * 1024;
 
 /// Most bytes of keys and values that one batch may hold.
-pub const MAX_BATCH: usize = 4 * 1024 * 1024;
+pub const MAX_BATCH: usize = 1024 * 1024;
+
+/// Most writes that one batch may hold.
+pub const MAX_WRITES: usize = 4096;
 
 /// Writes that take effect together or not at all.
 #[derive(Debug, Clone, Default)]
@@ -124,6 +131,9 @@ pub enum BadBatch {
     /// A value is longer than [`MAX_VALUE`].
     #[error("a value of {0} bytes: values have at most {MAX_VALUE}")]
     Value(usize),
+    /// The batch has more writes than [`MAX_WRITES`].
+    #[error("a batch of {0} writes: split it in commits of at most {MAX_WRITES}")]
+    Writes(usize),
     /// The batch is larger than [`MAX_BATCH`].
     #[error("a batch of {0} bytes: split it in commits of at most {MAX_BATCH}")]
     Size(usize),
@@ -133,6 +143,9 @@ pub enum BadBatch {
 fn check(committed: CommitNumber, asked: CommitNumber, batch: &Batch) -> Result<(), BadBatch> {
     if asked.0 == 0 || committed.0 != asked.0 - 1 {
         return Err(BadBatch::Number { asked, committed });
+    }
+    if batch.writes.len() > MAX_WRITES {
+        return Err(BadBatch::Writes(batch.writes.len()));
     }
     let mut size = 0;
     for (key, value) in &batch.writes {

@@ -19,7 +19,6 @@ use std::{
 };
 
 use kms_core::id::{CommitNumber, InstanceId};
-use rustix::fs::{FlockOperation, flock};
 
 use super::{
     Cause, Store,
@@ -151,9 +150,8 @@ impl Directory {
             return Err(OpenError::Missing(path.into()));
         }
         let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(path.join(LOCK))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(OpenError::Locked(path.into())),
-            locked => locked.map_err(io::Error::from)?,
+        if !crate::effaceable::lock::lock(&lock)? {
+            return Err(OpenError::Locked(path.into()));
         }
         match fs::remove_dir_all(path.join(TRIAL)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),

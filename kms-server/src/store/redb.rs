@@ -17,6 +17,8 @@ use ::redb::{
 use kms_core::id::CommitNumber;
 use parking_lot::{Mutex, RwLock};
 
+use crate::effaceable::lock::patiently;
+
 use super::{
     Batch, Cause, CommitError, Pair, ReadError, Store, check,
     memory::after_prefix,
@@ -51,23 +53,27 @@ impl RedbStore {
 
     pub(super) fn open_with<B: StorageBackend>(
         directory: Directory,
-        backend: impl FnOnce(File) -> Result<B, ::redb::DatabaseError>,
+        backend: impl Fn(File) -> Result<B, ::redb::DatabaseError>,
     ) -> Result<Self, OpenError> {
         let folder = directory.folder(Engine::Redb)?;
         let path = folder.join("db");
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(&path)?;
-        let below = file.try_clone()?;
-        let (db, committed) = guarded(|| {
-            let db = Builder::new().set_cache_size(CACHE).create_with_backend(backend(below)?)?;
-            let committed = match db.begin_read()?.open_table(NUMBER) {
-                Err(TableError::TableDoesNotExist(_)) => 0,
-                table => table?.get(())?.map_or(0, |number| number.value()),
-            };
-            Ok((db, CommitNumber(committed)))
-        })
-        .map_err(OpenError::Engine)?;
+        let attempt = || {
+            let below = file.try_clone().map_err(::redb::StorageError::from)?;
+            Ok(Builder::new().set_cache_size(CACHE).create_with_backend(backend(below)?)?)
+        };
+        // The directory's lock is ours, so one on the file is that of a process which is just ending.
+        let locked = |outcome: &Result<Database, Cause>| {
+            outcome.as_ref().is_err_and(|error| error.to_string().contains("already open"))
+        };
+        let db = patiently(|| guarded(attempt), locked).map_err(OpenError::Engine)?;
+        let committed = guarded(|| match db.begin_read()?.open_table(NUMBER) {
+            Err(TableError::TableDoesNotExist(_)) => Ok(0),
+            table => Ok(table?.get(())?.map_or(0, |number| number.value())),
+        });
+        let committed = CommitNumber(committed.map_err(OpenError::Engine)?);
         file.sync_all()?;
         File::open(&folder)?.sync_all()?;
         directory.sync()?;

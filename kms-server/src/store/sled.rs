@@ -22,6 +22,8 @@ use ::sled::Db;
 use kms_core::id::CommitNumber;
 use parking_lot::{Mutex, RwLock};
 
+use crate::effaceable::lock::patiently;
+
 use super::{
     Batch, Cause, CommitError, Pair, ReadError, Store, check,
     memory::after_prefix,
@@ -61,14 +63,17 @@ pub(super) type Barrier = Box<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
 /// How sled is set.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tuning {
+    /// Bytes of a segment. INVARIANT: more than is written between two barriers, our own or the background flusher's.
     pub(super) segment: usize,
+    /// Milliseconds between the rounds of sled's background flusher, which moves pages for half of that and then syncs.
     pub(super) flush_every: Option<u64>,
+    /// Bytes of cached pages, roughly: sled keeps at least one page in each of 256 parts.
     pub(super) cache: u64,
 }
 
 impl Tuning {
     pub(super) const DEFAULT: Self =
-        Self { segment: 8 * 1024 * 1024, flush_every: Some(500), cache: 8 * 1024 * 1024 };
+        Self { segment: 16 * 1024 * 1024, flush_every: Some(100), cache: 8 * 1024 * 1024 };
 }
 
 impl SledStore {
@@ -87,7 +92,11 @@ impl SledStore {
             .segment_size(tuning.segment)
             .flush_every_ms(tuning.flush_every)
             .cache_capacity(tuning.cache);
-        let db = guarded(|| config.open()).map_err(OpenError::Engine)?;
+        // The directory's lock is ours, so one on the file is that of a process which is just ending.
+        let locked = |outcome: &Result<Db, Cause>| {
+            outcome.as_ref().is_err_and(|error| error.to_string().contains("acquire lock"))
+        };
+        let db = patiently(|| guarded(|| config.open()), locked).map_err(OpenError::Engine)?;
         let number = guarded(|| db.get(NUMBER)).map_err(OpenError::Engine)?;
         let committed = match number.as_deref().map(<[u8; 8]>::try_from) {
             None => CommitNumber(0),
