@@ -107,7 +107,7 @@ mod tests {
     fn only_the_curious() -> Ask {
         Arc::new(|identity, request_id| {
             Box::pin(async move {
-                assert_eq!(&*request_id, "id-1");
+                assert_eq!(request_id.as_str(), "id-1");
                 match identity.name.to_string().ends_with("/curious") {
                     true => Ok(()),
                     false => Err(Status::permission_denied("no")),
