@@ -135,17 +135,15 @@ pub fn open(config: &Config, fatal: Fatal) -> Result<Instance, InstanceError> {
 
     let rider = audit.clone();
     let mut last = None;
-    let options = Options {
-        instance: Some(id),
-        erasure_interval: config.erasure_interval,
-        rider: Box::new(move || {
-            let head = rider.head();
-            let new = last.replace(head) != Some(head);
-            new.then(|| (AUDIT_HEAD.to_vec(), head.to_bytes().to_vec()))
-        }),
-        fatal,
-        ..Options::new(redo_path(config))
-    };
+    let mut options = Options::new(redo_path(config));
+    options.instance = Some(id);
+    options.erasure_interval = config.erasure_interval;
+    options.fatal = fatal;
+    options.rider = Box::new(move || {
+        let head = rider.head();
+        let new = last.replace(head) != Some(head);
+        new.then(|| (AUDIT_HEAD.to_vec(), head.to_bytes().to_vec()))
+    });
     let (writer, started) = Writer::start(store, Box::new(medium), seal, options)?;
     tracing::info!(
         instance = %started.instance,

@@ -91,16 +91,18 @@ impl Operation {
     /// Whether it changes tenants, keys or the audit: the control plane, whose lines are always synced.
     pub fn is_control_plane(self) -> bool {
         use Operation as Op;
-        match self {
+        !matches!(
+            self,
             Op::Encrypt
-            | Op::Decrypt
-            | Op::ReEncrypt
-            | Op::GenerateDataKey
-            | Op::LeaseToSeal
-            | Op::LeaseToOpen => false,
-            Op::GenerateRandom | Op::Reveal | Op::Reflect => false,
-            _ => true,
-        }
+                | Op::Decrypt
+                | Op::ReEncrypt
+                | Op::GenerateDataKey
+                | Op::LeaseToSeal
+                | Op::LeaseToOpen
+                | Op::GenerateRandom
+                | Op::Reveal
+                | Op::Reflect
+        )
     }
 }
 

@@ -14,8 +14,7 @@ use tonic::{Status, body::Body, server::NamedService};
 use tonic_reflection::server::{Builder, Error, v1, v1alpha};
 use tower::Service;
 
-use crate::audit::RequestId;
-use crate::{identity::Identity, tls::Peer};
+use crate::{audit::RequestId, identity::Identity, tls::Peer};
 
 /// Whether somebody may ask; a refusal is a status.
 pub type Allowed = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
