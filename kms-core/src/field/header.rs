@@ -109,7 +109,8 @@ impl Kind {
 
     pub(super) fn may_have(self, id: DataKeyId) -> bool {
         match self {
-            Self::Randomized => !id.is_server_own() && id != DataKeyId::DETERMINISTIC,
+            // A client's, or the server's own where `Encrypt` was given a field binding.
+            Self::Randomized => id != DataKeyId::DETERMINISTIC,
             Self::Deterministic => id == DataKeyId::DETERMINISTIC,
             Self::Direct => id.is_server_own(),
         }
