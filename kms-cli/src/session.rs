@@ -1,6 +1,6 @@
 //! What every command gets: how to reach the server, and in which form to answer.
 
-use std::{future::Future, path::PathBuf};
+use std::{future::Future, path::PathBuf, time::Duration};
 
 use kms_client::{Kms, Profile};
 use serde_json::Value;
@@ -10,6 +10,9 @@ use crate::{
     failure::{Exit, Failure},
     print,
 };
+
+/// How long a call may take: people wait longer than services do.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The terms of one command.
 #[derive(Debug, Clone)]
@@ -26,7 +29,7 @@ impl Session {
     /// # Errors
     /// Where no profile was given, it does not load, or the server cannot be reached.
     pub async fn connect(&self) -> Result<Kms, Failure> {
-        Ok(Kms::connect(self.profile()?).await?)
+        Ok(Kms::builder(self.profile()?).deadline(DEADLINE).connect().await?)
     }
 
     /// The profile.

@@ -10,8 +10,9 @@ use std::{
 };
 
 use tempfile::NamedTempFile;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// Who may read the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +93,47 @@ impl WholeFile {
                 Ok(())
             }
         }
+    }
+}
+
+/// Ctrl-C and SIGTERM, caught so that an unfinished output is taken away before the process ends.
+#[derive(Debug)]
+pub struct Interruption {
+    interrupted: Signal,
+    terminated: Signal,
+}
+
+impl Interruption {
+    /// Catches both; to be called before the output is created. Needs a runtime.
+    ///
+    /// # Errors
+    /// Where the operating system does not let us.
+    pub fn catch() -> Result<Self, Failure> {
+        let caught = |kind| {
+            signal(kind).map_err(|e| Failure::failed("INTERNAL", format!("cannot catch signals: {e}")))
+        };
+        Ok(Self {
+            interrupted: caught(SignalKind::interrupt())?,
+            terminated: caught(SignalKind::terminate())?,
+        })
+    }
+
+    /// From now on either of them removes the unfinished `output` and ends the process.
+    pub fn removes(mut self, output: &WholeFile) {
+        let temp = match output {
+            WholeFile::Stream(_) => None,
+            WholeFile::Pending { temp, .. } => Some(temp.path().to_owned()),
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = self.interrupted.recv() => {}
+                _ = self.terminated.recv() => {}
+            }
+            // A finished output has its own name by now, and nothing is removed.
+            drop(temp.map(std::fs::remove_file));
+            drop(writeln!(io::stderr(), "kms: interrupted"));
+            std::process::exit(Exit::Failed as i32)
+        });
     }
 }
 
@@ -188,10 +230,7 @@ mod tests {
     #[test]
     fn a_directory_is_neither_read_nor_written() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(
-            WholeFile::create(dir.path(), Readers::Umask).unwrap_err().exit,
-            crate::failure::Exit::Usage
-        );
-        assert_eq!(open_input(dir.path()).unwrap_err().exit, crate::failure::Exit::Usage);
+        assert_eq!(WholeFile::create(dir.path(), Readers::Umask).unwrap_err().exit, Exit::Usage);
+        assert_eq!(open_input(dir.path()).unwrap_err().exit, Exit::Usage);
     }
 }

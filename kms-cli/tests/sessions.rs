@@ -402,6 +402,10 @@ fn the_audit_is_read_by_compliance_and_a_changed_copy_is_found_out() {
     cut.remove(2);
     wrong(cut.concat());
     place.run("compliance", "audit verify nothing-here").ends_with(1);
+    place.run("operator", "audit delete --through-segment 1 --export copy").ends_with(1);
+    fs::write(&segment, &text).unwrap();
+    let open_ended = place.run("operator", "audit delete --through-segment 1 --export copy").ends_with(2);
+    assert!(open_ended.stderr.contains("ends with that segment"), "{}", open_ended.stderr);
 }
 
 #[test]
@@ -464,4 +468,30 @@ fn the_bench_measures_both_sides() {
         json["runs"].as_array().unwrap().iter().map(|run| run["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["echo", "encrypt", "decrypt"]);
     assert!(json["runs"][1]["calls_per_second"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn an_interrupted_run_leaves_neither_output_nor_leftovers() {
+    let place = Place::with_key("interrupted", "");
+    for words in [format!("columns seal {CELLS} --format csv - out"), "seal-file K - out".into()] {
+        let profile = server().dir.path().join("server/profiles/attendance.toml");
+        let words = words.replace('K', "--tenant interrupted --key attendance");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kms"))
+            .args(words.split_whitespace())
+            .current_dir(place.dir.path())
+            .env("KMS_PROFILE", profile)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let count = || fs::read_dir(place.dir.path()).unwrap().count();
+        while count() == 0 {
+            assert!(child.try_wait().unwrap().is_none(), "it waits for its input");
+            std::thread::yield_now();
+        }
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert_ne!(child.wait().unwrap().code(), Some(0));
+        assert_eq!(count(), 0, "{words}");
+    }
 }

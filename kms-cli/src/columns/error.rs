@@ -81,9 +81,6 @@ pub enum ColumnsError {
     /// A worker ended without an answer.
     #[error("a worker ended before its work was done; please report this")]
     Lost,
-    /// The user pressed Ctrl-C.
-    #[error("interrupted; no output was written")]
-    Interrupted,
 }
 
 /// One cell that failed, and where it stands.
@@ -105,6 +102,8 @@ impl From<ColumnsError> for Failure {
         let message = error.to_string();
         let (exit, reason) = match error {
             E::Stopped(failure) => return failure,
+            // Who may not, may not: that is no matter of one cell.
+            E::Cell(problem) if problem.failure.exit == Exit::Denied => return problem.failure,
             E::Cell(problem) => return Failure { message, ..problem.failure },
             E::NoSuchColumn { .. } | E::ColumnTwice(_) => (Exit::Usage, "NO_SUCH_COLUMN"),
             E::NoHeader | E::Utf16 | E::Ragged { .. } | E::OpenQuote { .. } | E::RowTooLong { .. } => {
@@ -114,7 +113,6 @@ impl From<ColumnsError> for Failure {
             E::Json { .. } => (Exit::Failed, "MALFORMED_TABLE"),
             E::Read(_) | E::Write(_) => (Exit::Failed, "INPUT_OUTPUT"),
             E::Lost => (Exit::Failed, "INTERNAL"),
-            E::Interrupted => (Exit::Failed, "INTERRUPTED"),
         };
         Failure::new(exit, reason, message)
     }

@@ -19,7 +19,7 @@ mod pipeline;
 mod turn;
 
 pub use frame::Format;
-pub use pipeline::{Summary, Watch, run};
+pub use pipeline::{Summary, run};
 
 /// What is done to the cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

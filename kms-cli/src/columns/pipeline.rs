@@ -5,7 +5,6 @@ use std::{
     io::{Read, Write},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
@@ -46,16 +45,8 @@ pub struct Summary {
     pub elapsed: Duration,
 }
 
-/// Who is told how far a run is, and may stop it.
-#[derive(Default)]
-pub struct Watch<'a> {
-    /// Bytes of input done since the last call.
-    pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
-    /// Stops the run when it becomes true.
-    pub stop: Option<&'a AtomicBool>,
-}
-
-/// Reads a table, turns its cells, and writes it. The caller throws the output away where this fails.
+/// Reads a table, turns its cells, and writes it; tells `progress` how many bytes of input are done. The caller throws the output
+/// away where this fails.
 ///
 /// # Errors
 /// The first problem in the order of the file.
@@ -64,7 +55,7 @@ pub fn run<C: CellCipher>(
     cipher: &C,
     input: impl Read + Send,
     output: &mut impl Write,
-    watch: &Watch<'_>,
+    progress: &dyn Fn(u64),
 ) -> Result<Summary, ColumnsError> {
     let begun = Instant::now();
     let (mut reader, preamble) = BatchReader::start(input, &job.table, BATCH_BYTES)?;
@@ -82,7 +73,7 @@ pub fn run<C: CellCipher>(
             scope.spawn(move || work(job, cipher, pool, &tasks, &results));
         }
         let reading = scope.spawn(|| read(&mut reader, &pool, to_workers));
-        let written = write(&from_workers, &pool, output, watch, &mut summary);
+        let written = write(&from_workers, &pool, output, progress, &mut summary);
         // Nobody waits for results any more: workers and reader end at their next step.
         drop(from_workers);
         let read = reading.join();
@@ -160,20 +151,15 @@ fn write(
     workers: &[Receiver<Outcome>],
     pool: &Pool,
     output: &mut impl Write,
-    watch: &Watch<'_>,
+    progress: &dyn Fn(u64),
     summary: &mut Summary,
 ) -> Result<(), ColumnsError> {
     for worker in workers.iter().cycle() {
         // The reader ends in turn: the first worker without a result is the one after the last batch.
         let Ok(outcome) = worker.recv() else { return Ok(()) };
-        if watch.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
-            return Err(ColumnsError::Interrupted);
-        }
         let turned = outcome?;
         output.write_all(&turned.bytes).map_err(ColumnsError::Write)?;
-        if let Some(progress) = watch.progress {
-            progress(turned.read);
-        }
+        progress(turned.read);
         summary.add(&turned);
         put(&pool.outputs, turned.bytes);
     }

@@ -3,10 +3,6 @@
 use std::{
     io::{BufWriter, IsTerminal as _, Write as _},
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -15,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::{
     args::{self, ColumnsJob, FileFormat},
-    columns::{Action, Format, Job, Summary, Table, Watch, keyed::KeyCentre},
+    columns::{Action, Format, Job, Summary, Table, keyed::KeyCentre},
     failure::{Exit, Failure},
     print,
     session::Session,
-    whole_file::{self, Readers, WholeFile},
+    whole_file::{self, Interruption, Readers, WholeFile},
     words,
 };
 
@@ -41,22 +37,15 @@ pub async fn run(command: args::Columns, session: &Session) -> Result<Exit, Fail
     let input = whole_file::open_input(&what.input)?;
     let length = input.metadata().ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
     let readers = if action == Action::Open { Readers::Owner } else { Readers::Umask };
+    let interruption = Interruption::catch()?;
     let mut output = WholeFile::create(&what.out, readers)?;
+    interruption.removes(&output);
 
     let kms = session.connect().await?;
     let cipher = KeyCentre::new(kms.records(&what.with.tenant, &what.with.key), columns, action);
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopping = stop.clone();
-    let interrupted = tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stopping.store(true, Ordering::Relaxed);
-        }
-    });
     let bar = progress(length, session);
     let running = tokio::task::spawn_blocking(move || {
-        let forward = |bytes| bar.inc(bytes);
-        let watch = Watch { progress: Some(&forward), stop: Some(&stop) };
-        let summary = crate::columns::run(&job, &cipher, input, &mut output, &watch);
+        let summary = crate::columns::run(&job, &cipher, input, &mut output, &|bytes| bar.inc(bytes));
         bar.finish_and_clear();
         let summary = summary?;
         nothing_opened(&summary)?;
@@ -66,7 +55,6 @@ pub async fn run(command: args::Columns, session: &Session) -> Result<Exit, Fail
         Ok::<_, Failure>((job, summary))
     });
     let (job, summary) = running.await.map_err(|_| Failure::failed("INTERNAL", "the run broke off"))??;
-    interrupted.abort();
     say(&job, &summary, &kms, session)?;
     Ok(if summary.failed > 0 { Exit::Partly } else { Exit::Done })
 }

@@ -15,7 +15,7 @@ use crate::{
     args,
     failure::{Exit, Failure},
     session::Session,
-    whole_file::{self, Readers, WholeFile},
+    whole_file::{self, Interruption, Readers, WholeFile},
     words,
 };
 
@@ -26,7 +26,9 @@ use crate::{
 pub async fn seal(command: args::WholeFile, session: &Session) -> Result<(), Failure> {
     let args::WholeFile { with, input, out } = command;
     let mut chunks = Chunks::new(whole_file::open_input(&input)?, CHUNK);
+    let interruption = Interruption::catch()?;
     let mut whole = WholeFile::create(&out, Readers::Umask)?;
+    interruption.removes(&whole);
     let records = session.connect().await?.records(&with.tenant, &with.key);
     let mut lease = records.data_key_to_seal().await?;
     let address = |lease: &DataKeyLease| (lease.version(), lease.data_key_id());
@@ -68,7 +70,9 @@ pub async fn open(command: args::WholeFile, session: &Session) -> Result<(), Fai
         Failure::failed("CIPHERTEXT_MALFORMED", format!("`{}`: {problem}", input.display()))
     })?;
     let mut chunks = Chunks::new(file, SEALED_CHUNK);
+    let interruption = Interruption::catch()?;
     let mut whole = WholeFile::create(&out, Readers::Owner)?;
+    interruption.removes(&whole);
     let records = session.connect().await?.records(&with.tenant, &with.key);
     let mut lease = records.data_key_to_open(header.version, header.data_key).await?;
     let mut opener = lease
