@@ -3,6 +3,8 @@
 //! Values are messages of `kms.storage.v1`. Keys order as bytes: numbers are big-endian, a name that is followed by more ends in a
 //! zero byte, which no name contains. The tables of the erasure tree are in [`tree`]; only `erasure` writes those.
 
+#[cfg(test)]
+mod tests;
 pub mod tree;
 pub mod value;
 

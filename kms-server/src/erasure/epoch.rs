@@ -290,18 +290,18 @@ impl State {
 #[cfg(test)]
 impl State {
     fn mutate_efface_early(&mut self, attempt: Attempt, epoch: Epoch) {
-        if self.mutation == Some(super::tests::Mutation::EffaceBeforeBarrier) {
+        if self.redo.mutation() == Some(super::tests::Mutation::EffaceBeforeBarrier) {
             drop(self.medium.efface_except(SecretId { epoch, attempt }));
         }
     }
 
     fn mutate_efface_late(&mut self) {
-        if self.mutation == Some(super::tests::Mutation::EffaceAfterFailedBarrier) {
+        if self.redo.mutation() == Some(super::tests::Mutation::EffaceAfterFailedBarrier) {
             drop(self.medium.efface_except(self.head.secret()));
         }
     }
 
     fn mutate_keep_failed(&self) -> bool {
-        self.mutation == Some(super::tests::Mutation::KeepFailedSecret)
+        self.redo.mutation() == Some(super::tests::Mutation::KeepFailedSecret)
     }
 }

@@ -27,8 +27,6 @@ pub struct Options {
     pub rider: Rider,
     /// Stops the process.
     pub fatal: Fatal,
-    #[cfg(test)]
-    pub(super) mutation: Option<super::tests::Mutation>,
 }
 
 impl Options {
@@ -40,8 +38,6 @@ impl Options {
             instance: None,
             rider: Box::new(|| None),
             fatal: Arc::new(|why| tracing::error!("{why}")),
-            #[cfg(test)]
-            mutation: None,
         }
     }
 }

@@ -205,8 +205,6 @@ impl Start {
             evidence: None,
             abandoned,
             garbage: true,
-            #[cfg(test)]
-            mutation: self.options.mutation,
         };
         let top = ChildKey { key_gen: KeyGen(epoch.0), key: root };
         state.nodebook().node(Place::root(TreeName::Top, top_height), &top).map_err(|_| StartError::Tree)?;

@@ -109,6 +109,11 @@ pub(super) trait RedoStore: Send {
     fn delete(&mut self, epoch: Epoch) -> io::Result<()>;
     /// Makes room for the next one. A failure only means that the next one may not find room.
     fn prepare(&mut self) -> io::Result<()>;
+    /// A mistake that a test wants made.
+    #[cfg(test)]
+    fn mutation(&self) -> Option<super::tests::Mutation> {
+        None
+    }
 }
 
 /// Redos in a directory: `EPOCH.redo`, and `spare`, preallocated.

@@ -51,8 +51,6 @@ pub(super) struct State {
     pub(super) abandoned: bool,
     /// Whether anything may be left to collect.
     pub(super) garbage: bool,
-    #[cfg(test)]
-    pub(super) mutation: Option<super::tests::Mutation>,
 }
 
 /// Changes that ran, and what they come to.

@@ -71,7 +71,7 @@ pub struct CommitNotice {
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Message>,
-    published: Arc<Published>,
+    pub(super) published: Arc<Published>,
 }
 
 impl Writer {

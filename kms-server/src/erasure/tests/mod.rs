@@ -1,6 +1,7 @@
 //! Tests of the whole writer, on a store and a medium that survive it.
 
 mod crash;
+mod files;
 mod refusals;
 mod sharing;
 mod world;

@@ -77,7 +77,7 @@ pub(super) struct MemoryRedo {
     pub(super) ever: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
-struct FaultyRedo(MemoryRedo, Faults);
+struct FaultyRedo(MemoryRedo, Faults, Option<super::Mutation>);
 
 impl RedoStore for FaultyRedo {
     fn write(&mut self, epoch: Epoch, bytes: &[u8]) -> io::Result<()> {
@@ -98,6 +98,9 @@ impl RedoStore for FaultyRedo {
     }
     fn prepare(&mut self) -> io::Result<()> {
         Ok(())
+    }
+    fn mutation(&self) -> Option<super::Mutation> {
+        self.2
     }
 }
 
@@ -163,12 +166,11 @@ impl World {
     ) -> Result<(Writer, Started), StartError> {
         let store = Arc::new(FaultyStore::new(self.store.clone(), faults.clone()));
         let medium = Box::new(FaultyMedium::new(self.medium.clone(), faults.clone()));
-        let redo = Box::new(FaultyRedo(self.redo.clone(), faults.clone()));
+        let redo = Box::new(FaultyRedo(self.redo.clone(), faults.clone(), self.mutation));
         let fatal = self.fatal.clone();
         let mut options = Options::new("unused");
         options.erasure_interval = Duration::ZERO;
         options.fatal = Arc::new(move |why| *fatal.lock() = Some(why.into()));
-        options.mutation = self.mutation;
         change(&mut options);
         recovery::start_with(store, medium, seal(), redo, options)
     }

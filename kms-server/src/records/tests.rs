@@ -1,0 +1,93 @@
+//! Keys read back as they were written, order as they should, and no table's keys stand in another's.
+
+use kms_core::{
+    id::{Epoch, KeyGen, LeafSlot, RecordVer, TenantSlot, VersionId},
+    names::{KeyName, TenantName},
+    tree::{Address, Place, TreeName},
+};
+
+use super::{tree::*, *};
+
+fn round<T: Table>(key: T::Key, group: T::Group)
+where
+    T::Key: PartialEq + std::fmt::Debug,
+{
+    let bytes = key_bytes::<T>(&key);
+    assert_eq!(parse_key::<T>(&bytes), Some(key), "{}", T::NAME);
+    assert!(bytes.starts_with(&group_bytes::<T>(&group)), "{}", T::NAME);
+    let mut other = bytes;
+    other[0] ^= 0x80;
+    assert_eq!(parse_key::<T>(&other), None, "{}", T::NAME);
+}
+
+#[test]
+fn keys_read_back_as_they_were_written() {
+    let (tenant, name) = (TenantSlot(5), KeyName::try_from("attendance/Employee 17").unwrap());
+    let place = Place { tree: TreeName::Tenant(tenant), level: 2, index: 9 };
+    let top = Place { tree: TreeName::Top, ..place };
+    round::<Tenants>(TenantName::try_from("acme").unwrap(), ());
+    round::<TenantsBySlot>(tenant, ());
+    round::<Keys>((tenant, name.clone()), tenant);
+    round::<VersionNumbers>((tenant, name.clone(), 300), (tenant, name));
+    round::<Versions>(VersionId::new(tenant, LeafSlot(288)), tenant);
+    round::<DataKeyIds>(VersionId::new(tenant, LeafSlot(288)), tenant);
+    round::<RequestTimes>((1_700_000_000_000, [9; 16]), ());
+    for identity in ["spiffe://dev.local/operator".parse().unwrap(), IdentityName::Spki([0xAB; 32])] {
+        round::<Requests>(RequestKey { identity, operation: Operation::RotateKey, id: [7; 16] }, ());
+    }
+    for place in [place, top] {
+        let address = Address { place, key_gen: KeyGen(3), record_ver: RecordVer(4) };
+        round::<Nodes>(address, (place, KeyGen(3)));
+        round::<Hashes>((place, KeyGen(3)), (place.tree, 2));
+    }
+    round::<TenantTrees>(tenant, ());
+    round::<Garbage>((7, 1), ());
+    round::<Staged>((7, 1), ());
+    round::<Epochs>(Epoch(7), ());
+}
+
+#[test]
+fn a_key_does_not_list_the_versions_of_another_that_begins_like_it() {
+    let (tenant, name) = (TenantSlot(1), |name: &str| KeyName::try_from(name).unwrap());
+    let group = group_bytes::<VersionNumbers>(&(tenant, name("log")));
+    assert!(!key_bytes::<VersionNumbers>(&(tenant, name("login"), 1)).starts_with(&group));
+    assert!(key_bytes::<VersionNumbers>(&(tenant, name("log"), 1)).starts_with(&group));
+}
+
+#[test]
+fn versions_and_writes_order_by_number() {
+    let key = |number| key_bytes::<VersionNumbers>(&(TenantSlot(1), "log".parse().unwrap(), number));
+    assert!(key(2) < key(10) && key(255) < key(256));
+    let write = |key_gen, record_ver| {
+        let place = Place::leaf(TenantSlot(1), LeafSlot(2));
+        key_bytes::<Nodes>(&Address { place, key_gen: KeyGen(key_gen), record_ver: RecordVer(record_ver) })
+    };
+    assert!(write(1, 9) < write(1, 10) && write(1, 256) < write(2, 1));
+}
+
+#[test]
+fn every_table_has_a_prefix_of_its_own() {
+    let mut prefixes = vec![
+        Schema::PREFIX,
+        Head::PREFIX,
+        AUDIT_HEAD[0],
+        Tenants::PREFIX,
+        TenantsBySlot::PREFIX,
+        Keys::PREFIX,
+        Versions::PREFIX,
+        VersionNumbers::PREFIX,
+        DataKeyIds::PREFIX,
+        Requests::PREFIX,
+        RequestTimes::PREFIX,
+        Nodes::PREFIX,
+        Hashes::PREFIX,
+        TenantTrees::PREFIX,
+        Garbage::PREFIX,
+        Epochs::PREFIX,
+        Staged::PREFIX,
+    ];
+    let all = prefixes.len();
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    assert_eq!(prefixes.len(), all);
+}
