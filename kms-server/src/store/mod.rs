@@ -26,6 +26,8 @@ pub mod sled;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod doubt;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod power;

@@ -74,6 +74,9 @@ pub fn open(path: &Path) -> Result<Opened, OpenError> {
     let noted = sidecar.noted();
     let length = noted.engine.length(path)?;
     let short = length < noted.length;
+    if short && length == 0 {
+        return Err(OpenError::Short { length, noted: noted.length });
+    }
     if short || (!noted.closed && length <= TRIED_AFTER_A_KILL) {
         match try_on_a_copy(path, &noted) {
             Err(OpenError::Engine(_) | OpenError::Behind { .. }) if short => {
