@@ -6,7 +6,7 @@
 //! Two slots of 128 bytes, 4 KiB apart, are written in turn, so that a torn write leaves the other; each lies within one sector.
 //! A write outlives the process at once, and power loss after the next [`Sidecar::sync`], which comes with the first commit after
 //! [`SYNC_EVERY`] commits or [`SYNC_AFTER`], and at a clean close: a second barrier for each commit would double its cost.
-//! What that leaves open is in `docs/decisions/030-store-engine.md`.
+//! What that leaves open is in `docs/decisions/0030-store-engine.md`.
 //!
 //! ATTACK: who can write this file can hide a loss or stop the server; no secret depends on it.
 //!

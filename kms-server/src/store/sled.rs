@@ -1,6 +1,6 @@
 //! sled 0.34.7 behind the trait. Everything is in one tree, so that a batch is atomic; the empty key holds the commit number.
 //!
-//! What sled does not do by itself, and is done here (`docs/decisions/030-store-engine.md` has the figures):
+//! What sled does not do by itself, and is done here (`docs/decisions/0030-store-engine.md` has the figures):
 //! - `flush` ends with `sync_file_range`: the barrier is `fdatasync` on a handle of our own.
 //! - segments are reused once their content was *written* elsewhere: segments are larger than all that is written between two
 //!   barriers, so that it was also *synced*.
