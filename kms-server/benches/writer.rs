@@ -5,6 +5,8 @@
 //! - rotating to version 1,000 of a key against version 2;
 //! - a start with all of that in the store.
 
+#![expect(clippy::expect_used, reason = "a benchmark that cannot be set up has failed")]
+
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
