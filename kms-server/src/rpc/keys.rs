@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use super::convert;
 use super::page::PageToken;
 use super::status::Failure;
-use super::{Core, accept, answer, calls};
+use super::{Core, accept, answer, changes};
 use crate::audit::Ticket;
 use crate::gate::target::{NewKey, System};
 use crate::gate::{Caller, Denied};
@@ -373,7 +373,7 @@ fn version_to_wire(view: &VersionView) -> v1::KeyVersion {
     }
 }
 
-calls! {
+changes! {
     KeysService: Keys {
         create_tenant(CreateTenantRequest) -> v1::Tenant;
         describe_tenant(DescribeTenantRequest) -> v1::Tenant;

@@ -76,3 +76,20 @@ macro_rules! calls {
     };
 }
 use calls;
+
+/// As [`calls`], for calls that change something: each runs to its end, line and all, although its caller may have gone away or
+/// its deadline may have passed.
+macro_rules! changes {
+    ($service:ty: $trait:ident { $($name:ident($request:ident) -> $response:ty;)+ }) => {
+        #[tonic::async_trait]
+        impl $trait for $service {
+            $(async fn $name(&self, request: Request<v1::$request>) -> Result<Response<$response>, Status> {
+                let (caller, message) = accept(request)?;
+                let (core, request_id) = (self.0.clone(), Arc::clone(&caller.request_id));
+                let done = tokio::spawn(async move { answer(&caller, core.$name(&caller, message).await) });
+                done.await.unwrap_or_else(|_| Err(Failure::unanswered().status(request_id.as_str())))
+            })+
+        }
+    };
+}
+use changes;
