@@ -12,7 +12,7 @@ use kms_core::id::{LeafSlot, TenantSlot, VersionId};
 use kms_core::names::{KeyName, TenantName};
 use kms_proto::storage as stored;
 
-pub use value::{class, class_number, millis, name, reason, reason_number, state, state_number};
+pub use value::{Damaged, class, class_number, millis, name, reason, reason_number, state, state_number};
 
 use crate::{identity::IdentityName, operation::Operation};
 

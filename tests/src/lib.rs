@@ -5,17 +5,21 @@
 //! - [`place`]: an installation as `kms-server dev` makes it, with an authority that issues what a test asks for.
 //! - [`server`]: the process: started, signalled, killed; its log.
 //! - [`caller`]: certificates, good and bad.
+//! - [`api`]: the calls, as a stub sees them; [`search`]: looks for secrets in files.
 //! - [`knock`]: a TLS client that shows exactly the certificate it is given.
 
 // Where a test's setting up fails, the test has failed: a panic with a line number is its message.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "harness of tests")]
 
+pub mod api;
 pub mod caller;
 pub mod knock;
 pub mod place;
+pub mod search;
 pub mod server;
 
 pub use self::{
+    api::Api,
     caller::{Caller, Flaw},
     knock::{Session, knock},
     place::Place,

@@ -28,7 +28,12 @@ impl Place {
     /// An empty one; the first start makes the instance.
     #[expect(clippy::new_without_default, reason = "it makes files")]
     pub fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// An empty one below this directory.
+    pub fn new_in(directory: &Path) -> Self {
+        let root = tempfile::tempdir_in(directory).unwrap();
         let (authority, issued) = Authority::create("test authority").unwrap();
         let place = Self { root, authority };
         fs::create_dir_all(place.path("tls")).unwrap();

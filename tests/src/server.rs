@@ -74,8 +74,20 @@ impl Server {
     /// # Errors
     /// When it ends before it is ready.
     pub fn start(arguments: &[&str]) -> Result<Self, Failed> {
-        let mut child = Command::new(binary())
-            .args(arguments)
+        Self::spawn(Command::new(binary()).args(arguments))
+    }
+
+    /// Starts it so that a write beyond [`Server::limit_file_size`] fails, as on a bad disk, and does not end the process.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_with_failing_writes(arguments: &[&str]) -> Result<Self, Failed> {
+        let ignoring = ["-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
+        Self::spawn(Command::new("sh").args(ignoring).arg(binary()).args(arguments))
+    }
+
+    fn spawn(command: &mut Command) -> Result<Self, Failed> {
+        let mut child = command
             .env_remove("KMS_LISTEN")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -153,6 +165,12 @@ impl Server {
         // Inherited from this process, and not to be raised again once lowered.
         let maximum = getrlimit(Resource::Nofile).maximum;
         prlimit(Some(self.pid()), Resource::Nofile, Rlimit { current: Some(most), maximum }).unwrap()
+    }
+
+    /// Lets no file be written beyond `most` bytes from now on.
+    pub fn limit_file_size(&self, most: u64) {
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        prlimit(Some(self.pid()), Resource::Fsize, Rlimit { current: Some(most), maximum }).unwrap();
     }
 
     /// Gives it back a limit.

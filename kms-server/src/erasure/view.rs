@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 use prost::Message;
 
 use crate::{
-    records::{Row, Table, group_bytes, key_bytes, parse_key},
+    records::{self, Row, Table, group_bytes, key_bytes, parse_key},
     store::{Pair, ReadError, Store},
 };
 
@@ -21,6 +21,12 @@ pub enum RecordError {
     /// The writer stopped after a commit whose outcome is unknown.
     #[error("the store is stopped until the process restarts")]
     Stopped,
+}
+
+impl From<records::Damaged> for RecordError {
+    fn from(records::Damaged(what): records::Damaged) -> Self {
+        Self::Damaged(what)
+    }
 }
 
 /// Writes laid over a store: `None` is a removal.

@@ -11,7 +11,26 @@ use kms_proto::storage::{KeyRecord, TenantRecord};
 use super::LookupError;
 use crate::erasure::Snapshot;
 use crate::records::{Keys, Tenants, VersionNumbers, state};
-use crate::usecase::refused::Refused;
+
+/// The state that keeps a key from being used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// The key neither seals nor opens.
+    #[error("key `{0}` is suspended")]
+    KeySuspended(KeyName),
+    /// Nothing seals under it any more.
+    #[error("key `{0}` opens but no longer seals")]
+    KeyDeactivated(KeyName),
+    /// Every version is gone.
+    #[error("key `{0}` is destroyed")]
+    KeyDestroyed(KeyName),
+    /// Its tenant neither seals nor opens.
+    #[error("tenant `{0}` is suspended")]
+    TenantSuspended(TenantName),
+    /// Its tenant is gone.
+    #[error("tenant `{0}` is destroyed")]
+    TenantDestroyed(TenantName),
+}
 
 /// A tenant.
 #[derive(Debug)]
@@ -106,12 +125,12 @@ impl KeyEntry {
     ///
     /// # Errors
     /// Says which state forbids it.
-    pub fn check_opens(&self) -> Result<(), Refused> {
+    pub fn check_opens(&self) -> Result<(), Unusable> {
         self.check_tenant()?;
         match self.state {
             state if state.opens() => Ok(()),
-            LifecycleState::Suspended => Err(Refused::KeySuspended(self.name.clone())),
-            _ => Err(Refused::KeyDestroyed(self.name.clone())),
+            LifecycleState::Suspended => Err(Unusable::KeySuspended(self.name.clone())),
+            _ => Err(Unusable::KeyDestroyed(self.name.clone())),
         }
     }
 
@@ -119,11 +138,11 @@ impl KeyEntry {
     ///
     /// # Errors
     /// Says which state forbids it.
-    pub fn sealing_version(&self) -> Result<VersionId, Refused> {
+    pub fn sealing_version(&self) -> Result<VersionId, Unusable> {
         self.check_opens()?;
         match self.active {
             Some(version) if self.state.seals() => Ok(version),
-            _ => Err(Refused::KeyDeactivated(self.name.clone())),
+            _ => Err(Unusable::KeyDeactivated(self.name.clone())),
         }
     }
 
@@ -131,15 +150,15 @@ impl KeyEntry {
     ///
     /// # Errors
     /// Says which state forbids it.
-    pub fn deterministic_version(&self) -> Result<VersionId, Refused> {
+    pub fn deterministic_version(&self) -> Result<VersionId, Unusable> {
         self.sealing_version()?;
-        self.deterministic.ok_or_else(|| Refused::KeyDeactivated(self.name.clone()))
+        self.deterministic.ok_or_else(|| Unusable::KeyDeactivated(self.name.clone()))
     }
 
-    fn check_tenant(&self) -> Result<(), Refused> {
+    fn check_tenant(&self) -> Result<(), Unusable> {
         match self.tenant.state {
-            state if state.is_destroyed() => Err(Refused::TenantDestroyed(self.tenant.name.clone())),
-            LifecycleState::Suspended => Err(Refused::TenantSuspended(self.tenant.name.clone())),
+            state if state.is_destroyed() => Err(Unusable::TenantDestroyed(self.tenant.name.clone())),
+            LifecycleState::Suspended => Err(Unusable::TenantSuspended(self.tenant.name.clone())),
             _ => Ok(()),
         }
     }

@@ -24,7 +24,8 @@ use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
 use crate::erasure::{RecordError, Snapshot, Touched, Writer};
-pub use entry::{KeyEntry, TenantEntry};
+use crate::records::Damaged;
+pub use entry::{KeyEntry, TenantEntry, Unusable};
 pub use leases::Leases;
 pub use version::LiveVersion;
 
@@ -279,6 +280,12 @@ struct VersionWeight;
 impl Weighter<VersionId, Weighed> for VersionWeight {
     fn weight(&self, _: &VersionId, cached: &Weighed) -> u64 {
         cached.weight
+    }
+}
+
+impl From<Damaged> for LookupError {
+    fn from(damaged: Damaged) -> Self {
+        Self::Damaged(Box::new(damaged))
     }
 }
 

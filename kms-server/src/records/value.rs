@@ -7,7 +7,10 @@ use std::time::Duration;
 use kms_core::state::{DestroyReason, KeyClass, LifecycleState};
 use kms_proto::v1;
 
-use crate::erasure::RecordError;
+/// A stored value that this version does not write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a stored {0} is damaged")]
+pub struct Damaged(pub &'static str);
 
 macro_rules! numbers {
     ($to:ident, $from:ident, $domain:ident, $wire:ident, $what:literal, $($variant:ident),+) => {
@@ -20,10 +23,10 @@ macro_rules! numbers {
         ///
         /// # Errors
         /// Where it stands for none.
-        pub fn $from(number: i32) -> Result<$domain, RecordError> {
+        pub fn $from(number: i32) -> Result<$domain, Damaged> {
             match v1::$wire::try_from(number) {
                 $(Ok(v1::$wire::$variant) => Ok($domain::$variant),)+
-                Ok(v1::$wire::Unspecified) | Err(_) => Err(RecordError::Damaged($what)),
+                Ok(v1::$wire::Unspecified) | Err(_) => Err(Damaged($what)),
             }
         }
     };
@@ -63,8 +66,8 @@ numbers!(
 ///
 /// # Errors
 /// Where it breaks the rule it was written under.
-pub fn name<'a, N: TryFrom<&'a str>>(text: &'a str) -> Result<N, RecordError> {
-    N::try_from(text).map_err(|_| RecordError::Damaged("name"))
+pub fn name<'a, N: TryFrom<&'a str>>(text: &'a str) -> Result<N, Damaged> {
+    N::try_from(text).map_err(|_| Damaged("name"))
 }
 
 /// A duration as it is stored.

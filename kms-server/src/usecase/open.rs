@@ -86,7 +86,7 @@ pub(super) fn open_under(
         Err(LookupError::NotThere) => return Err(OpenRefused::OtherKey),
         other => other.map_err(Refused::from)?,
     };
-    key.check_opens()?;
+    key.check_opens().map_err(Refused::from)?;
     let prepared = version.prepared_ciphers();
     let plaintext = version.open(&header, binding, ciphertext).map_err(|failure| match failure {
         OpenFailure::Retired(_) => destroyed(&key.name, version.number),

@@ -5,7 +5,8 @@ use kms_core::state::LifecycleState;
 use kms_proto::reason::Reason;
 
 use crate::erasure::{ChangeError, CommitFailed, RecordError};
-use crate::keyring::LookupError;
+use crate::keyring::{LookupError, Unusable};
+use crate::records::Damaged;
 
 /// A permitted operation that could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +151,24 @@ impl Refused {
 impl From<&Refused> for Reason {
     fn from(refused: &Refused) -> Self {
         refused.reason()
+    }
+}
+
+impl From<Unusable> for Refused {
+    fn from(state: Unusable) -> Self {
+        match state {
+            Unusable::KeySuspended(key) => Self::KeySuspended(key),
+            Unusable::KeyDeactivated(key) => Self::KeyDeactivated(key),
+            Unusable::KeyDestroyed(key) => Self::KeyDestroyed(key),
+            Unusable::TenantSuspended(tenant) => Self::TenantSuspended(tenant),
+            Unusable::TenantDestroyed(tenant) => Self::TenantDestroyed(tenant),
+        }
+    }
+}
+
+impl From<Damaged> for Refused {
+    fn from(damaged: Damaged) -> Self {
+        RecordError::from(damaged).into()
     }
 }
 

@@ -1,0 +1,19 @@
+//! Every call of the API, over mTLS, against a server process.
+//!
+//! - `grid`: the five identities × every call: decided as `policies/decisions.golden` says, with a line in the audit that says so.
+//! - `crypto`, `leases`: sealing, opening, batches, data keys. `keys`: tenants, keys, versions. `idempotence`: request ids, revisions.
+//! - `audit`: reading, tailing, exporting and deleting it; what it never holds. `surroundings`: health, reflection, explain.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "where a test's setting up fails, the test has failed"
+)]
+
+mod audit;
+mod crypto;
+mod grid;
+mod idempotence;
+mod keys;
+mod leases;
+mod surroundings;
