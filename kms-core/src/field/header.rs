@@ -82,7 +82,7 @@ pub(crate) fn write(kind: u8, version: VersionId, data_key: DataKeyId) -> [u8; H
     bytes
 }
 
-/// What [`write`] wrote.
+/// What [`write()`] wrote.
 pub(crate) fn read(bytes: &[u8; Header::LEN]) -> Option<(u8, VersionId, DataKeyId)> {
     let [MAGIC, kind, v0, v1, v2, v3, v4, v5, v6, v7, d0, d1, d2, d3] = *bytes else { return None };
     let version = VersionId::from(u64::from_be_bytes([v0, v1, v2, v3, v4, v5, v6, v7]));
