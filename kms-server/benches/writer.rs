@@ -42,12 +42,13 @@ impl Place {
         place
     }
 
+    /// Opens everything; says how long the writer took of it.
     fn start(&self) -> (Writer, Duration) {
-        let begun = Instant::now();
         let opened = open::open(&self.0.join("store")).expect("the store");
         let medium = FileMedium::open(&self.0.join("epochs"), opened.instance).expect("the medium");
         let mut options = Options::new(self.0.join("redo"));
         options.erasure_interval = Duration::ZERO;
+        let begun = Instant::now();
         let (writer, _) = Writer::start(opened.store, Box::new(medium), seal(), options).expect("a start");
         (writer, begun.elapsed())
     }
@@ -169,7 +170,10 @@ async fn destroys(root: &Path, count: u32) -> Duration {
     for version in made.iter().rev().take(100) {
         drop(writer.snapshot().open_version(*version));
     }
-    println!("start with {count} versions {start:?}, opening one {:?}", begun.elapsed() / 100);
+    println!(
+        "the writer's own start with {count} versions {start:?}, opening one {:?}",
+        begun.elapsed() / 100
+    );
     writer.stop();
     median(times)
 }
