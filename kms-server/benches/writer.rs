@@ -186,7 +186,7 @@ async fn tenant_destroy(root: &Path, count: u32) -> Duration {
         change.destroy_tenant(tenant);
         Ok::<_, ChangeError>(())
     });
-    let time = timed(async { destroyed.await.expect("a destruction") }).await;
+    let time = timed(async { assert!(destroyed.await.expect("a destruction").effaced) }).await;
     writer.stop();
     time
 }
