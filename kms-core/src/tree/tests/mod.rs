@@ -222,3 +222,27 @@ proptest! {
         run(steps);
     }
 }
+
+#[test]
+fn exactly_the_live_versions_are_reachable_in_trees_of_three_levels_below_a_grown_top() {
+    let mut model = Model::new();
+    let tenants: Vec<_> = (0..35).map(|_| model.create_tenant()).collect();
+    assert_eq!(model.base.top_height, 2);
+    let (large, late) = (tenants[0], tenants[34]);
+    model.create(large, 40);
+    model.destroy(&[VersionId::new(large, LeafSlot(7))]);
+    model.create(large, 1100);
+    model.create(late, 3);
+    assert_eq!(model.shapes[&large].height, 3);
+    model.check();
+    let gone: Vec<_> = (0..40).map(|at| VersionId::new(large, LeafSlot(20 + 27 * at))).collect();
+    let before = model.roots.last().unwrap().clone();
+    model.destroy(&gone);
+    model.create(large, 2);
+    model.check();
+    let reached = model.reach(before.0, &before.1);
+    assert!(gone.iter().all(|version| reached.contains(version)), "the control");
+    model.destroy_tenant(large);
+    model.check();
+    assert_eq!(model.base.live, 3);
+}

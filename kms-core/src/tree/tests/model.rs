@@ -183,35 +183,28 @@ impl Model {
     /// Versions that somebody reaches who kept every record, from one root key: every record under every key that leads on.
     pub(super) fn reach(&self, epoch: Epoch, root: &Arc<WrappingKey>) -> BTreeSet<VersionId> {
         let mut reached = BTreeSet::new();
-        let mut keys = vec![(TreeName::Top, ChildKey { key_gen: KeyGen(epoch.0), key: root.clone() })];
+        let top = ChildKey { key_gen: KeyGen(epoch.0), key: root.clone() };
+        let mut keys: Vec<_> = roots(TreeName::Top).map(|place| (place, top.clone())).collect();
         let mut seen = BTreeSet::new();
-        // A key opens whatever record it wrapped, wherever that stands.
-        while let Some((tree, key)) = keys.pop() {
-            if !seen.insert((tree, *key.key.expose_secret())) {
+        while let Some((place, key)) = keys.pop() {
+            if !seen.insert((place, *key.key.expose_secret())) {
                 continue;
             }
-            for ((place, key_gen), records) in &self.ever {
-                if *key_gen != key.key_gen || place.tree != tree {
-                    continue;
-                }
-                for (record_ver, wrapped) in records {
-                    let Ok(_) = open_record(INSTANCE, *place, &key, *record_ver, wrapped) else { continue };
-                    match (place.tree, place.level) {
-                        (TreeName::Tenant(tenant), 0) if place.index > 0 => {
-                            reached.insert(VersionId::new(tenant, LeafSlot(place.index as u32)));
-                        }
-                        (_, 0) => {}
-                        (tree, level) => {
-                            let children = open_keys(INSTANCE, *place, &key, *record_ver, wrapped).unwrap();
-                            for (slot, child) in children.into_iter().enumerate() {
-                                let below = match (tree, level) {
-                                    (TreeName::Top, 1) => {
-                                        TreeName::Tenant(TenantSlot(place.child(slot).index as u32))
-                                    }
-                                    _ => tree,
-                                };
-                                keys.extend(child.map(|child| (below, child)));
-                            }
+            for (record_ver, wrapped) in self.ever.get(&(place, key.key_gen)).into_iter().flatten() {
+                let opened = open_record(INSTANCE, place, &key, *record_ver, wrapped);
+                match (place.tree, place.level) {
+                    _ if opened.is_err() => {}
+                    (TreeName::Tenant(tenant), 0) if place.index > 0 => {
+                        reached.insert(VersionId::new(tenant, LeafSlot(place.index as u32)));
+                    }
+                    (TreeName::Tenant(_), 0) => {}
+                    _ => {
+                        let children = open_keys(INSTANCE, place, &key, *record_ver, wrapped).unwrap();
+                        for (slot, child) in children.into_iter().enumerate() {
+                            let Some(child) = child else { continue };
+                            keys.extend(
+                                stands(place.child(slot)).into_iter().map(|below| (below, child.clone())),
+                            );
                         }
                     }
                 }
@@ -259,5 +252,19 @@ impl Model {
         assert_eq!(self.recount(), self.state_root);
         let (epoch, root) = self.roots.last().unwrap().clone();
         assert_eq!(self.reach(epoch, &root), self.live, "exactly the live versions are reachable");
+    }
+}
+
+/// Where a tree's root stands, or stood: growth moves its key up a level.
+fn roots(tree: TreeName) -> impl Iterator<Item = Place> {
+    (1..=MAX_HEIGHT).map(move |height| Place::root(tree, height))
+}
+
+/// Places that a key may open which its parent gives for one.
+fn stands(place: Place) -> Vec<Place> {
+    match (place.tree, place.level) {
+        (TreeName::Top, 0) => roots(TreeName::Tenant(TenantSlot(place.index as u32))).collect(),
+        (tree, level) if place.index == 0 && level > 0 => roots(tree).collect(),
+        _ => vec![place],
     }
 }
