@@ -169,10 +169,14 @@ fn key_record(snapshot: &Snapshot, tenant: &TenantView, name: &KeyName) -> Resul
 fn key_view(
     tenant: &TenantView,
     name: KeyName,
-    record: KeyRecord,
+    mut record: KeyRecord,
     versions: Vec<VersionView>,
 ) -> Result<KeyView, Refused> {
     let own = state(record.state)?;
+    if tenant.state.is_destroyed() {
+        // Its record is as it was: destroying a tenant touches none of its keys'.
+        (record.active_version, record.deterministic_version) = (0, 0);
+    }
     let state = match tenant.state {
         state if state.is_destroyed() => state,
         LifecycleState::Suspended if !own.is_destroyed() => LifecycleState::Suspended,
@@ -201,7 +205,10 @@ fn versions(
     let mut views = Vec::new();
     for (_, pointer) in snapshot.range::<VersionNumbers>(&group, Some(&after), limit)? {
         let id = VersionId::new(slot, LeafSlot(pointer.leaf_slot));
-        let record = snapshot.get::<Versions>(&id)?.ok_or_else(|| Refused::damaged("key version"))?;
+        let mut record = snapshot.get::<Versions>(&id)?.ok_or_else(|| Refused::damaged("key version"))?;
+        if tenant.state.is_destroyed() && record.destroyed_ms == 0 {
+            record.destroyed_ms = tenant.record.destroyed_ms;
+        }
         let state = match state(record.state)? {
             state if state.is_destroyed() => state,
             _ if tenant.state.is_destroyed() => LifecycleState::Destroyed,

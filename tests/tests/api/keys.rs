@@ -216,6 +216,9 @@ async fn a_destroyed_tenant_takes_every_key_along_and_its_name_is_free() {
     let destroyed = operator.destroy_tenant(TENANT).await.unwrap();
     assert!(destroyed.effaced);
     assert_eq!(destroyed.tenant.as_ref().unwrap().state(), State::Destroyed);
+    let gone = operator.describe_key(TENANT, KEY).await.unwrap();
+    assert_eq!((gone.state(), gone.active_version, gone.deterministic_version), (State::Destroyed, 0, 0));
+    assert!(states(&gone) == [State::Destroyed] && gone.versions[0].destroyed.is_some());
     let refused = [Err(Reason::TenantDestroyed), Err(Reason::KeyDestroyed)];
     assert!(refused.contains(&attendance.decrypt(TENANT, KEY, &sealed, context(&[])).await));
     assert!(refused.contains(&attendance.encrypt(TENANT, KEY, b"y", context(&[])).await));
