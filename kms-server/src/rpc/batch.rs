@@ -1,6 +1,9 @@
 //! Batches: a result for each item, in the order of the request; leave is asked once for each group of items that policy cannot
 //! tell apart.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 use kms_proto::v1;
 
 use super::status::Failure;
@@ -21,28 +24,33 @@ pub(super) struct Batch<I, G, T> {
     groups: Vec<Group<I, G>>,
 }
 
-impl<I, G: PartialEq, T> Batch<I, G, T> {
+impl<I, G: Eq + Hash + Clone, T> Batch<I, G, T> {
     /// Sorts parsed items by what policy sees of them; an item that did not parse has its result already.
     pub(super) fn new(items: impl Iterator<Item = Result<I, Failure>>, seen: impl Fn(&I) -> G) -> Self {
-        let mut batch = Self { results: Vec::new(), groups: Vec::new() };
+        let mut batch = Self { results: Vec::with_capacity(items.size_hint().0), groups: Vec::new() };
+        // ATTACK: a call may name 10,000 keys; looking for each among the groups before it would take the square of that.
+        let mut known = HashMap::new();
         for (place, item) in items.enumerate() {
             match item {
                 Err(failure) => batch.results.push(Some(Err(failure))),
                 Ok(item) => {
                     batch.results.push(None);
-                    let seen = seen(&item);
-                    batch.group(seen).push(place, item);
+                    batch.group(&mut known, seen(&item)).push(place, item);
                 }
             }
         }
         batch
     }
 
-    fn group(&mut self, seen: G) -> &mut Group<I, G> {
-        let at = self.groups.iter().position(|group| group.seen == seen).unwrap_or_else(|| {
-            self.groups.push(Group { seen, items: Vec::new(), places: Vec::new() });
-            self.groups.len() - 1
-        });
+    fn group(&mut self, known: &mut HashMap<G, usize>, seen: G) -> &mut Group<I, G> {
+        let at = match known.get(&seen) {
+            Some(at) => *at,
+            None => {
+                known.insert(seen.clone(), self.groups.len());
+                self.groups.push(Group { seen, items: Vec::new(), places: Vec::new() });
+                self.groups.len() - 1
+            }
+        };
         &mut self.groups[at]
     }
 
