@@ -135,9 +135,10 @@ impl Core {
             MAX_ITEMS,
             message.items.iter().map(|item| item.ciphertext.len()),
         )?;
-        let parsed = message.items.iter_mut().map(|item| {
-            Ok((convert::binding(item.binding.take())?, convert::ciphertext(&item.ciphertext)?))
-        });
+        let parsed = message
+            .items
+            .iter_mut()
+            .map(|item| Ok((convert::binding(item.binding.take())?, convert::ciphertext(&item.ciphertext)?)));
         let mut batch = Batch::new(parsed, |(binding, _)| purpose(binding));
         let groups = batch.take_groups();
         for group in &groups {
