@@ -6,7 +6,7 @@
 //! - [`server`]: the process: started, signalled, killed; its log.
 //! - [`caller`]: certificates, good and bad.
 //! - [`api`]: the calls, as a stub sees them; [`search`]: looks for secrets in files.
-//! - [`knock`]: a TLS client that shows exactly the certificate it is given.
+//! - [`mod@knock`]: a TLS client that shows exactly the certificate it is given.
 
 // Where a test's setting up fails, the test has failed: a panic with a line number is its message.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "harness of tests")]

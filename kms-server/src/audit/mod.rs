@@ -5,7 +5,7 @@
 //! has no place for one.
 //!
 //! # Layout
-//! - [`entry`]: what a line may hold. [`durability`]: how far it must get before the reply.
+//! - [`entry`]: what a line may hold. [`mod@durability`]: how far it must get before the reply.
 //! - `line`, `chain`, `head`, `segment`: the bytes.
 //! - `log`, `group`, `sync`, `bell`, `disk`: writing, in groups; one thread syncs. `open`: what a crash left.
 //! - [`query`], [`export`]: reading and taking elsewhere. [`mod@verify`], [`report`]: offline, against whoever can write the files.

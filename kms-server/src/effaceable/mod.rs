@@ -4,7 +4,7 @@
 //!
 //! # Layout
 //! - this file: the trait, its evidence and its errors.
-//! - [`file`]: a file that is overwritten in place; `afsplit.rs` spreads the secret over it.
+//! - [`mod@file`]: a file that is overwritten in place; `afsplit.rs` spreads the secret over it.
 //! - `lock.rs`: a file that one process holds; the store's directory uses it too.
 //! - `memory.rs`: for crash tables, with the feature `faults` only.
 

@@ -3,7 +3,7 @@
 //! # Layout
 //! - this file: authorize, deny, record.
 //! - [`permit`]: the proof that policy allowed one operation on one target; [`target`]: what an operation is done to.
-//! - [`line`]: what is to be recorded; `unrecorded`: results that wait for it.
+//! - [`mod@line`]: what is to be recorded; `unrecorded`: results that wait for it.
 
 pub mod line;
 pub mod permit;

@@ -2,7 +2,7 @@
 //! ciphers, bounded by weight.
 //!
 //! INVARIANT: what a commit touched is out of the caches, and wiped, before the caller of that commit hears of it
-//! ([`Keyring::purge`] runs on the writer's thread after the barrier). A load that began before such a commit is thrown away.
+//! (`Keyring::purge` runs on the writer's thread after the barrier). A load that began before such a commit is thrown away.
 //!
 //! # Layout
 //! - this file: the caches and their invalidation.

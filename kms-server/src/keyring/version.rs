@@ -1,6 +1,6 @@
 //! One live version: its material, the ciphers prepared from it, and the server's own data key that it seals under.
 //!
-//! The material leaves only as data keys. [`LiveVersion::retire`] waits for uses under way and wipes; afterwards every use fails.
+//! The material leaves only as data keys. `LiveVersion::retire` waits for uses under way and wipes; afterwards every use fails.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -4,7 +4,7 @@
 //! written *after* each barrier, so it is never ahead of the store: a store that is behind its sidecar has lost commits.
 //!
 //! Two slots of 128 bytes, 4 KiB apart, are written in turn, so that a torn write leaves the other; each lies within one sector.
-//! A write outlives the process at once, and power loss after the next [`Sidecar::sync`], which comes with the first commit after
+//! A write outlives the process at once, and power loss after the next `Sidecar::sync`, which comes with the first commit after
 //! [`SYNC_EVERY`] commits or [`SYNC_AFTER`], and at a clean close: a second barrier for each commit would double its cost.
 //! What that leaves open is in `docs/decisions/0030-store-engine.md`.
 //!
