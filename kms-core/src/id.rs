@@ -54,8 +54,8 @@ pub struct VersionId(u64);
 
 impl VersionId {
     /// The id of a leaf.
-    pub fn new(tenant: TenantSlot, leaf: LeafSlot) -> Self {
-        Self(u64::from(tenant.0) << 32 | u64::from(leaf.0))
+    pub const fn new(tenant: TenantSlot, leaf: LeafSlot) -> Self {
+        Self((tenant.0 as u64) << 32 | leaf.0 as u64)
     }
 
     /// The id as it is written, big-endian, in headers.

@@ -123,6 +123,7 @@ pub fn open(config: &Config, fatal: Fatal) -> Result<Instance, InstanceError> {
     let (audit, found) = AuditLog::open(audit::Options {
         stored_head,
         segment_bytes: config.audit.segment_size,
+        quota: config.audit.quota,
         least: match config.audit.durability {
             AuditDurability::ByClass => audit::Durability::Written,
             AuditDurability::Synced => audit::Durability::Synced,

@@ -2,7 +2,7 @@
 //!
 //! Time is CLOCK_BOOTTIME, which counts suspend: a lease runs on while a machine sleeps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use kms_core::id::VersionId;
@@ -24,34 +24,71 @@ impl BootTime {
 /// The end of the longest sealing lease of each version, as far as this process handed them out.
 pub struct Leases {
     started: BootTime,
-    ends: Mutex<HashMap<VersionId, BootTime>>,
+    state: Mutex<State>,
 }
+
+#[derive(Default)]
+struct State {
+    ends: HashMap<VersionId, BootTime>,
+    /// Versions whose destruction is decided: no lease to seal is handed out any more.
+    closed: HashSet<VersionId>,
+}
+
+/// The version is being destroyed.
+#[derive(Debug, thiserror::Error)]
+#[error("the version is being destroyed")]
+pub struct Closed;
+
+/// A sealing lease may still run.
+#[derive(Debug, thiserror::Error)]
+#[error("a sealing lease may still run")]
+pub struct Running;
 
 impl Default for Leases {
     fn default() -> Self {
-        Self { started: BootTime::now(), ends: Mutex::default() }
+        Self { started: BootTime::now(), state: Mutex::default() }
     }
 }
 
 impl Leases {
-    /// Notes a sealing lease that starts now.
-    pub fn note(&self, version: VersionId, lease: Duration) {
+    /// Notes a sealing lease that starts now. To be called before the data key leaves.
+    ///
+    /// # Errors
+    /// Where the destruction of the version is decided.
+    pub fn note(&self, version: VersionId, lease: Duration) -> Result<(), Closed> {
         let now = BootTime::now();
         let end = BootTime(now.0 + lease);
-        let mut ends = self.ends.lock();
+        let State { ends, closed } = &mut *self.state.lock();
+        if closed.contains(&version) {
+            return Err(Closed);
+        }
         if ends.len() >= 1024 {
             ends.retain(|_, end| *end > now);
         }
         let known = ends.entry(version).or_insert(end);
         *known = end.max(*known);
+        Ok(())
     }
 
-    /// Whether a sealing lease of the version may still run. `issued_ever` and `longest` come from the version's record: what an
-    /// earlier process handed out is counted from the start of this one.
-    pub fn may_run(&self, version: VersionId, issued_ever: bool, longest: Duration) -> bool {
+    /// Lets no sealing lease of the version start from now on, unless one may still run. `issued_ever` and `longest` come from the
+    /// version's records: what an earlier process handed out is counted from the start of this one.
+    ///
+    /// # Errors
+    /// Where one may still run: nothing is closed then.
+    pub fn close(&self, version: VersionId, issued_ever: bool, longest: Duration) -> Result<(), Running> {
         let now = BootTime::now();
         let earlier = issued_ever && now.0 < self.started.0 + longest;
-        earlier || self.ends.lock().get(&version).is_some_and(|end| *end > now)
+        let State { ends, closed } = &mut *self.state.lock();
+        if earlier || ends.get(&version).is_some_and(|end| *end > now) {
+            return Err(Running);
+        }
+        closed.insert(version);
+        Ok(())
+    }
+
+    /// The destruction that [`Self::close`] was for did not come about.
+    pub fn reopen(&self, version: VersionId) {
+        self.state.lock().closed.remove(&version);
     }
 }
 
@@ -59,19 +96,33 @@ impl Leases {
 mod tests {
     use super::*;
 
+    const ONE: VersionId = VersionId::new(kms_core::id::TenantSlot(0), kms_core::id::LeafSlot(1));
+    const TWO: VersionId = VersionId::new(kms_core::id::TenantSlot(0), kms_core::id::LeafSlot(2));
+    const MINUTE: Duration = Duration::from_secs(60);
+
     #[test]
-    fn a_noted_lease_runs_until_its_end_and_no_other_does() {
+    fn a_version_is_not_closed_while_a_lease_of_it_runs_and_another_is() {
         let leases = Leases::default();
-        let (one, two) = (VersionId::from(1), VersionId::from(2));
-        leases.note(one, Duration::from_secs(60));
-        assert!(leases.may_run(one, false, Duration::from_secs(60)));
-        assert!(!leases.may_run(two, false, Duration::from_secs(60)));
+        leases.note(ONE, MINUTE).unwrap();
+        assert!(leases.close(ONE, false, MINUTE).is_err());
+        assert!(leases.note(ONE, MINUTE).is_ok());
+        assert!(leases.close(TWO, false, MINUTE).is_ok());
+    }
+
+    #[test]
+    fn a_closed_version_is_leased_to_nobody_until_it_is_reopened() {
+        let leases = Leases::default();
+        leases.close(ONE, false, MINUTE).unwrap();
+        assert!(leases.note(ONE, MINUTE).is_err());
+        assert!(leases.note(TWO, MINUTE).is_ok());
+        leases.reopen(ONE);
+        assert!(leases.note(ONE, MINUTE).is_ok());
     }
 
     #[test]
     fn what_an_earlier_process_handed_out_counts_from_the_start_of_this_one() {
         let leases = Leases::default();
-        assert!(leases.may_run(VersionId::from(1), true, Duration::from_secs(60)));
-        assert!(!leases.may_run(VersionId::from(1), true, Duration::ZERO));
+        assert!(leases.close(ONE, true, MINUTE).is_err());
+        assert!(leases.close(ONE, true, Duration::ZERO).is_ok());
     }
 }

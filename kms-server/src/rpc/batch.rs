@@ -59,15 +59,43 @@ impl<I, G: Eq + Hash + Clone, T> Batch<I, G, T> {
         std::mem::take(&mut self.groups)
     }
 
+    /// As [`Self::take_groups`], and at least one: where no item parsed, leave is asked all the same, and on record.
+    pub(super) fn take_groups_to_ask(&mut self) -> Vec<Group<I, G>>
+    where
+        G: Default,
+    {
+        match self.take_groups() {
+            none if none.is_empty() => {
+                vec![Group { seen: G::default(), items: Vec::new(), places: Vec::new() }]
+            }
+            groups => groups,
+        }
+    }
+
+    /// Takes what came of a group of a call that has `groups` of them: where it is the only one, its failure is the call's.
+    pub(super) fn answer<E: Into<Failure>>(
+        &mut self,
+        groups: &[Group<I, G>],
+        group: &Group<I, G>,
+        outcome: Result<Vec<Result<T, E>>, Failure>,
+    ) -> Result<(), Failure> {
+        match outcome {
+            Ok(results) => self.settle(group, results),
+            Err(failure) if groups.len() > 1 => self.fail(group, &failure),
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
     /// Puts the results of a group where they belong.
-    pub(super) fn settle<E: Into<Failure>>(&mut self, group: &Group<I, G>, results: Vec<Result<T, E>>) {
+    fn settle<E: Into<Failure>>(&mut self, group: &Group<I, G>, results: Vec<Result<T, E>>) {
         for (place, result) in group.places.iter().zip(results) {
             self.results[*place] = Some(result.map_err(Into::into));
         }
     }
 
     /// The whole group failed, for one reason.
-    pub(super) fn fail(&mut self, group: &Group<I, G>, failure: &Failure) {
+    fn fail(&mut self, group: &Group<I, G>, failure: &Failure) {
         for place in &group.places {
             let (reason, message) = (failure.reason(), failure.to_string());
             self.results[*place] = Some(Err(Failure::Message { reason, message }));

@@ -44,8 +44,11 @@ fn sized<'a>(what: &str, payload: &'a [u8], max: usize) -> Result<&'a [u8], Fail
 /// Longest lease of a data key.
 const MAX_LEASE: Duration = Duration::from_secs(86_400);
 
-/// Refuses a batch with too many items or too many bytes in all.
+/// Refuses a batch with no items, too many items or too many bytes in all.
 pub(super) fn batch(items: usize, max: usize, bytes: impl Iterator<Item = usize>) -> Result<(), Failure> {
+    if items == 0 {
+        return Err(Failure::required("items"));
+    }
     if items > max {
         let message = format!("the batch has {items} items; one call takes {max}");
         return Err(Failure::message(Reason::BatchTooLarge, message));

@@ -105,16 +105,11 @@ impl Core {
             .iter_mut()
             .map(|item| Ok((convert::binding(item.binding.take())?, convert::plaintext(&item.plaintext)?)));
         let mut batch = Batch::new(parsed, |(binding, _)| purpose(binding));
-        let groups = batch.take_groups();
+        let groups = batch.take_groups_to_ask();
         for group in &groups {
             let names = (&*message.tenant, &*message.key);
-            match self.permit(caller, names, group.seen.as_deref()).await {
-                Err(failure) if groups.len() > 1 => batch.fail(group, &failure),
-                permit => {
-                    let sealed = seal::seal_batch(permit?, &self.keyring, &group.items).await;
-                    batch.settle(group, self.gate.record(sealed).await??);
-                }
-            }
+            let sealed = self.seal_group(caller, names, group.seen.as_deref(), &group.items).await;
+            batch.answer(&groups, group, sealed)?;
         }
         let items = batch.finish(|result| Item {
             outcome: Some(
@@ -122,6 +117,32 @@ impl Core {
             ),
         });
         Ok(v1::EncryptBatchResponse { items, store_revision: self.revision() })
+    }
+
+    /// Seals items that policy cannot tell apart.
+    async fn seal_group(
+        &self,
+        caller: &Caller,
+        names: (&str, &str),
+        purpose: Option<&str>,
+        items: &[(Binding, &[u8])],
+    ) -> Result<Vec<Result<seal::Sealed, Refused>>, Failure> {
+        let permit = self.permit(caller, names, purpose).await?;
+        let sealed = seal::seal_batch(permit, &self.keyring, items).await;
+        Ok(self.gate.record(sealed).await??)
+    }
+
+    /// Opens items that policy cannot tell apart.
+    async fn open_group(
+        &self,
+        caller: &Caller,
+        names: (&str, &str),
+        purpose: Option<&str>,
+        items: &[(Binding, &[u8])],
+    ) -> Result<Vec<Result<open::Opened, OpenRefused>>, Failure> {
+        let permit = self.permit(caller, names, purpose).await?;
+        let opened = open::open_batch(permit, &self.keyring, items);
+        Ok(self.gate.record(opened).await??)
     }
 
     async fn decrypt_batch(
@@ -140,16 +161,11 @@ impl Core {
             .iter_mut()
             .map(|item| Ok((convert::binding(item.binding.take())?, convert::ciphertext(&item.ciphertext)?)));
         let mut batch = Batch::new(parsed, |(binding, _)| purpose(binding));
-        let groups = batch.take_groups();
+        let groups = batch.take_groups_to_ask();
         for group in &groups {
             let names = (&*message.tenant, &*message.key);
-            match self.permit(caller, names, group.seen.as_deref()).await {
-                Err(failure) if groups.len() > 1 => batch.fail(group, &failure),
-                permit => {
-                    let opened = open::open_batch(permit?, &self.keyring, &group.items);
-                    batch.settle(group, self.gate.record(opened).await??);
-                }
-            }
+            let opened = self.open_group(caller, names, group.seen.as_deref(), &group.items).await;
+            batch.answer(&groups, group, opened)?;
         }
         let items = batch.finish(|result| Item {
             outcome: Some(
@@ -169,7 +185,8 @@ impl Core {
         let destination =
             if message.destination_key.is_empty() { &message.key } else { &message.destination_key };
         let names = (&*message.tenant, &*message.key, &**destination);
-        let resealed = self.reseal(caller, names, std::slice::from_ref(&item)).await?;
+        let purposes = (item.source.purpose(), item.destination.purpose());
+        let resealed = self.reseal_group(caller, names, purposes, std::slice::from_ref(&item)).await?;
         let Some(resealed) = resealed.into_iter().next() else { return Err(Failure::unanswered()) };
         let reencrypt::Resealed { sealed, source_version, .. } = resealed?;
         Ok(v1::ReEncryptResponse {
@@ -198,12 +215,11 @@ impl Core {
             reseal_item(&item.ciphertext, item.source_binding.clone(), item.destination_binding.clone())
         });
         let mut batch = Batch::new(parsed, |item| (purpose(&item.source), purpose(&item.destination)));
-        let groups = batch.take_groups();
+        let groups = batch.take_groups_to_ask();
         for group in &groups {
-            match self.reseal(caller, names, &group.items).await {
-                Err(failure) if groups.len() > 1 => batch.fail(group, &failure),
-                resealed => batch.settle(group, resealed?),
-            }
+            let purposes = (group.seen.0.as_deref(), group.seen.1.as_deref());
+            let resealed = self.reseal_group(caller, names, purposes, &group.items).await;
+            batch.answer(&groups, group, resealed)?;
         }
         let items = batch.finish(|result| Item {
             outcome: Some(
@@ -215,15 +231,15 @@ impl Core {
     }
 
     /// Seals items again that policy cannot tell apart: leave for the source, leave for the destination, a line for each.
-    async fn reseal(
+    async fn reseal_group(
         &self,
         caller: &Caller,
         (tenant, source, destination): (&str, &str, &str),
+        (source_purpose, destination_purpose): (Option<&str>, Option<&str>),
         items: &[reencrypt::Item<'_>],
     ) -> Result<Vec<Result<reencrypt::Resealed, OpenRefused>>, Failure> {
-        let Some(first) = items.first() else { return Ok(Vec::new()) };
-        let from = self.permit(caller, (tenant, source), first.source.purpose()).await?;
-        let to = self.permit(caller, (tenant, destination), first.destination.purpose()).await?;
+        let from = self.permit(caller, (tenant, source), source_purpose).await?;
+        let to = self.permit(caller, (tenant, destination), destination_purpose).await?;
         let (read, written) = reencrypt::reencrypt(from, to, &self.keyring, items).await;
         self.gate.record(read).await??;
         Ok(self.gate.record(written).await??)
@@ -265,22 +281,22 @@ impl Core {
         convert::batch(message.items.len(), MAX_IDS, std::iter::empty())?;
         let purpose = (!message.purpose.is_empty()).then_some(&*message.purpose);
         let tenant = TenantName::try_from(&*message.tenant)?;
+        let to_seal = message.items.iter().any(|item| matches!(item.item, Some(WireItem::Current(_))));
         let parsed = message.items.into_iter().map(|item| self.lease_item(&tenant, item.item));
         let mut batch = Batch::new(parsed, |item| (item.operation(), Arc::as_ptr(&item.key).addr()));
         let groups = batch.take_groups();
         let leases = groups.iter().map(|group| self.lease(caller, purpose, &group.items));
         let mut leases = stream::iter(leases.collect::<Vec<_>>()).buffered(LINES_AT_ONCE);
         for group in &groups {
-            match leases.next().await {
-                Some(Err(failure)) if groups.len() > 1 => batch.fail(group, &failure),
-                Some(leased) => batch.settle(group, leased?),
-                None => {}
+            if let Some(leased) = leases.next().await {
+                batch.answer(&groups, group, leased)?;
             }
         }
         drop(leases);
         if batch.any_failed(|failure| matches!(failure, Failure::Denied(Denied::KeyNotAccessible))) {
             // One line for all that this call could not reach; there may be thousands.
-            let denied = self.gate.deny_unknown(caller, Operation::LeaseToOpen, Some(tenant), None).await;
+            let operation = if to_seal { Operation::LeaseToSeal } else { Operation::LeaseToOpen };
+            let denied = self.gate.deny_unknown(caller, operation, Some(tenant), None).await;
             if !matches!(denied, Denied::KeyNotAccessible) {
                 return Err(denied.into());
             }

@@ -1,6 +1,6 @@
 //! Destroys a version of a key, or all of them, now.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kms_core::id::{Epoch, LeafSlot, TenantSlot, VersionId};
@@ -80,7 +80,8 @@ pub async fn destroy_key(
     if let Which::Version { number, .. } = which {
         note.version = Some(number);
     }
-    let leases = Arc::clone(keyring);
+    let closed = Arc::new(OnceLock::new());
+    let leases = SealingLeases { keyring: Arc::clone(keyring), closed: Arc::clone(&closed) };
     let destroyed = mutation.run_destruction(keyring.writer(), move |change| {
         let mut key = living_key(change, &entry, request.expected_revision)?;
         let outcome = destroy(change, &mut key, &entry, which, &request, &leases)?;
@@ -96,10 +97,19 @@ pub async fn destroy_key(
             let key = describe::key(&keyring.writer().snapshot(), &tenant.name, name);
             key.map(|key| Destroyed { key, versions, epoch, effaced: committed.effaced })
         }
-        Err(refused) => Err(refused),
+        Err(refused) => {
+            closed.get().into_iter().for_each(|version| keyring.leases().reopen(*version));
+            Err(refused)
+        }
     };
     note.state = result.as_ref().ok().map(|destroyed| destroyed.key.state);
     permit.finish(result, note)
+}
+
+/// The sealing leases of the version to be destroyed; remembers what it closed, should the commit fail.
+struct SealingLeases {
+    keyring: Arc<Keyring>,
+    closed: Arc<OnceLock<VersionId>>,
 }
 
 fn destroy(
@@ -108,7 +118,7 @@ fn destroy(
     entry: &KeyEntry,
     which: Which,
     request: &Request,
-    keyring: &Keyring,
+    leases: &SealingLeases,
 ) -> Result<OutcomeRecord, Refused> {
     let numbers = match which {
         Which::Version { number, .. } => number..=number,
@@ -130,7 +140,7 @@ fn destroy(
             }
         }
         if matches!(which, Which::Version { force: false, .. }) && number == key.active_version {
-            refuse_while_sealing(change, key, entry, (id, number), keyring)?;
+            refuse_while_sealing(change, key, entry, (id, number), leases)?;
         }
         change.destroy_version(id);
         version.state = state_number(LifecycleState::Destroyed);
@@ -166,13 +176,14 @@ fn refuse_while_sealing(
     key: &KeyRecord,
     entry: &KeyEntry,
     (id, number): (VersionId, u32),
-    keyring: &Keyring,
+    leases: &SealingLeases,
 ) -> Result<(), Refused> {
     let longest = Duration::from_millis(key.longest_lease_ms);
     let issued_ever = change.get::<DataKeyIds>(&id)?.is_some_and(|ids| ids.leased > 0);
-    if keyring.leases().may_run(id, issued_ever, longest) {
-        return Err(Refused::SealingLeasesRun { key: entry.name.clone(), version: number });
-    }
+    let running = |_| Refused::SealingLeasesRun { key: entry.name.clone(), version: number };
+    leases.keyring.leases().close(id, issued_ever, longest).map_err(running)?;
+    // Only one version of a call is looked at, so there is nothing to be remembered before.
+    leases.closed.get_or_init(|| id);
     Ok(())
 }
 

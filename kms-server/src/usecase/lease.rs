@@ -77,8 +77,8 @@ async fn seal_with(keyring: &Keyring, key: &KeyEntry, kind: ToSeal) -> Result<Le
         ToSeal::Randomized => keyring.version(key.sealing_version()?)?,
         ToSeal::Deterministic => keyring.version(key.deterministic_version()?)?,
     };
-    // ORDER: noted before the key leaves, so that a destroy that comes between sees the lease.
-    keyring.leases().note(version.id(), key.lease);
+    // ORDER: noted before the key leaves: a destruction is either decided before, and this is refused, or it sees the lease.
+    keyring.leases().note(version.id(), key.lease).map_err(|_| Refused::KeyDeactivated(key.name.clone()))?;
     let data_key_id = match kind {
         ToSeal::Randomized => data_key_ids::leased(keyring, &version).await?,
         ToSeal::Deterministic => DataKeyId::DETERMINISTIC,
