@@ -3,13 +3,18 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::{BufRead as _, BufReader, Read as _},
+    io::{self, BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use kms_client::Profile;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::retry_on_intr,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 
 use crate::failure::Failure;
 
@@ -120,16 +125,23 @@ impl OwnServer {
 
     fn end(&mut self) {
         drop(self.child.stdin.take());
-        let begun = Instant::now();
-        while begun.elapsed() < STOP_WITHIN {
-            match self.child.try_wait() {
-                Ok(None) => std::thread::sleep(Duration::from_millis(10)),
-                _ => return,
-            }
+        if !matches!(ended_within(&mut self.child, STOP_WITHIN), Ok(Some(_))) {
+            drop(self.child.kill());
+            drop(self.child.wait());
         }
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
+}
+
+/// Waits for the end of a child; `None` where it takes longer.
+///
+/// # Errors
+/// Where the operating system cannot tell.
+pub fn ended_within(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    // Readable once the process has ended (pidfd_open(2)).
+    let handle = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let patience = Timespec::try_from(patience).map_err(io::Error::other)?;
+    let ended = retry_on_intr(|| poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&patience)))?;
+    if ended == 0 { Ok(None) } else { child.wait().map(Some) }
 }
 
 impl Drop for OwnServer {

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use kms_cli::own_server::ended_within;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 /// Longer than anything that is waited for takes on a busy machine.
@@ -140,13 +141,9 @@ impl Server {
     /// SIGTERM; waits for the drain.
     pub fn terminate(mut self) -> ExitStatus {
         self.signal(Signal::TERM);
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(started.elapsed() < PATIENCE, "still there after SIGTERM; its log:\n{}", self.log());
-            thread::sleep(Duration::from_millis(5));
+        match ended_within(&mut self.child, PATIENCE).unwrap() {
+            Some(status) => status,
+            None => panic!("still there after SIGTERM; its log:\n{}", self.log()),
         }
     }
 

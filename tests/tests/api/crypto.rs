@@ -228,3 +228,19 @@ async fn random_bytes_come_from_one_to_64_kib() {
         assert_eq!(draw(length).await, Err(Reason::FieldInvalid), "{length}");
     }
 }
+
+#[tokio::test]
+async fn a_batch_without_items_is_refused_and_one_whose_items_do_not_parse_asks_leave() {
+    let (place, _server, _, attendance) = started().await;
+    let stranger = Api::of(&place, "hr-portal").await;
+    let batch = async |api: &Api, items: Vec<v1::encrypt_batch_request::Item>| {
+        let message = v1::EncryptBatchRequest { tenant: TENANT.into(), key: KEY.into(), items };
+        answer(api.crypto().encrypt_batch(message).await).map(|answered| answered.items.len())
+    };
+    let unbound = || vec![v1::encrypt_batch_request::Item { plaintext: vec![1], binding: None }];
+    for api in [&attendance, &stranger] {
+        assert_eq!(batch(api, Vec::new()).await, Err(Reason::FieldRequired));
+    }
+    assert_eq!(batch(&attendance, unbound()).await, Ok(1));
+    assert_eq!(batch(&stranger, unbound()).await, Err(Reason::KeyNotAccessible));
+}
