@@ -36,7 +36,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let served = protox::compile(SERVED, ["."])?;
     fs::write(out.join("kms_v1_descriptor.bin"), served.encode_to_vec())?;
-    tonic_prost_build::configure().build_transport(false).skip_debug(SECRET).compile_fds(served)?;
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .codec_path("crate::codec::SmallBuffers")
+        .skip_debug(SECRET)
+        .compile_fds(served)?;
 
     let stored = protox::compile(STORED, ["."])?;
     tonic_prost_build::configure().build_client(false).build_server(false).compile_fds(stored)?;

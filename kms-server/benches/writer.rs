@@ -13,17 +13,18 @@ use std::{
 };
 
 use kms_core::{
-    id::{InstanceId, TenantSlot, Uid, VersionId},
+    id::{InstanceId, TenantSlot, VersionId},
     names::KeyName,
     secret::SealSecret,
 };
-use kms_proto::storage::{KeyRecord, VersionPointer, VersionRecord};
 use kms_server::{
     effaceable::file::FileMedium,
-    erasure::{Change, ChangeError, Options, Writer},
-    records::{Keys, VersionNumbers, Versions},
+    erasure::{ChangeError, Options, Writer},
     store::{open, sidecar::Engine},
 };
+
+mod filling;
+use filling::{fill, key, rotate, tenant};
 
 fn seal() -> SealSecret {
     SealSecret::copied_from(&[0x5E; 32]).expect("32 bytes")
@@ -54,53 +55,8 @@ impl Place {
     }
 }
 
-/// What a rotation writes, as the use case does.
-fn rotate(change: &mut Change<'_>, tenant: TenantSlot, key: &KeyName) -> Result<VersionId, ChangeError> {
-    let name = (tenant, key.clone());
-    let mut record = change.get::<Keys>(&name)?.unwrap_or_default();
-    record = KeyRecord { versions: record.versions + 1, active_version: record.versions + 1, ..record };
-    let uid = Uid::random()?;
-    let leaf = change.create_leaf(tenant, uid)?;
-    let version = VersionRecord {
-        tenant_slot: tenant.0,
-        leaf_slot: leaf.version.leaf_slot().0,
-        key: key.to_string(),
-        version: record.versions,
-        uid: uid.0.to_vec(),
-        key_commitment: leaf.key_commitment.to_vec(),
-        ..VersionRecord::default()
-    };
-    let pointer = VersionPointer { leaf_slot: version.leaf_slot };
-    change.put::<VersionNumbers>(&(tenant, key.clone(), record.versions), &pointer);
-    change.put::<Versions>(&leaf.version, &version);
-    change.put::<Keys>(&name, &record);
-    Ok(leaf.version)
-}
-
-fn key(name: &str) -> KeyName {
-    name.parse().expect("a key name")
-}
-
 async fn one(writer: &Writer, tenant: TenantSlot, name: KeyName) -> VersionId {
     writer.commit(move |change| rotate(change, tenant, &name)).await.expect("a commit").value
-}
-
-async fn tenant(writer: &Writer) -> TenantSlot {
-    writer.commit(|change| change.create_tenant_tree(Uid::random()?)).await.expect("a tenant").value
-}
-
-/// Fills a tenant with versions, many a commit.
-async fn fill(writer: &Writer, tenant: TenantSlot, count: u32) -> Vec<VersionId> {
-    let mut made = Vec::new();
-    for first in (0..count).step_by(500) {
-        let some = writer.commit(move |change| {
-            let some = first..(first + 500).min(count);
-            some.map(|number| rotate(change, tenant, &key(&format!("k{number}"))))
-                .collect::<Result<Vec<_>, _>>()
-        });
-        made.extend(some.await.expect("a commit").value);
-    }
-    made
 }
 
 fn median(mut all: Vec<Duration>) -> Duration {

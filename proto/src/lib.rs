@@ -4,8 +4,10 @@
 //! - [`v1`]: the served API, package `kms.v1`.
 //! - [`storage`]: what the server stores, package `kms.storage.v1`.
 //! - [`reason`], [`refusal`]: why a call was refused, and how that is written in a status.
+//! - [`codec`]: how messages become bytes.
 //! - `redact`: `Debug` for messages that carry plaintext or keys.
 
+pub mod codec;
 pub mod reason;
 mod redact;
 pub mod refusal;

@@ -21,6 +21,7 @@ pub(super) const OVERHEAD: usize = BODY + ZEROS.len() + TAG;
 
 const ZEROS: [u8; 32] = [0; 32];
 const BODY: usize = Header::LEN + NONCE;
+const START: usize = BODY + ZEROS.len();
 
 thread_local! {
     /// Kept from call to call, so that sealing allocates its output only.
@@ -30,7 +31,8 @@ thread_local! {
 /// A prepared key together with the header it seals under.
 pub(super) struct Committing {
     key: Bulk,
-    header: [u8; Header::LEN],
+    /// What each sealed value begins with before it is encrypted: header, room for the nonce, zero bytes.
+    start: [u8; START],
     /// What [`Header::parse`] would say of the header, so that nothing is sealed that never opens.
     sound: Result<(), DataKeyId>,
 }
@@ -38,11 +40,13 @@ pub(super) struct Committing {
 impl Committing {
     pub(super) fn new(key: &[u8; 32], header: Header) -> Self {
         let sound = header.kind.may_have(header.data_key).then_some(()).ok_or(header.data_key);
-        Self { key: Bulk::new(key), header: header.to_bytes(), sound }
+        let mut start = [0; START];
+        start[..Header::LEN].copy_from_slice(&header.to_bytes());
+        Self { key: Bulk::new(key), start, sound }
     }
 
-    pub(super) fn header(&self) -> &[u8; Header::LEN] {
-        &self.header
+    pub(super) fn header(&self) -> &[u8] {
+        &self.start[..Header::LEN]
     }
 
     /// Seals under a fresh nonce; `aad` writes what is authenticated, from its first byte.
@@ -64,10 +68,10 @@ impl Committing {
     ) -> Result<Vec<u8>, SealError> {
         let mut place = [0; NONCE];
         nonce(&mut place)?;
+        let mut start = self.start;
+        start[Header::LEN..BODY].copy_from_slice(&place);
         let mut out = Vec::with_capacity(OVERHEAD + plaintext.len());
-        out.extend_from_slice(&self.header);
-        out.extend_from_slice(&place);
-        out.extend_from_slice(&ZEROS);
+        out.extend_from_slice(&start);
         out.extend_from_slice(plaintext);
         out.extend_from_slice(&[0; TAG]);
         match with_aad(aad, |aad| self.key.seal(&place, aad, &mut out[BODY..])) {
@@ -86,21 +90,26 @@ impl Committing {
         ciphertext: &[u8],
     ) -> Result<Plaintext, OpenError> {
         // A value of another key would fail at its tag; the caller should have looked at the header first.
-        if Header::parse(ciphertext)?.to_bytes() != self.header {
+        if Header::parse(ciphertext)?.to_bytes() != self.header() {
             return Err(OpenError::DoesNotOpen);
         }
         let (nonce, sealed) =
             ciphertext[Header::LEN..].split_first_chunk::<NONCE>().ok_or(OpenError::DoesNotOpen)?;
-        let mut opened = Plaintext::from(sealed.to_vec());
+        let (encrypted, tag) = sealed.split_last_chunk::<TAG>().ok_or(OpenError::DoesNotOpen)?;
+        let mut opened = Plaintext::from(vec![0; encrypted.len()]);
         let bytes = opened.bytes_mut();
-        let len =
-            with_aad(aad, |aad| self.key.open(nonce, aad, bytes)).map_err(|_| OpenError::DoesNotOpen)?;
+        with_aad(aad, |aad| self.key.open_to(nonce, aad, encrypted, tag, bytes))
+            .map_err(|_| OpenError::DoesNotOpen)?;
         // ATTACK: AES-GCM alone lets one ciphertext open under two keys.
-        if len < ZEROS.len() || !are_zero(&bytes[..ZEROS.len()]) {
+        let Some((zeros, plaintext)) = bytes.split_first_chunk::<{ ZEROS.len() }>() else {
+            return Err(OpenError::DoesNotOpen);
+        };
+        if !are_zero(zeros) {
             return Err(OpenError::DoesNotOpen);
         }
-        bytes.copy_within(ZEROS.len()..len, 0);
-        bytes.truncate(len - ZEROS.len());
+        let len = plaintext.len();
+        bytes.copy_within(ZEROS.len().., 0);
+        bytes.truncate(len);
         Ok(opened)
     }
 }

@@ -30,7 +30,7 @@ impl FieldCipher {
         let mut key = Zeroizing::new([0; 32]);
         kdf::derive(b"", data_key.expose_secret(), &[LABEL, &names], &mut key);
         let cipher = Committing::new(&key, Header { kind: Kind::Randomized, version, data_key: id });
-        let prefix = [cipher.header().as_slice(), CONTEXT_LABEL, &names].concat().into();
+        let prefix = [cipher.header(), CONTEXT_LABEL, &names].concat().into();
         Self { cipher, prefix }
     }
 

@@ -71,7 +71,9 @@ where
         Box::pin(
             async move {
                 let mut response = call.await?;
-                if let Some(header) = header {
+                if let Some(mut header) = header {
+                    // No two calls have the same: kept out of HPACK's table (RFC 7541, section 6.2.3), which it would churn.
+                    header.set_sensitive(true);
                     response.headers_mut().insert(X_REQUEST_ID, header);
                 }
                 Ok(response)
