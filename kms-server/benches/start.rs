@@ -27,14 +27,26 @@ use filling::{fill, tenant};
 const TURNS: usize = 5;
 
 fn main() {
-    let versions = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(1_000_000);
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let number = |text: &str| text.parse().expect("a number of versions");
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["fill", dir, versions] => fill_instance(Path::new(dir), number(versions)),
+        [versions] => measure(number(versions)),
+        _ => measure(1_000_000),
+    }
+}
+
+fn measure(versions: u32) {
     let dir = tempfile::tempdir().expect("a directory");
     let empty = serve(dir.path());
     println!("empty: {:.2?} to serve, {} resident", empty.took, empty.resident());
     empty.end(Signal::TERM);
 
     let begun = Instant::now();
-    fill_instance(dir.path(), versions);
+    // A process of its own, as its end lets go of the instance for sure.
+    let this = std::env::current_exe().expect("this program");
+    let filled = Command::new(this).arg("fill").arg(dir.path()).arg(versions.to_string()).status();
+    assert!(filled.expect("a process").success());
     println!("{versions} versions made in {:.0?}", begun.elapsed());
     for (how, signal) in [("a clean stop", Signal::TERM), ("a kill", Signal::KILL)] {
         let mut times = Vec::new();
