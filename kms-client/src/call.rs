@@ -23,6 +23,8 @@ use crate::{
 const TRIES: u32 = 6;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Where somebody asks for more than clocks, timers and the `grpc-timeout` header can say.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(30 * 365 * 86_400);
 
 /// An answer, with the id of the call that brought it.
 pub(crate) struct Answered<A> {
@@ -47,12 +49,12 @@ impl Kms {
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let request_id: Arc<str> = Uuid::new_v4().to_string().into();
-        let deadline = Instant::now() + self.terms.deadline;
+        let deadline = later(self.terms.deadline);
         let mut failed: Option<Error> = None;
         for tried in 0..TRIES {
             if let Some(error) = &failed {
                 let wait = error.retry_after().unwrap_or(Duration::ZERO).max(backoff(tried));
-                if Instant::now() + wait >= deadline {
+                if later(wait) >= deadline {
                     break;
                 }
                 tokio::time::sleep(wait).await;
@@ -120,6 +122,12 @@ impl Kms {
     }
 }
 
+/// The moment `duration` from now; what no clock will show is as far away as a timer can wait.
+fn later(duration: Duration) -> Instant {
+    let now = Instant::now();
+    now + duration.min(LONGEST_DEADLINE)
+}
+
 /// Whether tonic's own timer ended the call.
 fn is_own_timeout(status: &Status) -> bool {
     let mut next = std::error::Error::source(status);
@@ -148,6 +156,18 @@ pub(crate) fn jittered(longest: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_deadline_beyond_all_clocks_is_a_long_one() {
+        let scene = crate::testing::scene_with(|builder| builder.deadline(Duration::MAX));
+        assert_eq!(scene.kms.generate_random(3).await.unwrap().len(), 3);
+        let wait = Some(Duration::from_secs(u64::MAX >> 1));
+        let busy = kms_proto::refusal::status(kms_proto::reason::Reason::RateLimited, "", None, wait);
+        scene.server.state.failures.lock().push_back(busy);
+        let error =
+            scene.kms.clone().with_deadline(Duration::from_secs(5)).generate_random(3).await.unwrap_err();
+        assert_eq!(error.reason(), Some(kms_proto::reason::Reason::RateLimited), "nobody waits that long");
+    }
 
     #[test]
     fn waits_double_up_to_a_bound_and_differ() {

@@ -135,6 +135,41 @@ impl Error {
         }
     }
 
+    /// Whether the server has decided, about us or about what was named, and not merely failed: what it had granted before ends.
+    pub(crate) fn is_decision(&self) -> bool {
+        use Reason as R;
+        match (self.reason(), self) {
+            // In place of an answer the server's TLS refused our certificate: revoked, expired.
+            (Some(reason), Self::Refused(_) | Self::Unreachable { .. }) => matches!(
+                reason,
+                R::KeyNotAccessible
+                    | R::TenantNotAccessible
+                    | R::PolicyDenied
+                    | R::IdentityMissing
+                    | R::KeySuspended
+                    | R::KeyDeactivated
+                    | R::KeyDestroyed
+                    | R::TenantSuspended
+                    | R::TenantDestroyed
+                    | R::VersionNotFound
+                    | R::ClassReleasesNoDataKeys
+                    | R::ServerOwnDataKey
+                    | R::CiphertextRejected
+            ),
+            // A newer server may have a reason that we do not know, but a state or a denial keeps its code.
+            (None, Self::Refused(refused)) => matches!(
+                refused.code,
+                Code::PermissionDenied | Code::Unauthenticated | Code::FailedPrecondition | Code::NotFound
+            ),
+            _ => false,
+        }
+    }
+
+    /// Whether there was no answer, or none in time, and another try can find one.
+    pub(crate) fn is_setback(&self) -> bool {
+        self.is_retryable() || self.reason() == Some(Reason::DeadlineExceeded)
+    }
+
     /// How long the server asks to wait before the next try.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

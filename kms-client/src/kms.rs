@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::runtime::Handle;
 use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::{
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) pool: Arc<Pool>,
     pub(crate) leases: Leases,
     pub(crate) calls: AtomicU64,
+    /// Fetches leases, whatever thread finds that one is missing: sealers work on threads that know no runtime.
+    pub(crate) runtime: Handle,
 }
 
 /// What one handle asks of its calls.
@@ -83,7 +86,8 @@ impl Builder {
         let pool = Arc::new(Pool::new(self.profile, self.connections)?);
         tokio::spawn(Pool::follow_files(Arc::downgrade(&pool)));
         let leases = Leases::new(self.clock);
-        let shared = Arc::new(Shared { endpoint, pool, leases, calls: AtomicU64::new(0) });
+        let shared =
+            Arc::new(Shared { endpoint, pool, leases, calls: AtomicU64::new(0), runtime: Handle::current() });
         let terms = Terms { deadline: self.deadline, traceparent: None };
         tokio::spawn(lease::keep(Arc::downgrade(&shared), terms.clone()));
         Ok(Kms { shared, terms })

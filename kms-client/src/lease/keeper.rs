@@ -89,12 +89,12 @@ impl Drop for Leases {
 }
 
 impl Kms {
-    /// After a fetch that may have been a renewal: a refusal ends the lease at hand, other failures let it run on.
+    /// After a fetch that may have been a renewal: a decision ends the lease at hand, other failures let it run on.
     pub(super) fn renewal_settled(&self, want: &Want, failed: Option<&Error>) {
         let Some(error) = failed else { return };
         let leases = &self.shared.leases;
         let Some(held) = leases.peek(want) else { return };
-        if matches!(error, Error::Refused(_)) && !error.is_retryable() {
+        if error.is_decision() {
             // ATTACK: whoever was denied or whose key was destroyed does not work on until the lease would have ended.
             held.wipe();
             leases.remove(want, &held, "refused");

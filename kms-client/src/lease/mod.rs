@@ -9,7 +9,7 @@
 //! - `setback`: how long to leave a server alone that did not answer.
 //! - `report`: how many seals were made, told to the server with the next fetch.
 //!
-//! Denials are never remembered. A renewal that the server refuses ends the lease at once.
+//! Denials are never remembered. A renewal that the server denies ends the lease at once; one that merely fails does not.
 
 mod budget;
 mod fetch;

@@ -34,7 +34,7 @@ impl Setbacks {
     pub(super) fn note(&self, want: &Want, outcome: Result<(), &Error>, now: BootTime) {
         let mut setbacks = self.0.lock();
         match outcome {
-            Err(error) if error.is_retryable() => {
+            Err(error) if error.is_setback() => {
                 if setbacks.len() >= MOST {
                     setbacks.retain(|_, setback| now < setback.until);
                 }

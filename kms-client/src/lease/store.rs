@@ -246,7 +246,8 @@ impl Kms {
         while !mine.is_empty() {
             let rest = mine.split_off(mine.len().min(fetch::MOST));
             // A task of its own: a caller that gives up does not take the others down with it.
-            tokio::spawn(fly(self.clone(), scope.clone(), std::mem::replace(&mut mine, rest)));
+            let boarded = std::mem::replace(&mut mine, rest);
+            self.shared.runtime.spawn(fly(self.clone(), scope.clone(), boarded));
         }
         passages
     }

@@ -341,3 +341,62 @@ async fn an_answer_that_is_not_what_was_asked_for_is_refused() {
     let error = scene.records().open(&phone(), &row("1"), &sealed).await.unwrap_err();
     assert!(matches!(error, Error::Answer { .. }), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sealer_on_a_thread_of_its_own_renews_its_budget_ahead() {
+    let scene = scene();
+    scene.server.state.turn(ATTENDANCE, |key| key.budget = 1_024);
+    let mut sealer = scene.records().sealer(&phone()).await.unwrap().unwrap();
+    let first = held(&scene.kms).unwrap();
+    let sealing = std::thread::spawn(move || {
+        for _ in 0..1_024 {
+            sealer.seal(&row("1"), b"x").unwrap();
+        }
+    });
+    tokio::task::spawn_blocking(move || sealing.join().unwrap()).await.unwrap();
+    until("it is renewed", || held(&scene.kms).is_some_and(|lease| !Arc::ptr_eq(&lease, &first))).await;
+    assert_eq!(scene.server.state.calls(OPEN), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_fails_wipes_no_lease_and_one_that_decides_does() {
+    let failing = [Reason::DeadlineExceeded, Reason::Internal, Reason::StorageFull, Reason::FieldInvalid];
+    let mut statuses: Vec<_> =
+        failing.iter().map(|reason| (kms_proto::refusal::status(*reason, "", None, None), false)).collect();
+    statuses.extend([
+        (tonic::Status::unknown("newer"), false),
+        (tonic::Status::permission_denied("newer"), true),
+        (kms_proto::refusal::status(Reason::TenantSuspended, "", None, None), true),
+    ]);
+    for (status, ends) in statuses {
+        let scene = scene();
+        seal(&scene).await.unwrap();
+        let lease = held(&scene.kms).unwrap();
+        scene.server.state.failures.lock().push_back(status.clone());
+        scene.clock.advance(seconds(49));
+        if ends {
+            until("the lease is wiped", || lease.is_wiped()).await;
+            continue;
+        }
+        // What ends the first lease is its end; another try is made before.
+        until("another try is planned", || {
+            scene.server.state.calls(OPEN) == 2 && scene.kms.shared.leases.agenda.lock().len() == 2
+        })
+        .await;
+        assert!(!lease.is_wiped(), "{status:?}");
+        seal(&scene).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_slow_is_left_alone_for_a_while() {
+    let scene = scene();
+    let slow = kms_proto::refusal::status(Reason::DeadlineExceeded, "", None, None);
+    scene.server.state.failures.lock().push_back(slow);
+    for _ in 0..10 {
+        assert_eq!(seal(&scene).await.unwrap_err().reason(), Some(Reason::DeadlineExceeded));
+    }
+    assert_eq!(scene.server.state.calls(OPEN), 1);
+    scene.clock.advance(seconds(10));
+    seal(&scene).await.unwrap();
+}
