@@ -1,8 +1,11 @@
 //! What can be wrong with a table, or with one of its cells.
 
-use std::io;
+use std::{fmt, io};
 
-use crate::failure::{Exit, Failure};
+use crate::{
+    failure::{Exit, Failure},
+    print,
+};
 
 /// Why a run stopped. Lines are counted as an editor counts them, from 1; rows without the header, from 1.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +70,13 @@ pub enum ColumnsError {
         problem: String,
     },
     /// A cell that could not be sealed or opened.
-    #[error("line {}: row {}, column `{}`: {}", .0.line, .0.row, .0.column, .0.failure.message)]
-    Cell(CellProblem),
+    #[error("{problem}")]
+    Cell {
+        /// Which, and why.
+        problem: CellProblem,
+        /// Whether any cell of the run was sealed or opened.
+        others_turned: bool,
+    },
     /// Not a matter of one cell: no key, no server, no permission.
     #[error("{0}")]
     Stopped(Failure),
@@ -81,6 +89,16 @@ pub enum ColumnsError {
     /// A worker ended without an answer.
     #[error("a worker ended before its work was done; please report this")]
     Lost,
+}
+
+impl ColumnsError {
+    /// The same, in a run in which `turned` cells came before.
+    pub(super) fn after(mut self, turned: u64) -> Self {
+        if let Self::Cell { others_turned, .. } = &mut self {
+            *others_turned |= turned > 0;
+        }
+        self
+    }
 }
 
 /// One cell that failed, and where it stands.
@@ -96,15 +114,33 @@ pub struct CellProblem {
     pub failure: Failure,
 }
 
+impl fmt::Display for CellProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { row, line, column, failure } = self;
+        write!(f, "line {line}: row {row}, column `{}`: {}", print::harmless(column), failure.message)
+    }
+}
+
+impl CellProblem {
+    /// As the end of the run.
+    pub fn ends_the_run(self, others_turned: bool) -> Failure {
+        let message = self.to_string();
+        let exit = match self.failure.exit {
+            // Who opened other cells may open: this one names a key that is not theirs, or was changed.
+            Exit::Denied if others_turned => Exit::Failed,
+            exit => exit,
+        };
+        Failure { exit, message, ..self.failure }
+    }
+}
+
 impl From<ColumnsError> for Failure {
     fn from(error: ColumnsError) -> Self {
         use ColumnsError as E;
         let message = error.to_string();
         let (exit, reason) = match error {
             E::Stopped(failure) => return failure,
-            // Who may not, may not: that is no matter of one cell.
-            E::Cell(problem) if problem.failure.exit == Exit::Denied => return problem.failure,
-            E::Cell(problem) => return Failure { message, ..problem.failure },
+            E::Cell { problem, others_turned } => return problem.ends_the_run(others_turned),
             E::NoSuchColumn { .. } | E::ColumnTwice(_) => (Exit::Usage, "NO_SUCH_COLUMN"),
             E::NoHeader | E::Utf16 | E::Ragged { .. } | E::OpenQuote { .. } | E::RowTooLong { .. } => {
                 (Exit::Failed, "MALFORMED_TABLE")

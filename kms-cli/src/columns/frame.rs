@@ -9,7 +9,7 @@ use super::{
     error::ColumnsError,
     jsonl,
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, print};
 
 /// Most bytes of one row.
 pub(super) const MAX_ROW: usize = 8 << 20;
@@ -224,9 +224,7 @@ impl<'a, R: Read> BatchReader<'a, R> {
         for (slot, name) in self.table.names().enumerate() {
             let mut places = names.iter().enumerate().filter(|(_, n)| n.as_slice() == name.as_bytes());
             let Some((place, _)) = places.next() else {
-                let found: Vec<_> =
-                    names.iter().map(|n| format!("`{}`", String::from_utf8_lossy(n))).collect();
-                return Err(ColumnsError::NoSuchColumn { name: name.into(), found: found.join(", ") });
+                return Err(ColumnsError::NoSuchColumn { name: name.into(), found: some_of(names) });
             };
             if places.next().is_some() {
                 return Err(ColumnsError::ColumnTwice(name.into()));
@@ -270,6 +268,18 @@ impl<'a, R: Read> BatchReader<'a, R> {
         }
         Ok(from)
     }
+}
+
+/// The first names of a header, each cut where it is long: what is no table may have any number of any length.
+fn some_of(names: &[Vec<u8>]) -> String {
+    const SHOWN: usize = 8;
+    let shown = names.iter().take(SHOWN);
+    let mut shown: Vec<_> =
+        shown.map(|name| format!("`{}`", print::brief(&String::from_utf8_lossy(name), 32))).collect();
+    if names.len() > SHOWN {
+        shown.push(format!("and {} more", names.len() - SHOWN));
+    }
+    shown.join(", ")
 }
 
 /// Length of the byte-order mark that `bytes` begin with.

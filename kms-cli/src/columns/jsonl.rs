@@ -86,27 +86,23 @@ impl<'a> Scan<'a> {
 
 /// A value as a plaintext; `null` is a missing value and is not sealed.
 pub(super) fn plaintext(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
-    match raw {
-        b"null" => None,
-        [b'"', ..] => Some(text(raw)),
-        _ => Some(Cow::Borrowed(raw)),
-    }
+    if raw == b"null" { None } else { Some(text(raw).unwrap_or(Cow::Borrowed(raw))) }
 }
 
-/// A string's text, or other JSON as it stands.
-pub(super) fn text(raw: &[u8]) -> Cow<'_, [u8]> {
-    let [b'"', inside @ .., b'"'] = raw else { return Cow::Borrowed(raw) };
-    if memchr::memchr(b'\\', inside).is_none() {
-        return Cow::Borrowed(inside);
+/// A string's text. JSON can write strings that are none, such as half a surrogate pair: like all that is not text, they are
+/// their JSON as it stands.
+pub(super) fn text(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let [b'"', inside @ .., b'"'] = raw else { return None };
+    match memchr::memchr(b'\\', inside) {
+        None => Some(Cow::Borrowed(inside)),
+        Some(_) => serde_json::from_slice::<String>(raw).ok().map(|text| Cow::Owned(text.into_bytes())),
     }
-    // INVARIANT: `raw` is a value that `split_object` found to be JSON.
-    Cow::Owned(serde_json::from_slice::<String>(raw).unwrap_or_default().into_bytes())
 }
 
 /// A record id: text raw, an integer as decimal; anything else names no record.
 pub(super) fn record_id(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
     match raw {
-        [b'"', ..] => Some(text(raw)),
+        [b'"', ..] => text(raw),
         [b'-', digits @ ..] | digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
             Some(Cow::Borrowed(raw))
         }
@@ -136,7 +132,7 @@ pub(super) fn write_sealed(sealed: &[u8], is_text: bool, out: &mut Vec<u8>) {
 pub(super) fn write_opened(plaintext: &[u8], is_text: bool, out: &mut Vec<u8>) -> bool {
     let Ok(text) = std::str::from_utf8(plaintext) else { return false };
     // ATTACK: the mark is not authenticated; it may choose how a value is written, never break out of its place.
-    let one_line = !plaintext.contains(&b'\n') && !plaintext.contains(&b'\r');
+    let one_line = memchr::memchr(b'\n', plaintext).is_none();
     if !is_text && one_line && serde_json::from_str::<IgnoredAny>(text).is_ok() {
         out.extend_from_slice(plaintext);
     } else {

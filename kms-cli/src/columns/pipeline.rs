@@ -157,7 +157,7 @@ fn write(
     for worker in workers.iter().cycle() {
         // The reader ends in turn: the first worker without a result is the one after the last batch.
         let Ok(outcome) = worker.recv() else { return Ok(()) };
-        let turned = outcome?;
+        let turned = outcome.map_err(|error| error.after(summary.cells_of.iter().sum()))?;
         output.write_all(&turned.bytes).map_err(ColumnsError::Write)?;
         progress(turned.read);
         summary.add(&turned);

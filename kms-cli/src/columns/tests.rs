@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     cipher::{Answers, Cell, CellCipher},
-    error::ColumnsError,
+    error::{CellProblem, ColumnsError},
     *,
 };
 use crate::failure::{Exit, Failure};
@@ -106,6 +106,36 @@ fn a_missing_json_value_stays_missing_and_every_other_type_comes_back() {
 }
 
 #[test]
+fn json_strings_that_are_no_text_come_back_byte_for_byte_and_never_as_nothing() {
+    let input = concat!(
+        r#"{"id":"1","v":"\ud800"}"#,
+        "\n",
+        r#"{"id":"2","v":"a \udc00\u0041 b"}"#,
+        "\n",
+        r#"{"id":"3","v":""}"#,
+        "\n",
+        r#"{"id":"4","v":"\ud83d\ude00"}"#,
+        "\n",
+        "{\"id\":\"5\",\"v\":[1,\r2]}\n",
+    );
+    let (sealed, opened) = there_and_back(Format::JsonLines, &["v"], input.as_bytes());
+    let marked =
+        |line: usize| String::from_utf8_lossy(&sealed).lines().nth(line).unwrap().contains(r"\u006b");
+    assert_eq!([0, 1, 2, 3].map(marked), [true, true, false, false]);
+    assert_eq!(String::from_utf8(opened).unwrap(), input.replace(r"\ud83d\ude00", "\u{1f600}"));
+
+    let open = job(Format::JsonLines, Action::Open, &["v"]);
+    let problem = turn(&open, input.as_bytes()).unwrap_err();
+    assert!(
+        matches!(problem, ColumnsError::Cell { problem: CellProblem { row: 1, .. }, .. }),
+        "it is not sealed: {problem}"
+    );
+    let seal = job(Format::JsonLines, Action::Seal, &["v"]);
+    let problem = turn(&seal, br#"{"id":"\ud800","v":"x"}"#).unwrap_err();
+    assert!(matches!(problem, ColumnsError::NoRecordId { line: 1, .. }), "{problem}");
+}
+
+#[test]
 fn a_cell_moved_to_another_row_does_not_open_and_is_named() {
     let (sealed, _) = turn(&job(CSV, Action::Seal, &["v"]), b"id,v\n1,a\n2,b\n3,c\n").unwrap();
     let mut lines: Vec<String> = sealed.lines().map(str::to_owned).collect();
@@ -120,6 +150,33 @@ fn a_cell_moved_to_another_row_does_not_open_and_is_named() {
     let (opened, summary) = turn(&open, moved.as_bytes()).unwrap();
     assert_eq!(opened, format!("id,v\n1,a\n2,b\n{}", lines[3]), "it stays sealed");
     assert_eq!((summary.cells, summary.failed, summary.problems.len()), (2, 1, 1));
+}
+
+#[test]
+fn a_cell_under_a_foreign_key_is_named_and_is_a_denial_only_where_nothing_opened() {
+    /// Opens what says so.
+    struct Foreign;
+    impl CellCipher for Foreign {
+        fn turn(&self, cells: &[Cell<'_>], answers: &mut Answers) -> Result<(), Failure> {
+            for cell in cells {
+                match cell.content {
+                    b"mine" => answers.done(|out| out.extend_from_slice(b"x")),
+                    _ => answers.failed(Failure::new(Exit::Denied, "KEY_NOT_ACCESSIBLE", "no such key")),
+                }
+            }
+            Ok(())
+        }
+    }
+    let open = job(CSV, Action::Open, &["v"]);
+    let failure =
+        |input: &[u8]| Failure::from(run(&open, &Foreign, input, &mut Vec::new(), &|_| {}).unwrap_err());
+    let later = failure(b"id,v\n1,mine\n2,theirs\n");
+    assert_eq!((later.exit, later.reason.as_str()), (Exit::Failed, "KEY_NOT_ACCESSIBLE"));
+    assert_eq!(later.message, "line 3: row 2, column `v`: no such key");
+    let all = failure(b"id,v\n1,theirs\n2,theirs\n");
+    assert_eq!((all.exit, all.message.as_str()), (Exit::Denied, "line 2: row 1, column `v`: no such key"));
+    let far = [b"id,v\n".to_vec(), b"1,mine\n".repeat(100_000), b"2,theirs\n".to_vec()].concat();
+    assert_eq!(failure(&far).exit, Exit::Failed, "in another batch too");
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl<C: CellCipher> Turner<'_, C> {
                         None => continue,
                     },
                     (Format::JsonLines, _) if raw == b"null" => continue,
-                    (Format::JsonLines, _) => jsonl::text(raw),
+                    (Format::JsonLines, _) => jsonl::text(raw).unwrap_or(Cow::Borrowed(raw)),
                 };
                 turned.sealed_again += u64::from(self.action == Action::Seal && content.starts_with(b"kf1."));
                 places.push((row, column));
@@ -142,7 +142,8 @@ impl<C: CellCipher> Turner<'_, C> {
                         let problem = CellProblem { row: row_number, line: row.line, column, failure };
                         // ATTACK: a cell that is not sealed never passes for one that is.
                         if !self.keep_going || self.action == Action::Seal {
-                            return Err(ColumnsError::Cell(problem));
+                            let others_turned = self.answers.iter().any(|answer| answer.is_ok());
+                            return Err(ColumnsError::Cell { problem, others_turned });
                         }
                         turned.failed += 1;
                         turned.bytes.extend_from_slice(raw);
@@ -162,7 +163,7 @@ impl<C: CellCipher> Turner<'_, C> {
         match (self.table.format, self.action) {
             // Sealed text keeps the quotes of its plaintext, so that opening gives them back.
             (Format::Csv { delimiter }, _) => csv::write_cell(answer, csv::is_quoted(raw), delimiter, out),
-            (Format::JsonLines, Action::Seal) => jsonl::write_sealed(answer, raw.starts_with(b"\""), out),
+            (Format::JsonLines, Action::Seal) => jsonl::write_sealed(answer, jsonl::text(raw).is_some(), out),
             (Format::JsonLines, Action::Reseal) => jsonl::write_sealed(answer, !jsonl::is_marked(raw), out),
             (Format::JsonLines, Action::Open) => {
                 if !jsonl::write_opened(answer, !jsonl::is_marked(raw), out) {
