@@ -16,7 +16,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::{self, Config, Overrides, Severity},
+    config::{self, Config, ConfigError, Overrides, Severity},
     dev, hardening, instance, logging,
     service::{self, Ready},
 };
@@ -154,6 +154,7 @@ fn perform(command: Command) -> Result<(), Failure> {
                 read(&place.config_file(), &overrides)
             })?;
             place.refuse_other_than_loopback(config.listen)?;
+            place.refuse_other_than_loopback(config.admin)?;
             if !instance::exists(&config) {
                 instance::create(&config).map_err(Failure::failed)?;
             }
@@ -192,9 +193,21 @@ fn serve(config: Config, ready: impl FnOnce(Ready) -> std::io::Result<()>) -> Re
 }
 
 fn check(file: &Path, overrides: &Overrides) -> Result<(), Failure> {
-    let config = read(file, overrides)?;
-    let findings = config::examine(&config);
+    let (config, problems) = Config::understood(file, overrides).map_err(Failure::usage)?;
+    // What is wrong with the file itself does not keep the rest of it from being looked at.
+    let findings = match &config {
+        Some(config) => config::examine(config),
+        None => {
+            say(
+                "warning: files and directories were not looked at; the configuration does not name them all",
+            );
+            Vec::new()
+        }
+    };
     findings.iter().for_each(|finding| say(&finding.to_string()));
+    if !problems.is_empty() {
+        return Err(Failure::usage(ConfigError::Wrong { path: file.into(), problems }));
+    }
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     match errors {
         0 => {
@@ -212,4 +225,25 @@ fn check(file: &Path, overrides: &Overrides) -> Result<(), Failure> {
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_configuration_with_an_unknown_option_is_examined_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("kms-server.toml");
+        fs::write(&file, format!("lisen = 1\n{}", dev::CONFIG)).unwrap();
+        let (config, problems) = Config::understood(&file, &Overrides::default()).unwrap();
+        assert_eq!(problems.len(), 1);
+        let findings = config::examine(&config.unwrap());
+        assert!(findings.iter().any(|finding| finding.what.contains("tls/server.pem")), "{findings:?}");
+        assert!(Config::read(&file, &Overrides::default()).is_err(), "and is never served");
+        let refused = check(&file, &Overrides::default());
+        assert!(matches!(&refused, Err(Failure::Usage(why)) if why.contains("`lisen`")), "{refused:?}");
+    }
 }

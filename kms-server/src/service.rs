@@ -83,6 +83,8 @@ const DECISIONS: u64 = 8;
 /// What keeps the server from starting, or ended it.
 pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) -> Result<(), ServiceError> {
     let stop = stop_signal()?;
+    // ORDER: before anything that takes long; until it is listened to, SIGHUP ends the process.
+    let reloads = Reloads::watch(&config.watched()).map_err(io_error("cannot listen to SIGHUP"))?;
     let (fatal, died) = oneshot::channel();
     let (config, opened) = blocking(move || {
         let fatal = parking_lot::Mutex::new(Some(fatal));
@@ -100,7 +102,6 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
     let tls = Tls::load(&config.tls)?;
     let policies = policy::Options { cache_bytes: config.limits.memory / DECISIONS };
     let policies = Arc::new(PolicyEngine::load_with(&config.policies, policies)?);
-    let reloads = Reloads::watch(&config.watched()).map_err(io_error("cannot listen to SIGHUP"))?;
     let metrics = admin::metrics().map_err(io::Error::other).map_err(io_error("cannot collect metrics"))?;
 
     let listener = listen(config.listen).await?;

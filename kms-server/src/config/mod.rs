@@ -204,21 +204,27 @@ impl Config {
             .map_err(|problems| ConfigError::Wrong { path: file.into(), problems })
     }
 
+    /// Reads `file` however wrong it is: all problems, and the configuration as far as it can be understood, to be examined but
+    /// never served.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn understood(
+        file: &Path,
+        overrides: &Overrides,
+    ) -> Result<(Option<Self>, Vec<Problem>), ConfigError> {
+        let text = fs::read_to_string(file)
+            .map_err(|source| ConfigError::Unreadable { path: file.into(), source })?;
+        let read::Parse { config, problems, .. } = read_with(&text, file, overrides);
+        Ok((config, problems))
+    }
+
     /// Reads `text` as if it stood in `file`.
     ///
     /// # Errors
     /// All that is wrong, not only the first thing.
     pub fn parse(text: &str, file: &Path, overrides: &Overrides) -> Result<Self, Vec<Problem>> {
-        // Two passes: the first learns the names of the options, so that the second knows which variables are meant.
-        let options = read::parse(text, file, &overrides.flags).options;
-        let mut all = overrides.flags.clone();
-        for option in options {
-            let variable = format!("KMS_{}", option.replace('.', "_").to_ascii_uppercase());
-            if let Some(value) = overrides.environment.get(&variable) {
-                all.entry(option).or_insert_with(|| value.clone());
-            }
-        }
-        let read::Parse { config, problems, .. } = read::parse(text, file, &all);
+        let read::Parse { config, problems, .. } = read_with(text, file, overrides);
         config.filter(|_| problems.is_empty()).ok_or(problems)
     }
 
@@ -226,6 +232,19 @@ impl Config {
     pub fn watched(&self) -> Vec<PathBuf> {
         self.tls.paths().map(Path::to_path_buf).chain([self.policies.clone()]).collect()
     }
+}
+
+/// Two passes: the first learns the names of the options, so that the second knows which variables are meant.
+fn read_with(text: &str, file: &Path, overrides: &Overrides) -> read::Parse {
+    let options = read::parse(text, file, &overrides.flags).options;
+    let mut all = overrides.flags.clone();
+    for option in options {
+        let variable = format!("KMS_{}", option.replace('.', "_").to_ascii_uppercase());
+        if let Some(value) = overrides.environment.get(&variable) {
+            all.entry(option).or_insert_with(|| value.clone());
+        }
+    }
+    read::parse(text, file, &all)
 }
 
 impl fmt::Display for Engine {

@@ -108,7 +108,7 @@ impl Place {
     pub(crate) fn write_profiles(&self, address: SocketAddr) -> io::Result<()> {
         for name in IDENTITIES {
             let profile = format!(
-                "endpoint = \"https://{address}\"\nca = \"../tls/ca.pem\"\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\n"
+                "version = 1\nendpoint = \"https://{address}\"\nca = \"../tls/ca.pem\"\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\n"
             );
             write_whole(&self.dir.join("profiles").join(format!("{name}.toml")), profile.as_bytes(), 0o644)?;
         }
