@@ -3,13 +3,15 @@
 //! # Layout
 //! - [`args`]: what can be typed; [`words`]: words that stand for values.
 //! - [`command`]: what each command does, one file each; [`session`]: how they reach the server.
-//! - [`columns`]: CSV and JSON Lines files, whatever their size; [`whole_file`]: output that is whole or absent.
+//! - [`columns`]: CSV and JSON Lines files, whatever their size; [`whole_file`]: output that is whole or absent;
+//!   [`interruption`]: what is taken away when a signal comes.
 //! - [`failure`]: exit codes, and errors in the words of the one who typed; [`print`](mod@print): results.
 
 pub mod args;
 pub mod columns;
 pub mod command;
 pub mod failure;
+pub mod interruption;
 pub mod own_server;
 pub mod print;
 pub mod session;
@@ -55,7 +57,9 @@ fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         Command::Policy(args::Policy::Check { dir }) => c::policy::check(&dir, session)?,
         Command::Policy(explain) => block_on(c::policy::explain(explain, session))?,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "kms", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kms", &mut script);
+            print::bytes(&script)?;
         }
         Command::Columns(columns) => return block_on(c::columns::run(columns, session)),
         Command::SealFile(what) => block_on(c::files::seal(what, session))?,
@@ -74,7 +78,7 @@ fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
             block_on(c::audit::delete(through_segment, &export, session))?;
         }
         Command::Bench(bench) => block_on(c::bench::run(bench, session))?,
-        Command::Demo => c::demo::run()?,
+        Command::Demo => block_on(c::demo::run())?,
         Command::Echo { data } => {
             own_server::end_with_stdin();
             c::bench::serve_echo(&data)?;
@@ -95,14 +99,26 @@ fn say(failure: &Failure, as_json: bool) {
 /// A wrong command line: exit 2; help and version: exit 0.
 fn refuse(error: &clap::Error, as_json: bool) -> ExitCode {
     let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    if !is_help && as_json {
-        let text = error.render().to_string();
-        let message = text.trim().strip_prefix("error: ").unwrap_or(&text).lines().next().unwrap_or_default();
-        say(&Failure::usage(message), true);
-    } else {
+    // Words without a command are answered with the help for them.
+    if is_help || (error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand && !as_json) {
         drop(error.print());
+    } else {
+        say(&Failure::usage(in_two_lines(error)), as_json);
     }
     ExitCode::from(if is_help { 0 } else { Exit::Usage as u8 })
+}
+
+/// What is wrong in one line, what to do in the next; the rest stands in the help.
+fn in_two_lines(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let mut parts = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let what = parts.next().unwrap_or_default();
+    let what = what.strip_prefix("error: ").unwrap_or(&what);
+    let next = parts.find(|part| part.starts_with("tip: ") || part.starts_with("Usage: "));
+    match next.as_deref().map(|next| next.strip_prefix("tip: ").unwrap_or(next)) {
+        Some(next) => format!("{what}\n{next}; `--help` says more"),
+        None => format!("{what}; `--help` says more"),
+    }
 }
 
 fn wants_json(words: &[OsString]) -> bool {

@@ -164,6 +164,5 @@ pub fn end_with_stdin() {
 
 fn last_words(log: &Path) -> String {
     let log = fs::read_to_string(log).unwrap_or_default();
-    let last: Vec<_> = log.lines().rev().take(3).collect();
-    last.into_iter().rev().collect::<Vec<_>>().join("\n  ")
+    log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim().to_owned()
 }

@@ -65,6 +65,15 @@ pub fn harmless(text: &str) -> String {
     text.chars().map(|c| if control(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
+/// Harmless text of at most `most` characters.
+pub fn brief(text: &str, most: usize) -> String {
+    let text = harmless(text);
+    match text.chars().count() > most {
+        true => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
+        false => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,24 +3,31 @@
 //! Standard output, and anything that is not a regular file (a pipe, `/dev/null`), is written as it comes: there is nothing to rename.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata, Permissions},
     io::{self, Write},
-    os::fd::AsFd as _,
+    os::{fd::AsFd as _, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use tempfile::NamedTempFile;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 
 /// Who may read the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
     /// Only the owner: it holds plaintext.
     Owner,
-    /// Whom the umask lets: it is sealed.
-    Umask,
+    /// It is sealed: who may read what it replaces; where it is new, whom these bits and the umask let.
+    Mode(u32),
+}
+
+impl Readers {
+    /// Nobody who may not read `input`, which is sealed into the result.
+    pub fn of_sealed(input: &File) -> Self {
+        let mode = input.metadata().ok().filter(Metadata::is_file).map(|meta| meta.permissions().mode());
+        Self::Mode(mode.unwrap_or(0o666))
+    }
 }
 
 /// An output that appears under its name only when it is finished.
@@ -50,6 +57,7 @@ impl WholeFile {
         }
         // A symbolic link stays one: what it points to is replaced.
         let place = place.canonicalize().unwrap_or_else(|_| place.to_owned());
+        let mut replaced = None;
         match place.metadata() {
             Ok(meta) if meta.is_dir() => {
                 return Err(Failure::usage(format!("`{}` is a directory; name a file", place.display())));
@@ -59,7 +67,8 @@ impl WholeFile {
                     File::options().write(true).open(&place).map_err(|e| cannot("write to", &place, &e))?;
                 return Ok(Self::Stream(stream));
             }
-            _ => {}
+            Ok(meta) => replaced = Some(meta.permissions()),
+            Err(_) => {}
         }
         let directory = place.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = place.file_name().ok_or_else(|| Failure::usage("the output has no file name"))?;
@@ -68,14 +77,19 @@ impl WholeFile {
         prefix.push(".");
         let mode = match readers {
             Readers::Owner => 0o600,
-            Readers::Umask => 0o666,
+            Readers::Mode(mode) => mode & 0o666 | 0o600,
         };
         let temp = tempfile::Builder::new()
             .prefix(&prefix)
             .suffix(".tmp")
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
+            .permissions(Permissions::from_mode(mode))
             .tempfile_in(directory)
             .map_err(|e| cannot("create a file in", directory, &e))?;
+        if let (Readers::Mode(_), Some(permissions)) = (readers, replaced) {
+            temp.as_file()
+                .set_permissions(permissions)
+                .map_err(|e| cannot("give its mode to", &place, &e))?;
+        }
         Ok(Self::Pending { temp, place })
     }
 
@@ -93,47 +107,6 @@ impl WholeFile {
                 Ok(())
             }
         }
-    }
-}
-
-/// Ctrl-C and SIGTERM, caught so that an unfinished output is taken away before the process ends.
-#[derive(Debug)]
-pub struct Interruption {
-    interrupted: Signal,
-    terminated: Signal,
-}
-
-impl Interruption {
-    /// Catches both; to be called before the output is created. Needs a runtime.
-    ///
-    /// # Errors
-    /// Where the operating system does not let us.
-    pub fn catch() -> Result<Self, Failure> {
-        let caught = |kind| {
-            signal(kind).map_err(|e| Failure::failed("INTERNAL", format!("cannot catch signals: {e}")))
-        };
-        Ok(Self {
-            interrupted: caught(SignalKind::interrupt())?,
-            terminated: caught(SignalKind::terminate())?,
-        })
-    }
-
-    /// From now on either of them removes the unfinished `output` and ends the process.
-    pub fn removes(mut self, output: &WholeFile) {
-        let temp = match output {
-            WholeFile::Stream(_) => None,
-            WholeFile::Pending { temp, .. } => Some(temp.path().to_owned()),
-        };
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = self.interrupted.recv() => {}
-                _ = self.terminated.recv() => {}
-            }
-            // A finished output has its own name by now, and nothing is removed.
-            drop(temp.map(std::fs::remove_file));
-            drop(writeln!(io::stderr(), "kms: interrupted"));
-            std::process::exit(Exit::Failed as i32)
-        });
     }
 }
 
@@ -180,13 +153,18 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::failure::Exit;
+
+    fn mode(place: &Path) -> u32 {
+        fs::metadata(place).unwrap().permissions().mode() & 0o777
+    }
 
     #[test]
     fn an_unfinished_output_leaves_nothing_behind_and_the_old_file_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("out.csv");
         fs::write(&place, "old").unwrap();
-        let mut out = WholeFile::create(&place, Readers::Umask).unwrap();
+        let mut out = WholeFile::create(&place, Readers::Mode(0o666)).unwrap();
         out.write_all(b"half").unwrap();
         drop(out);
         assert_eq!(fs::read(&place).unwrap(), b"old");
@@ -202,8 +180,28 @@ mod tests {
         assert!(!place.exists());
         out.finish().unwrap();
         assert_eq!(fs::read(&place).unwrap(), b"whole");
-        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&place).unwrap().permissions());
-        assert_eq!(mode & 0o077, 0, "plaintext is for its owner");
+        assert_eq!(mode(&place) & 0o077, 0, "plaintext is for its owner");
+    }
+
+    #[test]
+    fn what_is_sealed_is_read_by_nobody_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let (input, place) = (dir.path().join("in.csv"), dir.path().join("out.csv"));
+        fs::write(&input, "in").unwrap();
+        let sealed = || {
+            let readers = Readers::of_sealed(&open_input(&input).unwrap());
+            WholeFile::create(&place, readers).unwrap().finish().unwrap();
+            mode(&place)
+        };
+        let change = |place: &Path, mode| fs::set_permissions(place, Permissions::from_mode(mode)).unwrap();
+        change(&input, 0o600);
+        assert_eq!(sealed(), 0o600, "a new one is no wider than what was sealed");
+        change(&place, 0o640);
+        assert_eq!(sealed(), 0o640, "one that is replaced keeps its mode");
+        change(&input, 0o644);
+        change(&place, 0o600);
+        assert_eq!(sealed(), 0o600);
+        assert_eq!(Readers::of_sealed(&open_input(Path::new("/dev/null")).unwrap()), Readers::Mode(0o666));
     }
 
     #[test]
@@ -212,7 +210,7 @@ mod tests {
         let (real, link) = (dir.path().join("real"), dir.path().join("link"));
         fs::write(&real, "old").unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        let mut out = WholeFile::create(&link, Readers::Umask).unwrap();
+        let mut out = WholeFile::create(&link, Readers::Mode(0o666)).unwrap();
         out.write_all(b"new").unwrap();
         out.finish().unwrap();
         assert!(link.is_symlink());
@@ -221,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_device_is_written_to_and_never_replaced() {
-        let mut out = WholeFile::create(Path::new("/dev/null"), Readers::Umask).unwrap();
+        let mut out = WholeFile::create(Path::new("/dev/null"), Readers::Mode(0o666)).unwrap();
         out.write_all(b"gone").unwrap();
         out.finish().unwrap();
         assert!(!Path::new("/dev/null").metadata().unwrap().is_file());
@@ -230,7 +228,7 @@ mod tests {
     #[test]
     fn a_directory_is_neither_read_nor_written() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(WholeFile::create(dir.path(), Readers::Umask).unwrap_err().exit, Exit::Usage);
+        assert_eq!(WholeFile::create(dir.path(), Readers::Mode(0o666)).unwrap_err().exit, Exit::Usage);
         assert_eq!(open_input(dir.path()).unwrap_err().exit, Exit::Usage);
     }
 }

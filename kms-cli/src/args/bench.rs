@@ -24,7 +24,7 @@ pub struct Bench {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub batch: u32,
     /// Length of each turn
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     pub seconds: f64,
     /// Turns; each figure is the median
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
@@ -52,4 +52,12 @@ pub enum BenchCall {
     GenerateDataKey,
     /// Draws random bytes
     GenerateRandom,
+}
+
+/// A length that can be waited for; whatever is shorter than a twentieth of a second measures nothing.
+fn seconds(word: &str) -> Result<f64, String> {
+    match word.parse::<f64>() {
+        Ok(seconds) if (0.05..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("give seconds between 0.05 and 86400".into()),
+    }
 }

@@ -1,9 +1,9 @@
 //! `kms audit`
 
 use std::{
-    collections::HashMap,
+    collections::BTreeSet,
     fs::{self, File},
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -99,33 +99,17 @@ pub fn in_words(line: &AuditLine) -> String {
 /// # Errors
 /// Those of the call; where `dir` cannot be written; where the server names a file that is none.
 pub async fn export(from_segment: u64, dir: &Path, session: &Session) -> Result<(), Failure> {
-    let cannot = |e: &std::io::Error| {
-        Failure::failed("INPUT_OUTPUT", format!("cannot write `{}`: {e}", dir.display()))
-    };
+    let cannot =
+        |e: &io::Error| Failure::failed("INPUT_OUTPUT", format!("cannot write `{}`: {e}", dir.display()));
     let mut chunks = session.connect().await?.export_audit(from_segment).await?;
     fs::create_dir_all(dir).map_err(|e| cannot(&e))?;
-    let mut open: HashMap<PathBuf, File> = HashMap::new();
+    let mut parts = Parts::default();
     let mut bytes = 0;
     while let Some(chunk) = chunks.try_next().await? {
-        let place = below(dir, &chunk.file)?;
-        let mut part = place.clone().into_os_string();
-        part.push(".part");
-        let file = match open.entry(place) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(File::create(part).map_err(|e| cannot(&e))?)
-            }
-        };
-        file.write_all(&chunk.content).map_err(|e| cannot(&e))?;
+        parts.write(below(dir, &chunk.file)?, &chunk.content).map_err(|e| cannot(&e))?;
         bytes += chunk.content.len() as u64;
     }
-    // ORDER: only what came whole gets its name; an export that broke off leaves `.part` files and is done again.
-    for (place, file) in &open {
-        let mut part = place.clone().into_os_string();
-        part.push(".part");
-        file.sync_all().and_then(|()| fs::rename(part, place)).map_err(|e| cannot(&e))?;
-    }
-    let files = open.len();
+    let files = parts.finish().map_err(|e| cannot(&e))?;
     session.answer(
         || json!({ "files": files, "bytes": bytes }),
         || {
@@ -133,6 +117,46 @@ pub async fn export(from_segment: u64, dir: &Path, session: &Session) -> Result<
             format!("exported {files}, {bytes}, to {}; check with `kms audit verify {0}`", dir.display())
         },
     )
+}
+
+/// The files of an export under their temporary names, one of them open: an audit has more segments than a process may have files.
+#[derive(Default)]
+struct Parts {
+    places: BTreeSet<PathBuf>,
+    open: Option<(PathBuf, File)>,
+}
+
+impl Parts {
+    fn write(&mut self, place: PathBuf, content: &[u8]) -> io::Result<()> {
+        if self.open.as_ref().is_none_or(|(open, _)| *open != place) {
+            self.close()?;
+            let part = Self::part(&place);
+            let file = match self.places.insert(place.clone()) {
+                true => File::create(part)?,
+                false => File::options().append(true).open(part)?,
+            };
+            self.open = Some((place, file));
+        }
+        self.open.as_mut().map_or(Ok(()), |(_, file)| file.write_all(content))
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        self.open.take().map_or(Ok(()), |(_, file)| file.sync_all())
+    }
+
+    /// Gives the files their names; says how many there are.
+    // ORDER: only what came whole gets its name; an export that broke off leaves `.part` files and is done again.
+    fn finish(mut self) -> io::Result<usize> {
+        self.close()?;
+        self.places.iter().try_for_each(|place| fs::rename(Self::part(place), place))?;
+        Ok(self.places.len())
+    }
+
+    fn part(place: &Path) -> PathBuf {
+        let mut part = place.as_os_str().to_owned();
+        part.push(".part");
+        part.into()
+    }
 }
 
 /// What a verification is held against.
@@ -258,6 +282,29 @@ mod tests {
         for name in ["", ".", "..", "../x", "a/b", "/etc/passwd", ".hidden", "a\\b", "a\0b", "é"] {
             assert!(below(dir, name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn an_export_keeps_one_file_open_and_names_them_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = |name: &str| dir.path().join(name);
+        let handles = || {
+            let fds =
+                fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+            fds.filter(|file| file.starts_with(dir.path())).count()
+        };
+        let mut parts = Parts::default();
+        for n in 0..50 {
+            parts.write(here(&format!("{n}.jsonl")), b"first ").unwrap();
+            parts.write(here(&format!("{n}.jsonl")), b"second").unwrap();
+            assert_eq!(handles(), 1);
+        }
+        parts.write(here("0.jsonl"), b" third").unwrap();
+        assert!(!here("0.jsonl").exists());
+        assert_eq!(parts.finish().unwrap(), 50);
+        assert_eq!(fs::read(here("0.jsonl")).unwrap(), b"first second third");
+        assert_eq!(fs::read(here("49.jsonl")).unwrap(), b"first second");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 50, "no `.part` is left");
     }
 
     #[test]

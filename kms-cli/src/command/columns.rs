@@ -13,9 +13,10 @@ use crate::{
     args::{self, ColumnsJob, FileFormat},
     columns::{Action, Format, Job, Summary, Table, keyed::KeyCentre},
     failure::{Exit, Failure},
+    interruption::Interruption,
     print,
     session::Session,
-    whole_file::{self, Interruption, Readers, WholeFile},
+    whole_file::{self, Readers, WholeFile},
     words,
 };
 
@@ -36,7 +37,7 @@ pub async fn run(command: args::Columns, session: &Session) -> Result<Exit, Fail
     let job = Job { table, action, keep_going, workers };
     let input = whole_file::open_input(&what.input)?;
     let length = input.metadata().ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
-    let readers = if action == Action::Open { Readers::Owner } else { Readers::Umask };
+    let readers = if action == Action::Open { Readers::Owner } else { Readers::of_sealed(&input) };
     let interruption = Interruption::catch()?;
     let mut output = WholeFile::create(&what.out, readers)?;
     interruption.removes(&output);
@@ -113,7 +114,9 @@ fn format(what: &ColumnsJob) -> Result<Format, Failure> {
 /// Where not one cell opened because the caller may not, that is a denial and no partial success.
 fn nothing_opened(summary: &Summary) -> Result<(), Failure> {
     match summary.problems.first() {
-        Some(first) if summary.cells == 0 && first.failure.exit == Exit::Denied => Err(first.failure.clone()),
+        Some(first) if summary.cells == 0 && first.failure.exit == Exit::Denied => {
+            Err(first.clone().ends_the_run(false))
+        }
         _ => Ok(()),
     }
 }

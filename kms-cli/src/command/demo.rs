@@ -4,8 +4,9 @@
 use std::{
     fs,
     io::IsTerminal as _,
-    path::Path,
+    path::PathBuf,
     process::{Command, Output, Stdio},
+    sync::Arc,
     time::Instant,
 };
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use crate::{
     failure::{Exit, Failure},
+    interruption::Interruption,
     own_server::OwnServer,
     print, words,
 };
@@ -29,45 +31,75 @@ const CELLS: &str =
 ///
 /// # Errors
 /// Where anything does not go as told.
-pub fn run() -> Result<(), Failure> {
+pub async fn run() -> Result<(), Failure> {
     let begun = Instant::now();
+    let mut interruption = Interruption::catch()?;
     let dir = tempfile::Builder::new()
         .prefix("kms-demo-")
         .tempdir()
         .map_err(|e| broken(format!("no directory: {e}")))?;
-    let story = Story::begin(dir.path())?;
-    story.first_day()?;
-    story.rotation()?;
-    story.denial()?;
-    story.destruction()?;
-    story.audit()?;
-    story.server.stop();
+    let story = Arc::new(Story { dir: dir.path().to_owned(), bold: std::io::stdout().is_terminal() });
+    // A signal that comes meanwhile waits until there is a server to stop.
+    let server = apart(&story, Story::begin).await?;
+    let telling = apart(&story, Story::tell_all);
+    tokio::pin!(telling);
+    let told = tokio::select! {
+        biased;
+        () = interruption.received() => None,
+        told = &mut telling => Some(told),
+    };
+    server.stop();
+    let told = match told {
+        Some(told) => told,
+        None => {
+            // Without its server the story breaks off at its next command; then nobody writes to the directory any more.
+            drop(telling.await);
+            Err(Interruption::failure())
+        }
+    };
     drop(dir);
+    told?;
     end(begun)
 }
 
-struct Story<'a> {
-    dir: &'a Path,
-    server: OwnServer,
+/// Runs a part of the story on a thread of its own: it waits for the commands it shows.
+fn apart<T: Send + 'static>(
+    story: &Arc<Story>,
+    part: fn(&Story) -> Result<T, Failure>,
+) -> impl Future<Output = Result<T, Failure>> + use<T> {
+    let story = Arc::clone(story);
+    let task = tokio::task::spawn_blocking(move || part(&story));
+    async move { task.await.unwrap_or_else(|_| Err(broken("it broke off"))) }
+}
+
+struct Story {
+    dir: PathBuf,
     bold: bool,
 }
 
-impl<'a> Story<'a> {
-    fn begin(dir: &'a Path) -> Result<Self, Failure> {
-        let bold = std::io::stdout().is_terminal();
+impl Story {
+    fn tell_all(&self) -> Result<(), Failure> {
+        self.first_day()?;
+        self.rotation()?;
+        self.denial()?;
+        self.destruction()?;
+        self.audit()
+    }
+
+    fn begin(&self) -> Result<OwnServer, Failure> {
         print::line(
             "The key centre keeps the keys of other people's data. This demo shows what that is good for:\n\
              an attendance service seals check-ins (who, which phone, where), a key is rotated, someone who\n\
              may not look is turned away, and a key is destroyed for good. Nothing is left on your disk after.\n",
         )?;
-        let data = dir.join("server");
+        let data = self.dir.join("server");
         fs::create_dir(&data).map_err(broken)?;
         let server = OwnServer::dev(&data, &[])?;
         print::line(&format!(
             "A server runs at {}, made for this demo, with certificates and policies of its own.",
             server.endpoint()
         ))?;
-        Ok(Self { dir, server, bold })
+        Ok(server)
     }
 
     fn first_day(&self) -> Result<(), Failure> {
@@ -187,7 +219,7 @@ impl<'a> Story<'a> {
         self.command(who, command)?;
         let said = [output.stdout, output.stderr].concat();
         for line in String::from_utf8_lossy(&said).lines() {
-            self.tell(&cut(line))?;
+            self.tell(&print::brief(line, WIDTH))?;
         }
         Ok(())
     }
@@ -196,7 +228,7 @@ impl<'a> Story<'a> {
         let myself = std::env::current_exe().map_err(broken)?;
         let output = Command::new(myself)
             .args(command.split_whitespace())
-            .current_dir(self.dir)
+            .current_dir(&self.dir)
             .env("KMS_PROFILE", self.dir.join("server/profiles").join(format!("{who}.toml")))
             .stdin(Stdio::null())
             .output()
@@ -276,13 +308,6 @@ fn shortened(line: &str) -> String {
         None => cell.to_owned(),
     };
     line.split(',').map(short).collect::<Vec<_>>().join(",")
-}
-
-fn cut(line: &str) -> String {
-    match line.chars().count() > WIDTH {
-        true => line.chars().take(WIDTH - 1).chain(['…']).collect(),
-        false => line.to_owned(),
-    }
 }
 
 fn broken(why: impl std::fmt::Display) -> Failure {

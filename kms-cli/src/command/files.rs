@@ -6,7 +6,7 @@
 
 use std::io::{Read, Write as _};
 
-use kms_client::DataKeyLease;
+use kms_client::VersionId;
 use kms_core::file::{CHUNK, FileHeader, FileOpener, FileSealer, SEALED_CHUNK};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -14,8 +14,9 @@ use zeroize::Zeroizing;
 use crate::{
     args,
     failure::{Exit, Failure},
+    interruption::Interruption,
     session::Session,
-    whole_file::{self, Interruption, Readers, WholeFile},
+    whole_file::{self, Readers, WholeFile},
     words,
 };
 
@@ -25,14 +26,15 @@ use crate::{
 /// Where the key does not seal, or a file cannot be read or written.
 pub async fn seal(command: args::WholeFile, session: &Session) -> Result<(), Failure> {
     let args::WholeFile { with, input, out } = command;
-    let mut chunks = Chunks::new(whole_file::open_input(&input)?, CHUNK);
+    let input = whole_file::open_input(&input)?;
+    let readers = Readers::of_sealed(&input);
+    let mut chunks = Chunks::new(input, CHUNK);
     let interruption = Interruption::catch()?;
-    let mut whole = WholeFile::create(&out, Readers::Umask)?;
+    let mut whole = WholeFile::create(&out, readers)?;
     interruption.removes(&whole);
     let records = session.connect().await?.records(&with.tenant, &with.key);
     let mut lease = records.data_key_to_seal().await?;
-    let address = |lease: &DataKeyLease| (lease.version(), lease.data_key_id());
-    let (version, id) = address(&lease);
+    let (version, id) = (lease.version(), lease.data_key_id());
     let mut sealer =
         lease.with_data_key(|data_key| FileSealer::new(data_key, version, id))?.map_err(cannot_seal)?;
     whole.write_all(sealer.header().as_bytes()).map_err(cannot_write)?;
@@ -40,12 +42,7 @@ pub async fn seal(command: args::WholeFile, session: &Session) -> Result<(), Fai
         // A file that takes longer than the lease asks whether it may still seal.
         if lease.with_data_key(|_| ()).is_err() {
             lease = records.data_key_to_seal().await?;
-            if address(&lease) != (version, id) {
-                return Err(Failure::failed(
-                    "KEY_ROTATED",
-                    "the key was rotated while the file was sealed; seal it again",
-                ));
-            }
+            still_seals(version, lease.version())?;
         }
         let sealed = sealer.chunk(chunk, last).map_err(cannot_seal)?;
         whole.write_all(&sealed).map_err(cannot_write)?;
@@ -93,6 +90,18 @@ pub async fn open(command: args::WholeFile, session: &Session) -> Result<(), Fai
     }
     whole.finish().map_err(cannot_write)?;
     say("opened", bytes, session)
+}
+
+/// Refuses to go on under a version that no longer seals. Another data key of the same version is no reason to: the server gives
+/// new ones daily, and the file key was derived once, from the first.
+fn still_seals(began: VersionId, now: VersionId) -> Result<(), Failure> {
+    match began == now {
+        true => Ok(()),
+        false => Err(Failure::failed(
+            "KEY_ROTATED",
+            "the key was rotated while the file was sealed; seal it again",
+        )),
+    }
 }
 
 /// A file in pieces of one size, the last of them known as such; an empty file is one empty piece.
@@ -171,6 +180,12 @@ mod tests {
             self.0 = &self.0[n..];
             Ok(n)
         }
+    }
+
+    #[test]
+    fn a_file_is_sealed_on_under_another_data_key_but_not_under_another_version() {
+        assert_eq!(still_seals(7.into(), 7.into()), Ok(()));
+        assert_eq!(still_seals(7.into(), 8.into()).unwrap_err().reason, "KEY_ROTATED");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub async fn run(command: args::Key, session: &Session) -> Result<(), Failure> {
         args::Key::Describe(OneKey { key, of }) => {
             let kms = session.connect().await?;
             let mut found = kms.describe_key(&of.tenant, &key).await?;
-            if found.versions.is_empty() {
+            if lacks_older(found.versions.first().map(|oldest| oldest.version)) {
                 found.versions = kms.list_versions(&of.tenant, &key).try_collect().await?;
             }
             session.answer(|| to_json(&found), || to_text(&found))
@@ -67,6 +67,11 @@ pub async fn run(command: args::Key, session: &Session) -> Result<(), Failure> {
             destroy(which, version, terms, force, session).await
         }
     }
+}
+
+/// Whether the server may have older versions than it told, of which `oldest` is the first: it describes the newest 1,000.
+fn lacks_older(oldest: Option<u32>) -> bool {
+    oldest != Some(1)
 }
 
 async fn destroy(
@@ -180,4 +185,15 @@ fn to_text(key: &Key) -> String {
     };
     let rows: Vec<_> = key.versions.iter().map(row).collect();
     format!("{facts}\n\n{}", print::table(&["version", "id", "state", "created", "destroyed", ""], &rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_listed_where_the_description_does_not_reach_back_to_the_first() {
+        assert!(!lacks_older(Some(1)));
+        assert!(lacks_older(Some(2)) && lacks_older(None));
+    }
 }

@@ -1,6 +1,7 @@
 //! `kms bench`: the server against a bare echo, both started here, both as children of the same binary with the same TLS; in turns,
 //! so that what else the machine does touches both. Each figure is the median of its turns.
 
+mod calls;
 mod echo;
 mod load;
 mod serve;
@@ -8,29 +9,29 @@ mod serve;
 use std::{ffi::OsStr, sync::Arc, time::Duration};
 
 use kms_client::{
-    Kms,
-    api::{Change, CreateKey, CreateTenant},
+    Kms, Reason,
+    api::{CreateKey, CreateTenant, Key},
 };
 use kms_core::{
     names::{KeyName, TenantName},
     state::KeyClass,
 };
-use kms_proto::v1::{self, crypto_client::CryptoClient};
 use serde_json::{Value, json};
-use tonic::{Status, transport::Channel};
+use tonic::transport::Channel;
 
+use calls::{Calling, Subject, calling, name};
 pub use serve::echo as serve_echo;
 
 use crate::{
     args::{self, BenchCall},
     failure::Failure,
+    interruption::Interruption,
     own_server::OwnServer,
     print,
     session::Session,
     words,
 };
 
-const TENANT: &str = "bench";
 const KEY: &str = "attendance";
 const WARM_UP: Duration = Duration::from_millis(300);
 /// A server under test is not to be held back by its own limits.
@@ -53,9 +54,8 @@ struct Figures {
 /// # Errors
 /// Where a server does not start, or a call fails.
 pub async fn run(command: args::Bench, session: &Session) -> Result<(), Failure> {
-    if command.class == KeyClass::L4 && command.calls.contains(&BenchCall::OpenDataKeys) {
-        return Err(Failure::usage("keys of class L4 release no data keys; leave `open-data-keys` out"));
-    }
+    refuse_what_does_not_fit(&command)?;
+    let mut interruption = Interruption::catch()?;
     let temporary = tempfile::tempdir().map_err(|e| Failure::failed("INPUT_OUTPUT", e))?;
     let data = command.data.as_deref().unwrap_or(temporary.path());
     std::fs::create_dir_all(data).map_err(|e| Failure::failed("INPUT_OUTPUT", e))?;
@@ -63,16 +63,47 @@ pub async fn run(command: args::Bench, session: &Session) -> Result<(), Failure>
     let server = OwnServer::dev(data, &UNLIMITED)?;
     let words = [OsStr::new("__echo"), OsStr::new("--data"), data.as_os_str()];
     let echo = OwnServer::start(&words, data, "echo.log")?;
-    let load = Load::prepare(&command, &server, &echo).await?;
+    let measured = tokio::select! {
+        biased;
+        () = interruption.received() => Err(Interruption::failure()),
+        runs = measure(&command, &server, &echo, session) => runs,
+    };
+    // ORDER: nobody writes to the directory any more when it goes.
+    server.stop();
+    echo.stop();
+    drop(temporary);
+    let runs = measured?;
+    session.answer(|| to_json(&command, &runs), || to_text(&runs))
+}
 
+fn refuse_what_does_not_fit(command: &args::Bench) -> Result<(), Failure> {
+    if command.class == KeyClass::L4 && command.calls.contains(&BenchCall::OpenDataKeys) {
+        return Err(Failure::usage("keys of class L4 release no data keys; leave `open-data-keys` out"));
+    }
+    let single = |call: &&BenchCall| matches!(call, BenchCall::GenerateDataKey | BenchCall::GenerateRandom);
+    match command.calls.iter().find(single) {
+        Some(call) if command.batch > 1 => Err(Failure::usage(format!(
+            "`{}` makes one value a call, so `--batch {}` would not be measured; run it apart, with `--batch 1`",
+            name(*call),
+            command.batch
+        ))),
+        _ => Ok(()),
+    }
+}
+
+async fn measure(
+    command: &args::Bench,
+    server: &OwnServer,
+    echo: &OwnServer,
+    session: &Session,
+) -> Result<Vec<Figures>, Failure> {
+    let load = Load::prepare(command, server, echo).await?;
     let mut runs = Vec::new();
     for &concurrency in &command.concurrency {
         note(session, &format!("{} at a time", words::count(u64::from(concurrency), "caller")));
-        runs.extend(load.measure(&command, concurrency, &server, &echo).await?);
+        runs.extend(load.measure(command, concurrency, server, echo).await?);
     }
-    server.stop();
-    echo.stop();
-    session.answer(|| to_json(&command, &runs), || to_text(&runs))
+    Ok(runs)
 }
 
 fn note(session: &Session, text: &str) {
@@ -80,8 +111,6 @@ fn note(session: &Session, text: &str) {
         drop(std::io::Write::write_all(&mut std::io::stderr(), format!("{text} …\n").as_bytes()));
     }
 }
-
-type Calling = Arc<dyn Fn(Channel) -> tonic::codegen::BoxFuture<(), Status> + Send + Sync>;
 
 /// Everything made that the calls need, so that turns measure calls only.
 struct Load {
@@ -92,14 +121,9 @@ struct Load {
 
 impl Load {
     async fn prepare(command: &args::Bench, server: &OwnServer, echo: &OwnServer) -> Result<Self, Failure> {
-        let (tenant, key) = (TenantName::try_from(TENANT), KeyName::try_from(KEY));
-        let (Ok(tenant), Ok(key)) = (tenant, key) else {
-            return Err(Failure::failed("INTERNAL", "bench names"));
-        };
+        let (tenant, key) = (tenant_of(command.class)?, KeyName::try_from(KEY).map_err(Failure::usage)?);
         let operator = Kms::connect(server.profile("operator")?).await?;
-        operator.create_tenant(&tenant, CreateTenant::default()).await?;
-        let how = CreateKey { class: Some(command.class), change: Change::default(), ..CreateKey::default() };
-        let made = operator.create_key(&tenant, &key, how).await?;
+        let made = key_at_hand(&operator, &tenant, &key, command.class).await?;
 
         let profile = server.profile("attendance")?;
         let at_echo = kms_client::Profile::new(echo.endpoint(), profile.ca(), profile.cert(), profile.key());
@@ -110,15 +134,16 @@ impl Load {
 
         let plaintext = vec![b'x'; command.payload as usize];
         let sealed = kms.encrypt(&tenant, &key, &no_context(), &plaintext).await?.ciphertext;
-        let whole = vec![b'x'; (command.payload * command.batch) as usize];
+        let whole = vec![b'x'; command.payload as usize * command.batch as usize];
         let bare: Calling = Arc::new(move |channel| {
             let payload = whole.clone();
             Box::pin(async move { echo::ask(channel, payload).await.map(drop) })
         });
         let version = made.versions.last().map_or(0, |version| version.id.get());
+        let subject = Subject { tenant: tenant.to_string(), plaintext, sealed, version };
         let mut calls = vec![("echo", true, bare)];
         for call in &command.calls {
-            let calling = calling(*call, command, &plaintext, &sealed, version);
+            let calling = calling(*call, command, &subject);
             calls.push((name(*call), false, calling));
         }
         Ok(Self { echo: at_echo.channels(), server: kms.channels(), calls })
@@ -136,8 +161,7 @@ impl Load {
             for ((name, is_echo, call), turns) in self.calls.iter().zip(&mut turns) {
                 let (channels, child) = if *is_echo { (&self.echo, echo) } else { (&self.server, server) };
                 // The first round only warms up: connections, caches, the processor's clock.
-                let time =
-                    if turn == 0 { WARM_UP } else { Duration::from_secs_f64(command.seconds.max(0.05)) };
+                let time = if turn == 0 { WARM_UP } else { Duration::from_secs_f64(command.seconds) };
                 let call = call.clone();
                 let before = child.cpu();
                 let turned = load::run(channels, concurrency, time, Arc::new(move |c| call(c))).await?;
@@ -173,123 +197,34 @@ impl Figures {
     }
 }
 
-fn name(call: BenchCall) -> &'static str {
-    match call {
-        BenchCall::Encrypt => "encrypt",
-        BenchCall::Decrypt => "decrypt",
-        BenchCall::Reencrypt => "reencrypt",
-        BenchCall::OpenDataKeys => "open-data-keys",
-        BenchCall::GenerateDataKey => "generate-data-key",
-        BenchCall::GenerateRandom => "generate-random",
-    }
-}
-
 fn no_context() -> kms_client::api::Binding {
     kms_client::api::Binding::Direct(kms_core::names::Context::default())
 }
 
-fn binding() -> Option<v1::Binding> {
-    Some(v1::Binding { binding: Some(v1::binding::Binding::Direct(v1::Context::default())) })
+/// A class is for ever, and a directory of `--data` may be measured again with another: a tenant for each.
+fn tenant_of(class: KeyClass) -> Result<TenantName, Failure> {
+    TenantName::try_from(format!("bench-{}", class.as_str().to_lowercase()).as_str()).map_err(Failure::usage)
 }
 
-/// A call as the generated client makes it, so that both sides of the comparison have the same client.
-fn calling(call: BenchCall, command: &args::Bench, plaintext: &[u8], sealed: &[u8], version: u64) -> Calling {
-    let (tenant, key) = (TENANT.to_owned(), KEY.to_owned());
-    let batch = command.batch as usize;
-    macro_rules! call {
-        ($method:ident, $message:expr) => {{
-            let message = $message;
-            Arc::new(move |channel: Channel| {
-                let message = message.clone();
-                Box::pin(async move {
-                    let mut client = CryptoClient::new(channel).max_decoding_message_size(5 << 20);
-                    failed_item(client.$method(message).await?.into_inner())
-                })
-            })
-        }};
+/// The key, made where an earlier run has not.
+async fn key_at_hand(
+    operator: &Kms,
+    tenant: &TenantName,
+    key: &KeyName,
+    class: KeyClass,
+) -> Result<Key, Failure> {
+    match operator.create_tenant(tenant, CreateTenant::default()).await {
+        Err(error) if error.reason() != Some(Reason::AlreadyExists) => return Err(error.into()),
+        _ => {}
     }
-    let (plaintext, ciphertext) = (plaintext.to_vec(), sealed.to_vec());
-    match call {
-        BenchCall::Encrypt if batch > 1 => {
-            let item = v1::encrypt_batch_request::Item { plaintext, binding: binding() };
-            call!(encrypt_batch, v1::EncryptBatchRequest { tenant, key, items: vec![item; batch] })
+    let how = CreateKey { class: Some(class), ..CreateKey::default() };
+    match operator.create_key(tenant, key, how).await {
+        Err(error) if error.reason() == Some(Reason::AlreadyExists) => {
+            Ok(operator.describe_key(tenant, key).await?)
         }
-        BenchCall::Encrypt => {
-            call!(encrypt, v1::EncryptRequest { tenant, key, plaintext, binding: binding() })
-        }
-        BenchCall::Decrypt if batch > 1 => {
-            let item = v1::decrypt_batch_request::Item { ciphertext, binding: binding() };
-            call!(decrypt_batch, v1::DecryptBatchRequest { tenant, key, items: vec![item; batch] })
-        }
-        BenchCall::Decrypt => {
-            call!(decrypt, v1::DecryptRequest { tenant, key, ciphertext, binding: binding() })
-        }
-        BenchCall::Reencrypt => call!(
-            re_encrypt,
-            v1::ReEncryptRequest {
-                tenant,
-                key,
-                ciphertext,
-                source_binding: binding(),
-                ..v1::ReEncryptRequest::default()
-            }
-        ),
-        BenchCall::OpenDataKeys => {
-            use v1::open_data_keys_request::{Existing, Item, item};
-            let existing = |n| Item {
-                item: Some(item::Item::Existing(Existing { version_id: version, data_key_id: n })),
-            };
-            let items = (1..=command.batch).map(existing).collect();
-            call!(open_data_keys, v1::OpenDataKeysRequest { tenant, items, ..Default::default() })
-        }
-        BenchCall::GenerateDataKey => {
-            call!(generate_data_key, v1::GenerateDataKeyRequest { tenant, key, ..Default::default() })
-        }
-        BenchCall::GenerateRandom => {
-            call!(generate_random, v1::GenerateRandomRequest { length: command.payload.max(1) })
-        }
+        made => Ok(made?),
     }
 }
-
-/// A batch in which an item failed measures nothing.
-fn failed_item<A: Answer>(answer: A) -> Result<(), Status> {
-    match answer.first_failure() {
-        Some(reason) => Err(Status::unknown(format!("an item failed: {reason}"))),
-        None => Ok(()),
-    }
-}
-
-trait Answer {
-    fn first_failure(self) -> Option<String>
-    where
-        Self: Sized,
-    {
-        None
-    }
-}
-
-impl Answer for v1::EncryptResponse {}
-impl Answer for v1::DecryptResponse {}
-impl Answer for v1::ReEncryptResponse {}
-impl Answer for v1::GenerateDataKeyResponse {}
-impl Answer for v1::GenerateRandomResponse {}
-macro_rules! batch_answers {
-    ($($answer:ident $items:ident),*) => {$(
-        impl Answer for v1::$answer {
-            fn first_failure(self) -> Option<String> {
-                self.items.into_iter().find_map(|item| match item.outcome {
-                    Some(v1::$items::item::Outcome::Error(error)) => Some(error.reason),
-                    _ => None,
-                })
-            }
-        }
-    )*};
-}
-batch_answers!(
-    EncryptBatchResponse encrypt_batch_response,
-    DecryptBatchResponse decrypt_batch_response,
-    OpenDataKeysResponse open_data_keys_response
-);
 
 fn to_json(command: &args::Bench, runs: &[Figures]) -> Value {
     let round = |figure: f64| (figure * 10.0).round() / 10.0;
@@ -377,6 +312,31 @@ mod tests {
         assert_eq!(fields.join(" "), contract);
         assert_eq!(json["runs"][0]["server_cpu_us_per_call"], 20.0);
         assert_eq!((command.concurrency, command.connections, command.payload), (vec![1, 8, 64], 4, 64));
+    }
+
+    fn command(words: &str) -> Result<args::Bench, clap::Error> {
+        let words = format!("kms bench {words}");
+        match args::Cli::try_parse_from(words.split_whitespace())?.command {
+            args::Command::Bench(command) => Ok(command),
+            _ => panic!("another command"),
+        }
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_waited_for_is_refused() {
+        for wrong in ["inf", "nan", "-1", "0", "1e300", "x"] {
+            assert!(command(&format!("--seconds={wrong}")).is_err(), "{wrong}");
+        }
+        assert_eq!(command("--seconds 0.1").unwrap().seconds, 0.1);
+    }
+
+    #[test]
+    fn a_batch_is_measured_with_calls_that_have_batches_only() {
+        let fits = |words: &str| refuse_what_does_not_fit(&command(words).unwrap()).is_ok();
+        assert!(fits("--calls encrypt,decrypt,reencrypt,open-data-keys --batch 100"));
+        assert!(fits("--calls generate-random,generate-data-key"));
+        assert!(!fits("--calls encrypt,generate-random --batch 2"));
+        assert!(!fits("--calls open-data-keys --class L4"));
     }
 
     #[test]
