@@ -79,6 +79,7 @@ fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         }
         Command::Bench(bench) => block_on(c::bench::run(bench, session))?,
         Command::Demo => block_on(c::demo::run())?,
+        Command::Doctor => block_on(c::doctor::run(session))?,
         Command::Echo { data } => {
             own_server::end_with_stdin();
             c::bench::serve_echo(&data)?;

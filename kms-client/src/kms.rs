@@ -14,7 +14,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::{
     clock::{Clock, MachineClock},
-    connect::Pool,
+    connect::{Pool, Seen},
     error::Error,
     lease::{self, Leases},
     profile::Profile,
@@ -141,6 +141,14 @@ impl Kms {
     /// How many calls this client and its clones have sent, tries counted each.
     pub fn server_calls(&self) -> u64 {
         self.shared.calls.load(Relaxed)
+    }
+
+    /// Who answers at the endpoint, over a connection made for that.
+    ///
+    /// # Errors
+    /// Where the server cannot be reached or trusted, or does not take our certificate.
+    pub async fn look(&self) -> Result<Seen, Error> {
+        self.shared.pool.look().await.map_err(|problem| self.unreachable(problem, "".into()))
     }
 
     /// The connections themselves, for calls that this crate does not make and for measuring. They are not followed: after a change

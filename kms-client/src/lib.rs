@@ -22,6 +22,16 @@
 //! - [`Records`]: seals and opens values of (table, column, record id), singly and in batches.
 //! - `clock`: CLOCK_BOOTTIME, which leases are counted on.
 //!
+//! # Memory
+//! Keys, data keys and opened values are wiped when they are dropped. A value on its way to or from the server (`Encrypt`,
+//! `Decrypt`, class L4) is not: the messages are plain Protocol Buffers, and gRPC and TLS copy them into buffers of their own. A
+//! service that wants none of it to stay behind in freed memory takes an allocator that wipes what it frees, as `kms` does:
+//!
+//! ```ignore
+//! #[global_allocator]
+//! static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
+//! ```
+//!
 //! What this crate never does: decide policy, use a data key after its lease, put plaintext or keys into errors and logs.
 
 pub mod api;
@@ -36,7 +46,7 @@ mod records;
 #[cfg(test)]
 mod testing;
 
-pub use connect::ConnectProblem;
+pub use connect::{ConnectProblem, Seen};
 pub use error::{Error, Refused};
 pub use kms::{Builder, Kms};
 pub use profile::{Profile, ProfileError};

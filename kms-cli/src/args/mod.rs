@@ -95,6 +95,8 @@ pub enum Command {
     Policy(Policy),
     /// Shows the whole story on a server of its own, in a temporary directory
     Demo,
+    /// Checks everything between this machine and an answer of the server, and says what is wrong and what to do
+    Doctor,
     /// Measures a server of its own against a bare echo with the same TLS
     Bench(Bench),
     /// Prints a completion script

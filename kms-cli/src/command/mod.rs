@@ -5,6 +5,7 @@ pub mod bench;
 pub mod columns;
 pub mod crypt;
 pub mod demo;
+pub mod doctor;
 pub mod files;
 pub mod key;
 pub mod policy;

@@ -112,6 +112,15 @@ fn is_about_certificates(alert: AlertDescription) -> bool {
     )
 }
 
+/// Who answered, after both sides had taken each other's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The server's certificate (DER).
+    pub certificate: Vec<u8>,
+    /// How the connection's key was agreed, for example `X25519MLKEM768`.
+    pub key_exchange: Option<String>,
+}
+
 /// A problem on its way through the transport's errors.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -135,14 +144,28 @@ impl tower::Service<Uri> for Dialer {
     fn call(&mut self, endpoint: Uri) -> Self::Future {
         let settings = self.settings.clone();
         Box::pin(async move {
-            let dialled = timeout(CONNECT_WITHIN, dial(endpoint, &settings)).await;
-            let confirmed = dialled.unwrap_or(Err(ConnectProblem::TimedOut));
+            let confirmed = connect(endpoint, &settings).await;
             confirmed.map(TokioIo::new).map_err(|problem| {
                 tracing::debug!(%problem, "no connection to the key centre");
                 DialError(Arc::new(problem))
             })
         })
     }
+}
+
+async fn connect(endpoint: Uri, settings: &TlsSettings) -> Result<Confirmed, ConnectProblem> {
+    timeout(CONNECT_WITHIN, dial(endpoint, settings)).await.unwrap_or(Err(ConnectProblem::TimedOut))
+}
+
+/// Makes a connection only to say who answers there.
+pub(super) async fn look(endpoint: Uri, settings: &TlsSettings) -> Result<Seen, Arc<ConnectProblem>> {
+    let confirmed = connect(endpoint, settings).await.map_err(Arc::new)?;
+    let (_, session) = confirmed.stream.get_ref();
+    let leaf = session.peer_certificates().and_then(|chain| chain.first());
+    Ok(Seen {
+        certificate: leaf.map(|leaf| leaf.to_vec()).unwrap_or_default(),
+        key_exchange: session.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name())),
+    })
 }
 
 async fn dial(endpoint: Uri, settings: &TlsSettings) -> Result<Confirmed, ConnectProblem> {

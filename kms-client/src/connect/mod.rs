@@ -12,5 +12,5 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
-pub use dial::ConnectProblem;
+pub use dial::{ConnectProblem, Seen};
 pub(crate) use pool::{Pool, problem_of};

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{
-    dial::{ConnectProblem, Dialer},
+    dial::{ConnectProblem, Dialer, Seen, look},
     tls::{LOOK_EVERY, TlsSettings},
 };
 use crate::profile::{Profile, ProfileError};
@@ -84,6 +84,11 @@ impl Pool {
         rest.push(Connection { channel, in_flight: Arc::default() });
         self.connections.store(Arc::new(rest));
         Ok(())
+    }
+
+    /// A connection of its own, to see who answers.
+    pub(crate) async fn look(&self) -> Result<Seen, Arc<ConnectProblem>> {
+        look(self.endpoint.uri().clone(), &self.dialer.settings).await
     }
 
     /// The connection with the fewest calls; among equals, in turn.
