@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn kms(words: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kms"));
@@ -97,6 +97,48 @@ fn completions_know_the_commands() {
         let script = String::from_utf8(output.stdout).unwrap();
         assert!(script.contains("seal-file") && script.contains("reencrypt"), "{shell}");
     }
+}
+
+#[test]
+fn completions_that_nobody_reads_to_the_end_are_no_crash() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kms"))
+        .args(["completions", "zsh"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).starts_with("kms: cannot write to standard output"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_wrong_command_line_is_answered_in_one_or_two_lines() {
+    for words in [
+        "key list",
+        "key describe k",
+        "nonsense",
+        "tenant create a\u{1b}[2J",
+        "key destroy",
+        "bench --seconds inf",
+    ] {
+        let said = stderr(&kms(words));
+        assert!(said.starts_with("kms: ") && said.lines().count() <= 2, "{words}: {said}");
+        assert!(!said.contains('\u{1b}'), "{said:?}");
+    }
+    let said = stderr(&kms("key destroy k --tenant acme --reason test"));
+    assert!(said.contains("--version <N>") && said.contains("--all"), "what is missing is named: {said}");
+    assert!(stderr(&kms("tenat list")).contains("'tenant'"), "what may have been meant is named");
+}
+
+#[test]
+fn the_doctor_without_a_profile_says_how_to_get_one() {
+    let output = kms("doctor");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(said.starts_with("fail  profile") && said.contains("kms-server dev"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
 }
 
 #[test]

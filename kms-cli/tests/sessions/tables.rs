@@ -1,0 +1,146 @@
+//! Columns and whole files.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use serde_json::Value;
+
+use super::Place;
+
+pub(super) const CELLS: &str = "K --table checkins --id id --column name --column phone:deterministic";
+const TABLE: &str =
+    "\u{feff}id,name,phone,note\r\n1,\"Zoë, M.\",030,a\r\n\r\n2,,030,\"b\nc\"\r\n3,张三,\"0\"\"31\",\r\n";
+
+#[test]
+fn columns_come_back_as_they_were_and_cost_a_handful_of_calls() {
+    let place = Place::with_key("columns", "");
+    fs::write(place.path("in.csv"), TABLE).unwrap();
+    fs::set_permissions(place.path("in.csv"), fs::Permissions::from_mode(0o600)).unwrap();
+    let sealed = place.run("attendance", &format!("columns seal {CELLS} in.csv sealed.csv -o json")).ok();
+    assert!(sealed.stdout.is_empty());
+    let summary = sealed.said();
+    assert_eq!((&summary["rows"], &summary["cells"], &summary["failed"]), (&3.into(), &6.into(), &0.into()));
+    assert!(summary["server_calls"].as_u64().unwrap() <= 4, "{summary}");
+    assert!(summary["seconds"].is_f64() && summary["blank_lines"] == 1);
+
+    let mode = fs::metadata(place.path("sealed.csv")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "as private as what was sealed");
+    let file = place.read("sealed.csv");
+    assert!(file.starts_with("\u{feff}id,name,phone,note\r\n1,\"kf1."));
+    let cell = |row: usize| file.lines().nth(row).unwrap().split(',').nth(2).unwrap().to_owned();
+    assert_eq!(cell(1), cell(2), "equal phones stay equal");
+    assert_eq!(file.matches("kf1.").count(), 6);
+
+    place.run("attendance", &format!("columns open {CELLS} sealed.csv out.csv")).ok();
+    assert_eq!(place.read("out.csv"), TABLE.replace("\r\n\r\n", "\r\n"));
+
+    let piped =
+        place.feed("attendance", &format!("columns open {CELLS} --format csv - -"), file.as_bytes()).ok();
+    assert_eq!(piped.text(), place.read("out.csv"));
+    place.run("hr-portal", &format!("columns open {CELLS} sealed.csv peek.csv")).ends_with(5);
+    place.run("hr-portal", &format!("columns open {CELLS} --keep-going sealed.csv peek.csv")).ends_with(5);
+    assert!(!place.path("peek.csv").exists());
+    place
+        .run("attendance", "columns open K --table other --id id --column name sealed.csv x.csv")
+        .ends_with(1);
+}
+
+#[test]
+fn a_reseal_moves_cells_to_the_active_version_and_then_the_old_one_can_go() {
+    let place = Place::with_key("resealed", "");
+    fs::write(place.path("in.csv"), TABLE).unwrap();
+    place.run("attendance", &format!("columns seal {CELLS} in.csv v1.csv")).ok();
+    place.run("operator", "key rotate attendance --tenant T --deterministic").ok();
+    place.run("attendance", &format!("columns reseal {CELLS} v1.csv v2.csv")).ok();
+    assert_ne!(place.read("v1.csv"), place.read("v2.csv"));
+    place.run("attendance", &format!("columns reseal {CELLS} v2.csv again.csv")).ok();
+    assert_eq!(place.read("v2.csv"), place.read("again.csv"), "what is current stays as it is");
+
+    place.run("operator", "key destroy attendance --tenant T --version 1 --reason superseded --force").ok();
+    place.run("attendance", &format!("columns open {CELLS} v2.csv out.csv")).ok();
+    assert_eq!(place.read("out.csv"), TABLE.replace("\r\n\r\n", "\r\n"));
+
+    let stopped =
+        place.run("attendance", &format!("columns open {CELLS} v1.csv lost.csv -o json")).ends_with(1);
+    assert_eq!(stopped.reason(), "KEY_DESTROYED");
+    assert!(!place.path("lost.csv").exists());
+    // Half old, half new: the old half stays sealed, the rest opens.
+    let (old, new) = (place.read("v1.csv"), place.read("v2.csv"));
+    let row = |file: &str, n: usize| file.split_inclusive("\r\n").nth(n).unwrap().to_owned();
+    fs::write(place.path("mixed.csv"), row(&new, 0) + &row(&old, 1) + &row(&new, 3)).unwrap();
+    let partly =
+        place.run("attendance", &format!("columns open {CELLS} --keep-going mixed.csv left.csv -o json"));
+    let partly = partly.ends_with(7).said();
+    assert_eq!((&partly["cells"], &partly["failed"]), (&2.into(), &2.into()));
+    assert_eq!((&partly["problems"][0]["line"], &partly["problems"][0]["row"]), (&2.into(), &1.into()));
+    assert_eq!(
+        place.read("left.csv"),
+        row(TABLE, 0) + &row(&old, 1) + &row(&TABLE.replace("\r\n\r\n", "\r\n"), 3)
+    );
+}
+
+#[test]
+fn json_lines_keep_their_types() {
+    let place = Place::with_key("jsonl", "");
+    let lines = "{\"id\":1,\"v\":\"Zoë\",\"w\":17}\n{\"id\":\"b\",\"w\":null,\"x\":[1, 2]}\n{\"id\":\"c\",\"v\":{\"lat\":1.50},\"w\":true}\n";
+    let cells = "K --table t --id id --column v --column w";
+    let sealed =
+        place.feed("attendance", &format!("columns seal {cells} --format jsonl - -"), lines.as_bytes()).ok();
+    for line in sealed.text().lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let sealed =
+            |name: &str| row.get(name).is_none_or(|v| v.is_null() || v.as_str().unwrap().starts_with("kf1."));
+        assert!(sealed("v") && sealed("w"), "{line}");
+    }
+    let opened =
+        place.feed("attendance", &format!("columns open {cells} --format jsonl - -"), &sealed.stdout).ok();
+    assert_eq!(opened.text(), lines);
+}
+
+#[test]
+fn under_class_l4_the_server_seals_each_cell_and_no_data_key_leaves_it() {
+    let place = Place::with_key("l4", "--class L4");
+    fs::write(place.path("in.csv"), TABLE).unwrap();
+    let cells = "K --table checkins --id id --column name --column phone";
+    place.run("attendance", &format!("columns seal {cells} in.csv sealed.csv")).ok();
+    place.run("attendance", &format!("columns open {cells} sealed.csv out.csv")).ok();
+    assert_eq!(place.read("out.csv"), TABLE.replace("\r\n\r\n", "\r\n"));
+    place.run("attendance", &format!("columns reseal {cells} sealed.csv again.csv")).ok();
+    place.run("attendance", &format!("columns seal {CELLS} in.csv no.csv")).ends_with(2);
+    fs::write(place.path("file"), "x").unwrap();
+    place.run("attendance", "seal-file K file sealed").ends_with(1);
+    assert!(!place.path("sealed").exists() && !place.path("no.csv").exists());
+}
+
+#[test]
+fn a_sealed_file_opens_whole_or_not_at_all() {
+    let place = Place::with_key("files", "");
+    for length in [0, 1, 65_535, 65_536, 65_537, 300_000] {
+        let content: Vec<u8> = (0..length).map(|n: u32| (n % 251) as u8).collect();
+        fs::write(place.path("plain"), &content).unwrap();
+        place.run("attendance", "seal-file K plain sealed").ok();
+        place.run("attendance", "open-file K sealed opened").ok();
+        assert_eq!(fs::read(place.path("opened")).unwrap(), content, "{length} bytes");
+        fs::remove_file(place.path("opened")).unwrap();
+    }
+    let sealed = fs::read(place.path("sealed")).unwrap();
+    let refused = |name: &str, bytes: &[u8]| {
+        fs::write(place.path("bad"), bytes).unwrap();
+        place.run("attendance", "open-file K bad opened").ends_with(1);
+        assert!(!place.path("opened").exists(), "{name}");
+    };
+    let (header, chunk) = (sealed.len() - 300_000 - 5 * 16, 65_536 + 16);
+    refused("cut in a chunk", &sealed[..sealed.len() - 1]);
+    refused("cut after a chunk", &sealed[..header + 2 * chunk]);
+    refused("cut after the header", &sealed[..header]);
+    refused("cut in the header", &sealed[..20]);
+    refused("extended", &[&sealed[..], b"x"].concat());
+    refused("not sealed", b"hello");
+    let mut swapped = sealed.clone();
+    let (first, second) = swapped[header..header + 2 * chunk].split_at_mut(chunk);
+    first.swap_with_slice(second);
+    refused("reordered", &swapped);
+    let mut flipped = sealed.clone();
+    flipped[header + 5] ^= 1;
+    refused("flipped", &flipped);
+    place.run("hr-portal", "open-file K sealed opened").ends_with(5);
+}
