@@ -18,7 +18,7 @@ pub mod session;
 pub mod whole_file;
 pub mod words;
 
-use std::{ffi::OsString, io::Write as _, process::ExitCode};
+use std::{ffi::OsString, io::Write as _, path::Path, process::ExitCode};
 
 use args::{Cli, Command};
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
@@ -61,6 +61,7 @@ fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "kms", &mut script);
             print::bytes(&script)?;
         }
+        Command::Man { dir } => manual(&dir)?,
         Command::Columns(columns) => return block_on(c::columns::run(columns, session)),
         Command::SealFile(what) => block_on(c::files::seal(what, session))?,
         Command::OpenFile(what) => block_on(c::files::open(what, session))?,
@@ -88,6 +89,11 @@ fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         Command::Server { .. } => return Err(Failure::usage("`__server` is not for you; run `kms-server`")),
     }
     Ok(Exit::Done)
+}
+
+fn manual(dir: &Path) -> Result<(), Failure> {
+    let written = std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(Cli::command(), dir));
+    written.map_err(|e| Failure::failed("INPUT_OUTPUT", format!("cannot write to `{}`: {e}", dir.display())))
 }
 
 /// Says on stderr what went wrong.

@@ -100,6 +100,21 @@ fn completions_know_the_commands() {
 }
 
 #[test]
+fn every_command_has_its_manual_page_and_what_is_hidden_has_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man1");
+    assert_eq!(kms(&format!("man {}", pages.display())).status.code(), Some(0));
+    let page = std::fs::read_to_string(pages.join("kms-columns-seal.1")).unwrap();
+    assert!(page.contains("That ids are unique is up to you"), "{page}");
+    let names =
+        std::fs::read_dir(&pages).unwrap().map(|page| page.unwrap().file_name().into_string().unwrap());
+    let names: Vec<_> = names.collect();
+    assert!(names.contains(&"kms.1".into()) && !names.iter().any(|name| name.contains("__")), "{names:?}");
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    assert_eq!(kms(&format!("man {}/file", dir.path().display())).status.code(), Some(1));
+}
+
+#[test]
 fn completions_that_nobody_reads_to_the_end_are_no_crash() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_kms"))
         .args(["completions", "zsh"])

@@ -296,6 +296,22 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_is_away_has_decided_nothing_and_one_that_takes_our_certificate_no_more_has() {
+        let unreachable = |problem| Error::Unreachable {
+            endpoint: "https://a:1".into(),
+            problem: Arc::new(problem),
+            request_id: "".into(),
+        };
+        assert!(unreachable(ConnectProblem::IdentityRefused("CertificateRevoked".into())).is_decision());
+        for problem in [ConnectProblem::TimedOut, ConnectProblem::Lost, ConnectProblem::Network("x".into())] {
+            assert!(!unreachable(problem).is_decision());
+        }
+        let timed_out = Error::TimedOut { within: Duration::ZERO, request_id: "".into() };
+        assert!(!timed_out.is_decision() && timed_out.is_setback());
+        assert!(!Error::Value { reason: Reason::CiphertextRejected }.is_decision(), "found on this side");
+    }
+
+    #[test]
     fn exit_codes_are_those_of_the_command_line() {
         let unreachable = Error::Unreachable {
             endpoint: "https://a:1".into(),

@@ -104,6 +104,11 @@ pub enum Command {
         /// For which shell
         shell: clap_complete::Shell,
     },
+    /// Writes the manual pages, one a command
+    Man {
+        /// Directory for them, made where it is not there; for example `~/.local/share/man/man1`
+        dir: PathBuf,
+    },
     /// The server, for `demo` and `bench`: the command line of `kms-server`.
     #[command(name = "__server", hide = true, disable_help_flag = true)]
     Server {

@@ -35,6 +35,8 @@ fn every_command_of_the_contract_is_taken() {
         "columns seal --tenant acme --key attendance --table checkins --id id --column name --column phone:deterministic in.csv out.csv",
         "columns open --tenant acme --key attendance --table checkins --id id --column name --keep-going - -",
         "columns reseal --tenant acme --key attendance --table t --id id --column n --format jsonl --delimiter ; a b",
+        "doctor",
+        "man pages",
         "seal-file --tenant acme --key attendance a b",
         "open-file --tenant acme --key attendance a -",
         "audit query --tenant acme --operation encrypt --outcome denied --from 2h --limit 5 -o json",
