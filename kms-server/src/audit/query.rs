@@ -48,7 +48,7 @@ pub enum OutcomeKind {
     Allowed,
     /// It was not to be done.
     Denied,
-    /// It could not be done.
+    /// It could not be done; of a batch, in part or whole.
     Failed,
 }
 
@@ -115,6 +115,14 @@ struct Fields<'a> {
     outcome: Option<Cow<'a, str>>,
     #[serde(borrow)]
     request_id: Option<Cow<'a, str>>,
+    failed: Option<u64>,
+}
+
+impl Fields<'_> {
+    fn came_to(&self, wanted: OutcomeKind) -> bool {
+        let items_failed = wanted == OutcomeKind::Failed && self.failed.is_some_and(|items| items > 0);
+        items_failed || self.outcome.as_deref() == Some(wanted.as_str())
+    }
 }
 
 impl Filter {
@@ -144,7 +152,7 @@ impl Filter {
         (key_matches || destination_matches)
             && is(self.identity.as_deref(), &fields.identity)
             && is(self.operation.map(Operation::as_str), &fields.operation)
-            && is(self.outcome.map(OutcomeKind::as_str), &fields.outcome)
+            && self.outcome.is_none_or(|wanted| fields.came_to(wanted))
             && is(self.request_id.as_ref().map(RequestId::as_str), &fields.request_id)
             && self.time_matches(fields.time.as_deref())
     }

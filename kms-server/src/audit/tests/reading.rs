@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::audit::{
-    ChainHash, DeleteError, Filter, Found, OutcomeKind, Pin, VerifyOptions, What, segment, verify,
+    ChainHash, Counts, DeleteError, Filter, Found, OutcomeKind, Pin, VerifyOptions, What, segment, verify,
 };
 use kms_proto::reason::Reason;
 
@@ -49,6 +49,20 @@ async fn a_query_finds_what_matches_and_pages_through_all_segments() {
         let found: Vec<_> = one(filter.clone()).await.into_iter().map(|line| line.sequence).collect();
         assert_eq!(found.len(), count, "{filter:?}");
         assert!(count != 1 || found == hit, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_which_items_failed_is_found_among_what_failed() {
+    let (_dir, log) = fresh();
+    let caller = Caller::new("attendance");
+    for failed in [0, 2] {
+        let entry = Entry { counts: Some(Counts { items: 10, failed }), ..caller.entry() };
+        let _recorded = log.record(entry, Durability::Written).await.unwrap();
+    }
+    for (outcome, count) in [(OutcomeKind::Allowed, 2), (OutcomeKind::Failed, 1), (OutcomeKind::Denied, 0)] {
+        let filter = Filter { outcome: Some(outcome), ..Filter::default() };
+        assert_eq!(log.query(filter, 0, 100).await.unwrap().lines.len(), count, "{outcome:?}");
     }
 }
 
