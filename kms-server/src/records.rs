@@ -11,6 +11,7 @@ pub mod value;
 use kms_core::id::{LeafSlot, TenantSlot, VersionId};
 use kms_core::names::{KeyName, TenantName};
 use kms_proto::storage as stored;
+use sha2::{Digest, Sha256};
 
 pub use value::{Damaged, class, class_number, millis, name, reason, reason_number, state, state_number};
 
@@ -74,11 +75,13 @@ pub fn parse_key<T: Table>(bytes: &[u8]) -> Option<T::Key> {
 pub enum Touched {
     /// What a tenant's name stands for.
     TenantName(TenantName),
-    /// A tenant: its state, or everything it owned.
+    /// A tenant's record: its state, its label.
     Tenant(TenantSlot),
+    /// A tenant that was destroyed, with everything it owned.
+    DestroyedTenant(TenantSlot),
     /// A key: state, active version, lease, purposes.
     Key(TenantSlot, KeyName),
-    /// One version.
+    /// One version, made or destroyed; nothing else of one ever changes.
     Version(VersionId),
 }
 
@@ -176,9 +179,6 @@ impl Table for Versions {
     fn parse_key(bytes: &[u8]) -> Option<VersionId> {
         Some(VersionId::from(u64::from_be_bytes(bytes.try_into().ok()?)))
     }
-    fn touched(id: &VersionId) -> Option<Touched> {
-        Some(Touched::Version(*id))
-    }
 }
 
 impl Table for VersionNumbers {
@@ -225,12 +225,18 @@ impl Table for DataKeyIds {
 /// A mutating call: its id is unique for one identity and operation only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestKey {
-    /// Who called.
-    pub identity: IdentityName,
-    /// What for.
-    pub operation: Operation,
+    /// SHA-256 of who called: a name may be longer than a key of the store.
+    identity: [u8; 32],
+    operation: Operation,
     /// The caller's UUID.
     pub id: [u8; 16],
+}
+
+impl RequestKey {
+    /// The call of this identity, for this operation, under this UUID.
+    pub fn new(identity: &IdentityName, operation: Operation, id: [u8; 16]) -> Self {
+        Self { identity: Sha256::digest(identity.to_string()).into(), operation, id }
+    }
 }
 
 impl Table for Requests {
@@ -242,17 +248,15 @@ impl Table for Requests {
 
     fn write_key(key: &RequestKey, out: &mut Vec<u8>) {
         out.extend_from_slice(&key.id);
+        out.extend_from_slice(&key.identity);
         out.extend_from_slice(key.operation.as_str().as_bytes());
-        out.push(0);
-        out.extend_from_slice(key.identity.to_string().as_bytes());
     }
     fn write_group((): &(), _: &mut Vec<u8>) {}
     fn parse_key(bytes: &[u8]) -> Option<RequestKey> {
         let (id, rest) = bytes.split_first_chunk::<16>()?;
-        let end = rest.iter().position(|byte| *byte == 0)?;
-        let operation = std::str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
-        let identity = std::str::from_utf8(&rest[end + 1..]).ok()?.parse().ok()?;
-        Some(RequestKey { identity, operation, id: *id })
+        let (identity, operation) = rest.split_first_chunk::<32>()?;
+        let operation = std::str::from_utf8(operation).ok()?.parse().ok()?;
+        Some(RequestKey { identity: *identity, operation, id: *id })
     }
 }
 

@@ -203,7 +203,7 @@ impl Destruction<'_> {
     pub fn destroy_tenant(&mut self, tenant: TenantSlot) {
         self.draft.trees.push(TreeOp::DestroyTenant(tenant));
         self.draft.gone.insert(tenant);
-        self.touch(Touched::Tenant(tenant));
+        self.touch(Touched::DestroyedTenant(tenant));
     }
 }
 

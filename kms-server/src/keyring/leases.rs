@@ -27,10 +27,14 @@ pub struct Leases {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+/// Leases that are swept for at the earliest.
+const SWEPT_FROM: usize = 1024;
+
 struct State {
     ends: HashMap<VersionId, BootTime>,
-    /// Versions whose destruction is decided: no lease to seal is handed out any more.
+    /// How many there may be before those that have ended are swept out.
+    sweep_at: usize,
+    /// Versions whose destruction is decided but not durable yet: no lease to seal is handed out any more.
     closed: HashSet<VersionId>,
 }
 
@@ -46,7 +50,8 @@ pub struct Running;
 
 impl Default for Leases {
     fn default() -> Self {
-        Self { started: BootTime::now(), state: Mutex::default() }
+        let state = State { ends: HashMap::new(), sweep_at: SWEPT_FROM, closed: HashSet::new() };
+        Self { started: BootTime::now(), state: Mutex::new(state) }
     }
 }
 
@@ -58,12 +63,14 @@ impl Leases {
     pub fn note(&self, version: VersionId, lease: Duration) -> Result<(), Closed> {
         let now = BootTime::now();
         let end = BootTime(now.0 + lease);
-        let State { ends, closed } = &mut *self.state.lock();
+        let State { ends, sweep_at, closed } = &mut *self.state.lock();
         if closed.contains(&version) {
             return Err(Closed);
         }
-        if ends.len() >= 1024 {
+        // Only once they doubled: a sweep at each lease would look at every one that runs.
+        if ends.len() >= *sweep_at {
             ends.retain(|_, end| *end > now);
+            *sweep_at = SWEPT_FROM.max(2 * ends.len());
         }
         let known = ends.entry(version).or_insert(end);
         *known = end.max(*known);
@@ -78,7 +85,7 @@ impl Leases {
     pub fn close(&self, version: VersionId, issued_ever: bool, longest: Duration) -> Result<(), Running> {
         let now = BootTime::now();
         let earlier = issued_ever && now.0 < self.started.0 + longest;
-        let State { ends, closed } = &mut *self.state.lock();
+        let State { ends, closed, .. } = &mut *self.state.lock();
         if earlier || ends.get(&version).is_some_and(|end| *end > now) {
             return Err(Running);
         }
@@ -86,9 +93,22 @@ impl Leases {
         Ok(())
     }
 
-    /// The destruction that [`Self::close`] was for did not come about.
+    /// Lets no sealing lease of the version start from now on, although others may run: a forced destruction loses what those seal,
+    /// but not what would be sealed after it was decided.
+    pub fn cut(&self, version: VersionId) {
+        self.state.lock().closed.insert(version);
+    }
+
+    /// The destruction that [`Self::close`] or [`Self::cut`] was for did not come about.
     pub fn reopen(&self, version: VersionId) {
         self.state.lock().closed.remove(&version);
+    }
+
+    /// The version is destroyed and wiped: no lease can start any more, whatever this says.
+    pub(super) fn forget(&self, version: VersionId) {
+        let State { ends, closed, .. } = &mut *self.state.lock();
+        ends.remove(&version);
+        closed.remove(&version);
     }
 }
 
@@ -117,6 +137,43 @@ mod tests {
         assert!(leases.note(TWO, MINUTE).is_ok());
         leases.reopen(ONE);
         assert!(leases.note(ONE, MINUTE).is_ok());
+    }
+
+    #[test]
+    fn a_cut_version_is_leased_to_nobody_although_a_lease_of_it_runs() {
+        let leases = Leases::default();
+        leases.note(ONE, MINUTE).unwrap();
+        leases.cut(ONE);
+        assert!(leases.note(ONE, MINUTE).is_err());
+        leases.reopen(ONE);
+        assert!(leases.close(ONE, false, MINUTE).is_err(), "the one that ran runs on");
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_version_that_is_destroyed() {
+        let leases = Leases::default();
+        leases.note(ONE, MINUTE).unwrap();
+        leases.cut(ONE);
+        leases.forget(ONE);
+        let state = leases.state.lock();
+        assert!(state.ends.is_empty() && state.closed.is_empty());
+    }
+
+    #[test]
+    fn running_leases_are_swept_for_only_once_they_doubled_and_ended_ones_go() {
+        let leases = Leases::default();
+        let lease = |numbers: std::ops::Range<u32>, lease| {
+            for number in numbers {
+                let slot = kms_core::id::LeafSlot(number);
+                leases.note(VersionId::new(kms_core::id::TenantSlot(0), slot), lease).unwrap();
+            }
+        };
+        lease(0..1_100, MINUTE);
+        assert_eq!(leases.state.lock().sweep_at, 2_048);
+        lease(1_100..2_000, Duration::ZERO);
+        assert_eq!(leases.state.lock().ends.len(), 2_000, "nothing is swept before");
+        lease(2_000..2_049, MINUTE);
+        assert_eq!(leases.state.lock().ends.len(), 1_149);
     }
 
     #[test]

@@ -5,14 +5,18 @@
 //! (`Keyring::purge` runs on the writer's thread after the barrier). A load that began before such a commit is thrown away.
 //!
 //! # Layout
-//! - this file: the caches and their invalidation.
-//! - [`entry`]: a key as requests see it.
+//! - this file: the caches and their invalidation; `register`: the one instance of each version, in a cache or not.
+//! - [`entry`]: a key as requests see it; [`warm`]: many cold ones at once.
 //! - [`version`]: a live version, its material and its ciphers.
 //! - [`leases`]: which sealing leases may still run.
 
 pub mod entry;
 pub mod leases;
+mod register;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod version;
+pub mod warm;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,9 +28,10 @@ use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
 use crate::erasure::{RecordError, Snapshot, Touched, Writer};
-use crate::records::Damaged;
+use crate::records::{Damaged, Versions};
 pub use entry::{KeyEntry, TenantEntry, Unusable};
 pub use leases::Leases;
+use register::Register;
 pub use version::LiveVersion;
 
 /// The caches over one store.
@@ -38,7 +43,7 @@ pub struct Keyring {
     /// Counts purges; a load notes it before it reads, and its result is cached only if none came between.
     purges: AtomicU64,
     /// Held while a load is cached and while a purge runs, so that the two never interleave.
-    gate: Mutex<()>,
+    register: Mutex<Register>,
     leases: Leases,
     instance: Box<str>,
 }
@@ -49,7 +54,7 @@ pub enum LookupError {
     /// No such tenant, key or version.
     #[error("there is no such key")]
     NotThere,
-    /// The version was destroyed; the key it belonged to is named so that the caller can be checked against it.
+    /// The version was destroyed.
     #[error("the version is destroyed")]
     Destroyed {
         /// Key the version belonged to.
@@ -75,7 +80,7 @@ impl Keyring {
             keys: Cache::with_weighter(items(names, KeyEntry::WEIGHT), names, KeyWeight),
             versions: Cache::with_weighter(items(versions, LiveVersion::WEIGHT), versions, VersionWeight),
             purges: AtomicU64::new(0),
-            gate: Mutex::new(()),
+            register: Mutex::default(),
             leases: Leases::default(),
             instance: uuid::Uuid::new_v4().to_string().into(),
             writer,
@@ -115,7 +120,11 @@ impl Keyring {
         let name = TenantName::try_from(name).map_err(|_| LookupError::NotThere)?;
         self.load(
             |snapshot| TenantEntry::load(snapshot, &name).map(Arc::new),
-            |entry| self.tenants.insert(name.as_str().into(), Arc::clone(entry)),
+            |register, entry| {
+                register.read(entry.slot);
+                self.tenants.insert(name.as_str().into(), Arc::clone(&entry));
+                entry
+            },
         )
     }
 
@@ -134,14 +143,16 @@ impl Keyring {
             |snapshot| {
                 KeyEntry::load(snapshot, TenantEntry::load(snapshot, &tenant.name)?, &name).map(Arc::new)
             },
-            |entry| {
+            |register, entry| {
+                register.read(entry.tenant.slot);
                 let place = KeyPlace { tenant: entry.tenant.slot, key: key.into() };
-                self.keys.insert(place, Arc::clone(entry));
+                self.keys.insert(place, Arc::clone(&entry));
+                entry
             },
         )
     }
 
-    /// The key that a version belongs to, where it belongs to the tenant named.
+    /// The key that a version belongs to, where it belongs to the tenant named. Policy was not asked yet: no material is opened.
     ///
     /// # Errors
     /// [`LookupError::NotThere`] also where it belongs to another tenant.
@@ -151,31 +162,54 @@ impl Keyring {
         if version.tenant_slot() != tenant.slot {
             return Err(LookupError::NotThere);
         }
-        let key = match self.version(version) {
-            Ok(live) => live.key.clone(),
-            Err(LookupError::Destroyed { key, .. }) => key,
-            Err(error) => return Err(error),
+        let key = match self.versions.get(&version) {
+            Some(Weighed { version, .. }) => version.key.to_string(),
+            None => self.writer.snapshot().get::<Versions>(&version)?.ok_or(LookupError::NotThere)?.key,
         };
-        self.key(tenant.name.as_str(), &key.to_string())
+        self.key(tenant.name.as_str(), &key)
     }
 
-    /// A live version, opened down the erasure tree where it is not warm.
+    /// A live version of a key that policy gave leave for, opened down the erasure tree where it is not warm.
     ///
     /// # Errors
-    /// [`LookupError::Destroyed`] names the key it belonged to.
-    pub fn version(&self, id: VersionId) -> Result<Arc<LiveVersion>, LookupError> {
-        if let Some(Weighed { version, .. }) = self.versions.get(&id) {
-            return Ok(version);
+    /// [`LookupError::NotThere`] also where it belongs to another key; that one's material is not opened.
+    pub fn version_of(&self, key: &KeyEntry, id: VersionId) -> Result<Arc<LiveVersion>, LookupError> {
+        // ATTACK: a caller with leave for one key learns nothing of a version of another, not even that it is destroyed.
+        if id.tenant_slot() != key.tenant.slot {
+            return Err(LookupError::NotThere);
+        }
+        let version = match self.versions.get(&id) {
+            Some(Weighed { version, .. }) => version,
+            None => self.load_version(key, id)?,
+        };
+        if version.key == key.name { Ok(version) } else { Err(LookupError::NotThere) }
+    }
+
+    fn load_version(&self, key: &KeyEntry, id: VersionId) -> Result<Arc<LiveVersion>, LookupError> {
+        {
+            // It may have been evicted while requests go on with it.
+            let mut register = self.register.lock();
+            if let Some(version) = register.get(id) {
+                return Ok(self.keep(&mut register, version));
+            }
         }
         self.load(
-            |snapshot| LiveVersion::load(snapshot, id).map(Arc::new),
-            |version| self.versions.insert(id, Weighed::now(version)),
+            |snapshot| LiveVersion::load(snapshot, &key.name, id).map(Arc::new),
+            |register, version| self.keep(register, version),
         )
+    }
+
+    /// Caches the one instance of a version.
+    fn keep(&self, register: &mut Register, version: Arc<LiveVersion>) -> Arc<LiveVersion> {
+        let version = register.enter(version);
+        register.read(version.id().tenant_slot());
+        self.versions.insert(version.id(), Weighed::now(&version));
+        version
     }
 
     /// Weighs a version again after it prepared another cipher.
     pub fn reweigh(&self, version: &Arc<LiveVersion>) {
-        let _gate = self.gate.lock();
+        let _gate = self.register.lock();
         if self.versions.peek(&version.id()).is_some_and(|cached| Arc::ptr_eq(&cached.version, version)) {
             self.versions.insert(version.id(), Weighed::now(version));
         }
@@ -184,50 +218,51 @@ impl Keyring {
     fn load<T>(
         &self,
         read: impl Fn(&Snapshot) -> Result<T, LookupError>,
-        cache: impl Fn(&T),
+        cache: impl Fn(&mut Register, T) -> T,
     ) -> Result<T, LookupError> {
         loop {
             let before = self.purges.load(Ordering::Acquire);
             let loaded = read(&self.writer.snapshot());
-            let _gate = self.gate.lock();
+            let mut register = self.register.lock();
             // ATTACK: material read before a destroy must not be cached after it.
             if self.purges.load(Ordering::Acquire) == before {
-                return loaded.inspect(|value| cache(value));
+                return loaded.map(|value| cache(&mut register, value));
             }
         }
     }
 
-    /// Drops and wipes what a commit touched; waits for uses under way.
+    /// Drops what a commit touched, and wipes what it destroyed; waits for uses under way.
     fn purge(&self, touched: &[Touched]) {
         if touched.is_empty() {
             return;
         }
-        let _gate = self.gate.lock();
+        let mut register = self.register.lock();
         self.purges.fetch_add(1, Ordering::AcqRel);
         for touched in touched {
             match touched {
                 Touched::TenantName(name) => drop(self.tenants.remove(name.as_str())),
-                Touched::Tenant(slot) => self.purge_tenant(*slot),
+                Touched::Tenant(slot) if register.may_hold(*slot) => self.forget_names(*slot),
+                Touched::Tenant(_) => {}
                 Touched::Key(slot, key) => drop(self.keys.remove(&(*slot, &*key.to_string()))),
                 Touched::Version(id) => {
-                    if let Some((_, cached)) = self.versions.remove(id) {
-                        cached.version.retire();
+                    self.versions.remove(id);
+                    if let Some(version) = register.remove(*id) {
+                        version.retire();
                     }
+                    self.leases.forget(*id);
+                }
+                Touched::DestroyedTenant(slot) => {
+                    self.forget_names(*slot);
+                    self.versions.retain(|id, _| id.tenant_slot() != *slot);
+                    register.remove_tenant(*slot).iter().for_each(|version| version.retire());
                 }
             }
         }
     }
 
-    fn purge_tenant(&self, slot: TenantSlot) {
+    fn forget_names(&self, slot: TenantSlot) {
         self.tenants.retain(|_, tenant| tenant.slot != slot);
         self.keys.retain(|place, _| place.tenant != slot);
-        self.versions.retain(|id, cached| {
-            let stays = id.tenant_slot() != slot;
-            if !stays {
-                cached.version.retire();
-            }
-            stays
-        });
     }
 }
 

@@ -128,10 +128,15 @@ impl LiveVersion {
     /// Bytes of a version before it prepared a cipher.
     pub(super) const WEIGHT: u64 = 640;
 
-    pub(super) fn load(snapshot: &Snapshot, id: VersionId) -> Result<Self, LookupError> {
+    /// Reads a version of the key named; of another key's no more than whose it is.
+    pub(super) fn load(snapshot: &Snapshot, of: &KeyName, id: VersionId) -> Result<Self, LookupError> {
         let record = snapshot.get::<Versions>(&id)?.ok_or(LookupError::NotThere)?;
+        let key: KeyName = name(&record.key)?;
+        if key != *of {
+            return Err(LookupError::NotThere);
+        }
         let tenant = snapshot.get::<TenantsBySlot>(&id.tenant_slot())?.ok_or(LookupError::NotThere)?;
-        let (tenant_name, key) = (name(&tenant.name)?, name(&record.key)?);
+        let tenant_name = name(&tenant.name)?;
         let number = record.version;
         if state(record.state)?.is_destroyed() || state(tenant.state)?.is_destroyed() {
             return Err(LookupError::Destroyed { key, version: number });
@@ -194,6 +199,11 @@ impl LiveVersion {
     pub fn data_key(&self, id: DataKeyId) -> Result<DataKey, Retired> {
         let material = self.material.read();
         Ok(material.as_ref().ok_or(Retired)?.data_key(self.id, id))
+    }
+
+    /// Whether it is on record that clients were leased a data key.
+    pub(crate) fn was_ever_leased(&self) -> bool {
+        self.leased_ids.load(Ordering::Acquire) > 0
     }
 
     /// Whether a data key that clients seal with was ever assigned.

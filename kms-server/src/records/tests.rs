@@ -33,7 +33,7 @@ fn keys_read_back_as_they_were_written() {
     round::<DataKeyIds>(VersionId::new(tenant, LeafSlot(288)), tenant);
     round::<RequestTimes>((1_700_000_000_000, [9; 16]), ());
     for identity in ["spiffe://dev.local/operator".parse().unwrap(), IdentityName::Spki([0xAB; 32])] {
-        round::<Requests>(RequestKey { identity, operation: Operation::RotateKey, id: [7; 16] }, ());
+        round::<Requests>(RequestKey::new(&identity, Operation::RotateKey, [7; 16]), ());
     }
     for place in [place, top] {
         let address = Address { place, key_gen: KeyGen(3), record_ver: RecordVer(4) };
@@ -44,6 +44,15 @@ fn keys_read_back_as_they_were_written() {
     round::<Garbage>((7, 1), ());
     round::<Staged>((7, 1), ());
     round::<Epochs>(Epoch(7), ());
+}
+
+#[test]
+fn the_longest_identity_fits_a_key_of_the_store_and_no_two_share_one() {
+    let named = |path: &str| IdentityName::Spiffe(format!("spiffe://dev.local/{path}").into());
+    let longest = "a".repeat(2048 - "spiffe://dev.local/".len());
+    let key = |identity| key_bytes::<Requests>(&RequestKey::new(&identity, Operation::CreateKey, [7; 16]));
+    assert!(key(named(&longest)).len() <= crate::store::MAX_KEY);
+    assert_ne!(key(named(&longest)), key(named("a")));
 }
 
 #[test]

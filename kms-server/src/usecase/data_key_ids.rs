@@ -8,7 +8,7 @@ use kms_proto::storage::DataKeyIdsRecord;
 use super::refused::Refused;
 use crate::erasure::Change;
 use crate::keyring::{Keyring, LiveVersion};
-use crate::records::DataKeyIds;
+use crate::records::{DataKeyIds, Table as _, TenantsBySlot, Versions, name, state};
 
 /// Number of the day in UTC: a new data key comes with each.
 pub(super) struct Today;
@@ -66,12 +66,31 @@ pub(super) async fn leased(keyring: &Keyring, version: &LiveVersion) -> Result<D
     Ok(data_key)
 }
 
+/// Puts on record that the data key of deterministic columns is leased: a destruction after a restart must know.
+pub(super) async fn lease_deterministic(keyring: &Keyring, version: &LiveVersion) -> Result<(), Refused> {
+    if version.was_ever_leased() {
+        return Ok(());
+    }
+    let _one_at_a_time = version.reserve.lock().await;
+    if version.was_ever_leased() {
+        return Ok(());
+    }
+    let below = reserve(keyring, version.id(), |ids| {
+        ids.leased = ids.leased.max(1);
+        ids.leased
+    })
+    .await?;
+    version.raise_leased_ids(below);
+    Ok(())
+}
+
 async fn reserve(
     keyring: &Keyring,
     version: VersionId,
     next: impl FnOnce(&mut DataKeyIdsRecord) -> u32 + Send + 'static,
 ) -> Result<u32, Refused> {
     let reserved = keyring.writer().commit(move |change: &mut Change<'_>| -> Result<u32, Refused> {
+        refuse_destroyed(change, version)?;
         let mut ids = change.get::<DataKeyIds>(&version)?.unwrap_or_default();
         let number = next(&mut ids);
         change.put::<DataKeyIds>(&version, &ids);
@@ -80,6 +99,52 @@ async fn reserve(
     Ok(reserved.await?.value)
 }
 
+/// ATTACK: who waited here while the version was destroyed must not go on with it.
+fn refuse_destroyed(change: &Change<'_>, id: VersionId) -> Result<(), Refused> {
+    let version = change.get::<Versions>(&id)?.ok_or_else(|| Refused::damaged(Versions::NAME))?;
+    let tenant = change.get::<TenantsBySlot>(&id.tenant_slot())?;
+    let tenant = tenant.ok_or_else(|| Refused::damaged(TenantsBySlot::NAME))?;
+    if state(version.state)?.is_destroyed() || state(tenant.state)?.is_destroyed() {
+        return Err(Refused::VersionDestroyed { key: name(&version.key)?, version: version.version });
+    }
+    Ok(())
+}
+
 fn used_up() -> Refused {
     Refused::Invalid("every data-key id of this version is used up; rotate the key".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyring::tests::Ground;
+
+    #[tokio::test]
+    async fn no_data_key_of_a_destroyed_version_is_reserved_and_of_another_one_is() {
+        let ground = Ground::new(1 << 20).await;
+        let (one, two) = (ground.version(1), ground.version(2));
+        ground.destroy(1).await;
+        for refused in [
+            reserve_own(&ground.keyring, &one, 1).await,
+            leased(&ground.keyring, &one).await.map(drop),
+            lease_deterministic(&ground.keyring, &one).await,
+        ] {
+            assert!(matches!(refused, Err(Refused::VersionDestroyed { version: 1, .. })), "{refused:?}");
+        }
+        assert!(reserve_own(&ground.keyring, &two, 1).await.is_ok());
+        ground.destroy_tenant().await;
+        let refused = leased(&ground.keyring, &two).await;
+        assert!(matches!(refused, Err(Refused::VersionDestroyed { version: 2, .. })), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_first_deterministic_lease_is_on_record_and_assigns_no_other_data_key() {
+        let ground = Ground::new(1 << 20).await;
+        let version = ground.version(1);
+        lease_deterministic(&ground.keyring, &version).await.unwrap();
+        let ids = ground.keyring.writer().snapshot().get::<DataKeyIds>(&version.id()).unwrap().unwrap();
+        assert_eq!(ids.leased, 1);
+        assert!(!version.was_leased(DataKeyId::from(1)));
+        assert_eq!(leased(&ground.keyring, &version).await.unwrap().get(), 1);
+    }
 }

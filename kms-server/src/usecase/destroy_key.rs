@@ -1,11 +1,12 @@
 //! Destroys a version of a key, or all of them, now.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kms_core::id::{Epoch, LeafSlot, TenantSlot, VersionId};
 use kms_core::state::{DestroyReason, LifecycleState};
 use kms_proto::storage::{KeyRecord, OutcomeRecord};
+use parking_lot::Mutex;
 
 use super::change_key::living_key;
 use super::describe::{self, KeyView};
@@ -43,7 +44,7 @@ impl Request {
 /// What to destroy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// One version. The active one, while sealing leases run, only with `force`.
+    /// One version. One that seals, while sealing leases run, only with `force`.
     Version {
         /// Its number.
         number: u32,
@@ -80,8 +81,8 @@ pub async fn destroy_key(
     if let Which::Version { number, .. } = which {
         note.version = Some(number);
     }
-    let closed = Arc::new(OnceLock::new());
-    let leases = SealingLeases { keyring: Arc::clone(keyring), closed: Arc::clone(&closed) };
+    let leases = SealingLeases { keyring: Arc::clone(keyring), closed: Arc::default() };
+    let closed = Arc::clone(&leases.closed);
     let destroyed = mutation.run_destruction(keyring.writer(), move |change| {
         let mut key = living_key(change, &entry, request.expected_revision)?;
         let outcome = destroy(change, &mut key, &entry, which, &request, &leases)?;
@@ -98,7 +99,7 @@ pub async fn destroy_key(
             key.map(|key| Destroyed { key, versions, epoch, effaced: committed.effaced })
         }
         Err(refused) => {
-            closed.get().into_iter().for_each(|version| keyring.leases().reopen(*version));
+            closed.lock().iter().for_each(|version| keyring.leases().reopen(*version));
             Err(refused)
         }
     };
@@ -106,10 +107,10 @@ pub async fn destroy_key(
     permit.finish(result, note)
 }
 
-/// The sealing leases of the version to be destroyed; remembers what it closed, should the commit fail.
+/// The sealing leases of the versions to be destroyed; remembers what it closed, should the commit fail.
 struct SealingLeases {
     keyring: Arc<Keyring>,
-    closed: Arc<OnceLock<VersionId>>,
+    closed: Arc<Mutex<Vec<VersionId>>>,
 }
 
 fn destroy(
@@ -139,8 +140,8 @@ fn destroy(
                 }
             }
         }
-        if matches!(which, Which::Version { force: false, .. }) && number == key.active_version {
-            refuse_while_sealing(change, key, entry, (id, number), leases)?;
+        if number == key.active_version || number == key.deterministic_version {
+            leases.end(change, key, entry, which, (id, number))?;
         }
         change.destroy_version(id);
         version.state = state_number(LifecycleState::Destroyed);
@@ -161,7 +162,10 @@ fn retire_number(key: &mut KeyRecord, number: u32) {
     key.live_versions = key.live_versions.saturating_sub(1);
     if key.active_version == number {
         key.active_version = 0;
-        key.state = state_number(LifecycleState::Deactivated);
+        // ATTACK: a suspended key opens nothing; a deactivated one would. What is not active stays what it is.
+        if key.state == state_number(LifecycleState::Active) {
+            key.state = state_number(LifecycleState::Deactivated);
+        }
     }
     if key.deterministic_version == number {
         key.deterministic_version = key.active_version;
@@ -171,20 +175,28 @@ fn retire_number(key: &mut KeyRecord, number: u32) {
     }
 }
 
-fn refuse_while_sealing(
-    change: &Change<'_>,
-    key: &KeyRecord,
-    entry: &KeyEntry,
-    (id, number): (VersionId, u32),
-    leases: &SealingLeases,
-) -> Result<(), Refused> {
-    let longest = Duration::from_millis(key.longest_lease_ms);
-    let issued_ever = change.get::<DataKeyIds>(&id)?.is_some_and(|ids| ids.leased > 0);
-    let running = |_| Refused::SealingLeasesRun { key: entry.name.clone(), version: number };
-    leases.keyring.leases().close(id, issued_ever, longest).map_err(running)?;
-    // Only one version of a call is looked at, so there is nothing to be remembered before.
-    leases.closed.get_or_init(|| id);
-    Ok(())
+impl SealingLeases {
+    /// Ends the leasing of a version that seals; where what runs may not be lost, only if nothing does.
+    fn end(
+        &self,
+        change: &Change<'_>,
+        key: &KeyRecord,
+        entry: &KeyEntry,
+        which: Which,
+        (id, number): (VersionId, u32),
+    ) -> Result<(), Refused> {
+        let leases = self.keyring.leases();
+        if let Which::Version { force: false, .. } = which {
+            let longest = Duration::from_millis(key.longest_lease_ms);
+            let issued_ever = change.get::<DataKeyIds>(&id)?.is_some_and(|ids| ids.leased > 0);
+            let running = |_| Refused::SealingLeasesRun { key: entry.name.clone(), version: number };
+            leases.close(id, issued_ever, longest).map_err(running)?;
+        } else {
+            leases.cut(id);
+        }
+        self.closed.lock().push(id);
+        Ok(())
+    }
 }
 
 fn version_id(change: &Change<'_>, entry: &KeyEntry, number: u32) -> Result<Option<VersionId>, Refused> {

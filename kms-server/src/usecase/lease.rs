@@ -74,14 +74,18 @@ pub fn to_open(permit: Permit<op::LeaseToOpen>, keyring: &Keyring, items: &[ToOp
 async fn seal_with(keyring: &Keyring, key: &KeyEntry, kind: ToSeal) -> Result<Leased, Refused> {
     check_class(key)?;
     let version = match kind {
-        ToSeal::Randomized => keyring.version(key.sealing_version()?)?,
-        ToSeal::Deterministic => keyring.version(key.deterministic_version()?)?,
+        ToSeal::Randomized => key.sealing_version()?,
+        ToSeal::Deterministic => key.deterministic_version()?,
     };
+    let version = keyring.version_of(key, version)?;
     // ORDER: noted before the key leaves: a destruction is either decided before, and this is refused, or it sees the lease.
     keyring.leases().note(version.id(), key.lease).map_err(|_| Refused::KeyDeactivated(key.name.clone()))?;
     let data_key_id = match kind {
         ToSeal::Randomized => data_key_ids::leased(keyring, &version).await?,
-        ToSeal::Deterministic => DataKeyId::DETERMINISTIC,
+        ToSeal::Deterministic => {
+            data_key_ids::lease_deterministic(keyring, &version).await?;
+            DataKeyId::DETERMINISTIC
+        }
     };
     let data_key = version.data_key(data_key_id).map_err(|_| destroyed(&key.name, version.number))?;
     Ok(Leased {
@@ -101,7 +105,7 @@ fn open_with(keyring: &Keyring, key: &KeyEntry, item: ToOpen) -> Result<Leased, 
     if item.data_key.is_server_own() {
         return Err(Refused::ServerOwnDataKey);
     }
-    let version = keyring.version(item.version)?;
+    let version = keyring.version_of(key, item.version)?;
     key.check_opens()?;
     // ATTACK: a data key that was never assigned is not handed out ahead of its time.
     if !version.was_leased(item.data_key) {

@@ -75,7 +75,7 @@ impl Mutation {
     }
 
     fn key(&self) -> RequestKey {
-        RequestKey { identity: self.identity.clone(), operation: self.operation, id: *self.id.as_bytes() }
+        RequestKey::new(&self.identity, self.operation, *self.id.as_bytes())
     }
 
     fn known(&self, view: &Change<'_>) -> Result<Option<OutcomeRecord>, Refused> {

@@ -1,5 +1,7 @@
 //! Opens values, one or many. The version comes from the ciphertext; the names the request gave are checked against it before.
 
+use std::sync::Arc;
+
 use kms_core::field::Header;
 use kms_core::id::VersionId;
 use kms_core::secret::Plaintext;
@@ -10,6 +12,7 @@ use crate::binding::Binding;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::version::OpenFailure;
+use crate::keyring::warm::Held;
 use crate::keyring::{KeyEntry, Keyring, LookupError};
 
 /// An opened value.
@@ -56,16 +59,27 @@ pub fn open(
 }
 
 /// Opens each item; one that fails leaves the others alone.
-pub fn open_batch(
+pub async fn open_batch(
     permit: Permit<op::Decrypt>,
-    keyring: &Keyring,
+    keyring: &Arc<Keyring>,
     items: &[(Binding, &[u8])],
 ) -> Unrecorded<Result<Vec<Result<Opened, OpenRefused>>, Refused>> {
+    let _held = warm(keyring, permit.target(), items.iter().map(|(_, ciphertext)| *ciphertext)).await;
     let open =
         |(binding, ciphertext): &(Binding, &[u8])| open_under(keyring, permit.target(), binding, ciphertext);
     let results: Vec<_> = items.iter().map(open).collect();
     let note = Note::of_batch(&results, |opened| opened.id);
     permit.finish(Ok(results), note)
+}
+
+/// Makes the versions warm that the ciphertexts of a batch name.
+pub(super) async fn warm(
+    keyring: &Arc<Keyring>,
+    key: &Arc<KeyEntry>,
+    ciphertexts: impl Iterator<Item = &[u8]>,
+) -> Held {
+    let named = |ciphertext| Some((key, Header::parse(ciphertext).ok()?.version));
+    keyring.warm(ciphertexts.filter_map(named)).await
 }
 
 /// Opens a value of a key that the caller has leave to open with.
@@ -76,15 +90,9 @@ pub(super) fn open_under(
     ciphertext: &[u8],
 ) -> Result<Opened, OpenRefused> {
     let header = Header::parse(ciphertext).map_err(|_| Refused::CiphertextMalformed)?;
-    let version = match keyring.version(header.version) {
-        // ATTACK: a caller with leave for one key learns nothing of a version of another, not even that it is destroyed.
-        _ if header.version.tenant_slot() != key.tenant.slot => return Err(OpenRefused::OtherKey),
-        Ok(version) if version.key != key.name => return Err(OpenRefused::OtherKey),
-        Err(LookupError::Destroyed { key: name, .. }) if name != key.name => {
-            return Err(OpenRefused::OtherKey);
-        }
+    let version = match keyring.version_of(key, header.version) {
         Err(LookupError::NotThere) => return Err(OpenRefused::OtherKey),
-        other => other.map_err(Refused::from)?,
+        version => version.map_err(Refused::from)?,
     };
     key.check_opens().map_err(Refused::from)?;
     let prepared = version.prepared_ciphers();

@@ -1,8 +1,10 @@
 //! Opens under one binding and seals under another, or under a newer version, without showing the value.
 
+use std::sync::Arc;
+
 use kms_core::id::VersionId;
 
-use super::open::{OpenRefused, open_under};
+use super::open::{OpenRefused, open_under, warm};
 use super::refused::Refused;
 use super::seal::{Sealed, seal_under};
 use crate::binding::Binding;
@@ -36,9 +38,10 @@ pub struct Resealed {
 pub async fn reencrypt(
     source: Permit<op::ReEncrypt>,
     destination: Permit<op::Encrypt>,
-    keyring: &Keyring,
+    keyring: &Arc<Keyring>,
     items: &[Item<'_>],
 ) -> (Unrecorded<Result<(), Refused>>, Unrecorded<Result<Vec<Result<Resealed, OpenRefused>>, Refused>>) {
+    let _held = warm(keyring, source.target(), items.iter().map(|item| item.ciphertext)).await;
     let mut results = Vec::with_capacity(items.len());
     for item in items {
         results.push(one(keyring, source.target(), destination.target(), item).await);

@@ -87,7 +87,7 @@ pub enum Refused {
     SealingLeasesRun {
         /// The key.
         key: KeyName,
-        /// Its active version.
+        /// Its active version, or that of its deterministic columns.
         version: u32,
     },
     /// Class L4.

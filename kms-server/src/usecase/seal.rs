@@ -56,7 +56,7 @@ pub(super) async fn seal_under(
     binding: &Binding,
     plaintext: &[u8],
 ) -> Result<Sealed, Refused> {
-    let version = keyring.version(key.sealing_version()?)?;
+    let version = keyring.version_of(key, key.sealing_version()?)?;
     let prepared = version.prepared_ciphers();
     let ciphertext = loop {
         let today = Today::now();
