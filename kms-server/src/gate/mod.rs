@@ -3,8 +3,10 @@
 //! # Layout
 //! - this file: authorize, deny, record.
 //! - [`permit`]: the proof that policy allowed one operation on one target; [`target`]: what an operation is done to.
+//! - [`items`]: the same for the items of a batch, whose denials share a line.
 //! - [`mod@line`]: what is to be recorded; `unrecorded`: results that wait for it.
 
+pub mod items;
 pub mod line;
 pub mod permit;
 pub mod target;
@@ -19,7 +21,7 @@ use kms_proto::reason::Reason;
 use crate::audit::{AuditLog, Outcome, RequestId, Unavailable, durability};
 use crate::identity::Identity;
 use crate::operation::Operation;
-use crate::policy::{Decision, PolicyEngine, PolicyRequest};
+use crate::policy::{Decision, PolicyEngine, PolicyRequest, Resource};
 use line::Line;
 pub use line::Note;
 pub use permit::{Op, Permit};
@@ -107,13 +109,7 @@ impl Gate {
         target: O::Target,
         purpose: Option<&str>,
     ) -> Result<Permit<O>, Denied> {
-        let decision = self.policy.decide(&PolicyRequest {
-            principal: &caller.identity.name,
-            operation: O::OPERATION,
-            resource: target.resource(),
-            purpose,
-            group: caller.identity.group,
-        });
+        let decision = self.decide(caller, O::OPERATION, &target, purpose);
         if let Decision::Allow { .. } = &*decision {
             return Ok(Permit::granted(caller.clone(), target, decision));
         }
@@ -127,20 +123,43 @@ impl Gate {
         Err(self.deny(line, denied).await)
     }
 
-    /// Answers for a key that does not exist, or that the ciphertext does not belong to, as policy would for one that is not the
-    /// caller's: with a line, and the same face.
+    /// Answers for a key that does not exist as policy would for one that is not the caller's: policy is asked, a line is written,
+    /// and the face is the same.
     pub async fn deny_unknown(
         &self,
         caller: &Caller,
         operation: Operation,
-        tenant: Option<TenantName>,
-        key: Option<KeyName>,
+        (tenant, key): (TenantName, KeyName),
+        purpose: Option<&str>,
     ) -> Denied {
-        let denied = Denied::KeyNotAccessible;
-        let mut line =
-            Line::new(caller.clone(), operation, &target::System, Outcome::Denied(denied.reason()));
-        (line.tenant, line.key) = (tenant, key);
-        self.deny(line, denied).await
+        let refusal = self.ask_unknown(caller, operation, (tenant, Some(key)), purpose);
+        self.deny(refusal.line(caller), Denied::KeyNotAccessible).await
+    }
+
+    /// What policy says of the target, and of what the operation makes of it.
+    fn decide(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        target: &impl Target,
+        purpose: Option<&str>,
+    ) -> Arc<Decision> {
+        let of = |resource| self.decide_on(caller, operation, resource, purpose);
+        match target.becomes() {
+            None => of(target.resource()),
+            Some(after) => Decision::both(of(target.resource()), of(after)),
+        }
+    }
+
+    fn decide_on(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        resource: Resource<'_>,
+        purpose: Option<&str>,
+    ) -> Arc<Decision> {
+        let (principal, group) = (&caller.identity.name, caller.identity.group);
+        self.policy.decide(&PolicyRequest { principal, operation, resource, purpose, group })
     }
 
     async fn deny(&self, line: Line, denied: Denied) -> Denied {

@@ -7,7 +7,7 @@ use kms_core::names::TenantName;
 use kms_proto::reason::Reason;
 
 use super::line::{Line, Note};
-use super::target::{NewKey, System, Target};
+use super::target::{KeyUpdate, NewKey, System, Target};
 use super::{Caller, Unrecorded};
 use crate::audit::Outcome;
 use crate::keyring::KeyEntry;
@@ -42,8 +42,9 @@ macro_rules! ops {
 
 ops! {
     Arc<KeyEntry>: Encrypt, Decrypt, ReEncrypt, GenerateDataKey, LeaseToSeal, LeaseToOpen,
-        DescribeKey, UpdateKey, RotateKey, SuspendKey, ResumeKey, DestroyKey;
+        DescribeKey, RotateKey, SuspendKey, ResumeKey, DestroyKey;
     NewKey: CreateKey;
+    KeyUpdate: UpdateKey;
     TenantName: CreateTenant, DescribeTenant, UpdateTenant, SuspendTenant, ResumeTenant, DestroyTenant, ListKeys;
     System: ListTenants, GenerateRandom, ReadAudit, DeleteAudit, ExplainPolicy, Reflect;
 }

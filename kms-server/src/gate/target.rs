@@ -1,17 +1,22 @@
 //! What an operation is done to, as policy and audit see it.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use kms_core::names::{KeyName, TenantName};
 use kms_core::state::KeyClass;
 
-use crate::keyring::{KeyEntry, TenantEntry};
+use crate::keyring::KeyEntry;
 use crate::policy::Resource;
 
 /// Something that policy can decide about.
 pub trait Target {
     /// What policy sees.
     fn resource(&self) -> Resource<'_>;
+    /// What the operation makes of it, where that is another thing to policy: it must allow both.
+    fn becomes(&self) -> Option<Resource<'_>> {
+        None
+    }
     /// Tenant named in the audit.
     fn tenant(&self) -> Option<&TenantName>;
     /// Key named in the audit.
@@ -27,14 +32,29 @@ pub struct System;
 /// A key that is to be made.
 #[derive(Debug, Clone)]
 pub struct NewKey {
-    /// Where.
-    pub tenant: Arc<TenantEntry>,
+    /// Where. It may not be there: only who may make the key learns that.
+    pub tenant: TenantName,
     /// Its name.
     pub name: KeyName,
     /// Its class.
     pub class: KeyClass,
     /// What it may be used for.
     pub purposes: Arc<[Arc<str>]>,
+}
+
+/// A key whose settings are to be changed.
+#[derive(Debug, Clone)]
+pub struct KeyUpdate {
+    /// The key.
+    pub key: Arc<KeyEntry>,
+    /// What it may be used for from then on, where that is to change.
+    pub purposes: Option<Arc<[Arc<str>]>>,
+}
+
+impl Borrow<Arc<KeyEntry>> for KeyUpdate {
+    fn borrow(&self) -> &Arc<KeyEntry> {
+        &self.key
+    }
 }
 
 impl Target for System {
@@ -70,7 +90,7 @@ impl Target for TenantName {
 impl Target for NewKey {
     fn resource(&self) -> Resource<'_> {
         Resource::Key {
-            tenant: &self.tenant.name,
+            tenant: &self.tenant,
             name: &self.name,
             class: self.class,
             purposes: &self.purposes,
@@ -78,7 +98,7 @@ impl Target for NewKey {
         }
     }
     fn tenant(&self) -> Option<&TenantName> {
-        Some(&self.tenant.name)
+        Some(&self.tenant)
     }
     fn key(&self) -> Option<&KeyName> {
         Some(&self.name)
@@ -106,5 +126,29 @@ impl Target for Arc<KeyEntry> {
     }
     fn class(&self) -> Option<KeyClass> {
         Some(self.class)
+    }
+}
+
+impl Target for KeyUpdate {
+    fn resource(&self) -> Resource<'_> {
+        self.key.resource()
+    }
+    fn becomes(&self) -> Option<Resource<'_>> {
+        let after = self.purposes.as_ref()?;
+        match self.key.resource() {
+            Resource::Key { tenant, name, class, key_revision, .. } => {
+                Some(Resource::Key { tenant, name, class, purposes: after, key_revision })
+            }
+            _ => None,
+        }
+    }
+    fn tenant(&self) -> Option<&TenantName> {
+        Some(&self.key.tenant.name)
+    }
+    fn key(&self) -> Option<&KeyName> {
+        Some(&self.key.name)
+    }
+    fn class(&self) -> Option<KeyClass> {
+        Some(self.key.class)
     }
 }

@@ -90,6 +90,21 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// What two decisions come to that must both be yes.
+    pub fn both(first: Arc<Self>, second: Arc<Self>) -> Arc<Self> {
+        match (&*first, &*second) {
+            (Self::Deny { .. }, _) => first,
+            (_, Self::Deny { .. }) => second,
+            (Self::Allow { policies }, Self::Allow { policies: others }) if policies == others => first,
+            (Self::Allow { policies }, Self::Allow { policies: others }) => {
+                let mut policies = [policies.as_slice(), others].concat();
+                policies.sort_unstable();
+                policies.dedup();
+                Arc::new(Self::Allow { policies })
+            }
+        }
+    }
+
     /// Whether it is yes.
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Allow { .. })

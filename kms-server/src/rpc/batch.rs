@@ -95,16 +95,11 @@ impl<I, G: Eq + Hash + Clone, T> Batch<I, G, T> {
     }
 
     /// The whole group failed, for one reason.
-    fn fail(&mut self, group: &Group<I, G>, failure: &Failure) {
+    pub(super) fn fail(&mut self, group: &Group<I, G>, failure: &Failure) {
         for place in &group.places {
-            let (reason, message) = (failure.reason(), failure.to_string());
+            let (reason, message) = (failure.reason(), failure.words());
             self.results[*place] = Some(Err(Failure::Message { reason, message }));
         }
-    }
-
-    /// Whether any item failed that way.
-    pub(super) fn any_failed(&self, way: impl Fn(&Failure) -> bool) -> bool {
-        self.results.iter().flatten().any(|result| result.as_ref().is_err_and(&way))
     }
 
     /// The answers, in the order of the request.

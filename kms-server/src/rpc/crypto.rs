@@ -1,28 +1,23 @@
-//! Service `kms.v1.Crypto`.
+//! Service `kms.v1.Crypto`. Data keys under lease are in `leases`.
 
 use std::sync::Arc;
 
-use futures_util::stream::{self, StreamExt as _};
-use kms_core::id::{DataKeyId, VersionId};
 use kms_core::names::{KeyName, TenantName};
 use kms_proto::v1;
 use kms_proto::v1::crypto_server::Crypto;
 use tonic::{Request, Response, Status};
 
 use super::batch::Batch;
-use super::convert::{self, MAX_IDS, MAX_ITEMS};
+use super::convert::{self, MAX_ITEMS};
 use super::status::Failure;
 use super::{Core, accept, answer, calls};
 use crate::binding::Binding;
-use crate::gate::{Caller, Denied, Op, Permit, target};
+use crate::gate::{Caller, Op, Permit, target};
 use crate::keyring::{KeyEntry, LookupError};
 use crate::operation::Operation;
 use crate::usecase::open::OpenRefused;
 use crate::usecase::refused::Refused;
-use crate::usecase::{envelope_key, lease, open, random, reencrypt, seal};
-
-/// Keys of one call whose lines wait for the audit at a time: they share its writes and its syncs, which would otherwise add up.
-const LINES_AT_ONCE: usize = 256;
+use crate::usecase::{envelope_key, open, random, reencrypt, seal};
 
 /// The service.
 pub struct CryptoService(pub Core);
@@ -35,27 +30,29 @@ impl Core {
         (tenant, key): (&str, &str),
         purpose: Option<&str>,
     ) -> Result<Permit<O>, Failure> {
-        let entry = self.entry(caller, O::OPERATION, (tenant, key)).await?;
+        let entry = self.entry(caller, O::OPERATION, (tenant, key), purpose).await?;
         Ok(self.gate.authorize::<O>(caller, entry, purpose).await?)
     }
 
-    async fn entry(
+    /// The key named in a request that is about to ask leave for it.
+    pub(super) async fn entry(
         &self,
         caller: &Caller,
         operation: Operation,
         (tenant, key): (&str, &str),
+        purpose: Option<&str>,
     ) -> Result<Arc<KeyEntry>, Failure> {
         match self.keyring.key(tenant, key) {
             Ok(entry) => Ok(entry),
             Err(LookupError::NotThere) => {
-                let (tenant, key) = (TenantName::try_from(tenant)?, KeyName::try_from(key)?);
-                Err(self.gate.deny_unknown(caller, operation, Some(tenant), Some(key)).await.into())
+                let names = (TenantName::try_from(tenant)?, KeyName::try_from(key)?);
+                Err(self.gate.deny_unknown(caller, operation, names, purpose).await.into())
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    fn revision(&self) -> u64 {
+    pub(super) fn revision(&self) -> u64 {
         self.keyring.writer().revision().0
     }
 
@@ -141,7 +138,7 @@ impl Core {
         items: &[(Binding, &[u8])],
     ) -> Result<Vec<Result<open::Opened, OpenRefused>>, Failure> {
         let permit = self.permit(caller, names, purpose).await?;
-        let opened = open::open_batch(permit, &self.keyring, items);
+        let opened = open::open_batch(permit, &self.keyring, items).await;
         Ok(self.gate.record(opened).await??)
     }
 
@@ -270,118 +267,6 @@ impl Core {
         let permit = self.gate.authorize(caller, target::System, None).await?;
         let random = self.gate.record(random::generate(permit, message.length)).await??;
         Ok(v1::GenerateRandomResponse { random: random.expose_vec() })
-    }
-
-    async fn open_data_keys(
-        &self,
-        caller: &Caller,
-        message: v1::OpenDataKeysRequest,
-    ) -> Result<v1::OpenDataKeysResponse, Failure> {
-        use v1::open_data_keys_response::{Item, item::Outcome};
-        convert::batch(message.items.len(), MAX_IDS, std::iter::empty())?;
-        let purpose = (!message.purpose.is_empty()).then_some(&*message.purpose);
-        let tenant = TenantName::try_from(&*message.tenant)?;
-        let to_seal = message.items.iter().any(|item| matches!(item.item, Some(WireItem::Current(_))));
-        let parsed = message.items.into_iter().map(|item| self.lease_item(&tenant, item.item));
-        let mut batch = Batch::new(parsed, |item| (item.operation(), Arc::as_ptr(&item.key).addr()));
-        let groups = batch.take_groups();
-        let leases = groups.iter().map(|group| self.lease(caller, purpose, &group.items));
-        let mut leases = stream::iter(leases.collect::<Vec<_>>()).buffered(LINES_AT_ONCE);
-        for group in &groups {
-            if let Some(leased) = leases.next().await {
-                batch.answer(&groups, group, leased)?;
-            }
-        }
-        drop(leases);
-        if batch.any_failed(|failure| matches!(failure, Failure::Denied(Denied::KeyNotAccessible))) {
-            // One line for all that this call could not reach; there may be thousands.
-            let operation = if to_seal { Operation::LeaseToSeal } else { Operation::LeaseToOpen };
-            let denied = self.gate.deny_unknown(caller, operation, Some(tenant), None).await;
-            if !matches!(denied, Denied::KeyNotAccessible) {
-                return Err(denied.into());
-            }
-        }
-        let items = batch.finish(|result| Item {
-            outcome: Some(
-                result.map_or_else(Outcome::Error, |leased| Outcome::Leased(leased_to_wire(&leased))),
-            ),
-        });
-        let client_instance = self.keyring.instance().to_owned();
-        Ok(v1::OpenDataKeysResponse { items, store_revision: self.revision(), client_instance })
-    }
-
-    fn lease_item(&self, tenant: &TenantName, item: Option<WireItem>) -> Result<LeaseItem, Failure> {
-        match item.ok_or_else(|| Failure::required("item"))? {
-            WireItem::Current(v1::open_data_keys_request::Current { key, deterministic }) => {
-                let kind =
-                    if deterministic { lease::ToSeal::Deterministic } else { lease::ToSeal::Randomized };
-                Ok(LeaseItem { key: self.keyring.key(tenant.as_str(), &key)?, ask: Ask::Seal(kind) })
-            }
-            WireItem::Existing(v1::open_data_keys_request::Existing { version_id, data_key_id }) => {
-                let (version, data_key) = (VersionId::from(version_id), DataKeyId::from(data_key_id));
-                let key = self.keyring.key_of(version, tenant.as_str())?;
-                Ok(LeaseItem { key, ask: Ask::Open(lease::ToOpen { version, data_key }) })
-            }
-        }
-    }
-
-    async fn lease(
-        &self,
-        caller: &Caller,
-        purpose: Option<&str>,
-        items: &[LeaseItem],
-    ) -> Result<Vec<Result<lease::Leased, Refused>>, Failure> {
-        let Some(LeaseItem { key, .. }) = items.first() else { return Ok(Vec::new()) };
-        let (mut seal, mut open) = (Vec::new(), Vec::new());
-        for item in items {
-            match item.ask {
-                Ask::Seal(ask) => seal.push(ask),
-                Ask::Open(ask) => open.push(ask),
-            }
-        }
-        let leased = if open.is_empty() {
-            let permit = self.gate.authorize(caller, Arc::clone(key), purpose).await?;
-            lease::to_seal(permit, &self.keyring, &seal).await
-        } else {
-            let permit = self.gate.authorize(caller, Arc::clone(key), purpose).await?;
-            lease::to_open(permit, &self.keyring, &open)
-        };
-        Ok(self.gate.record(leased).await??)
-    }
-}
-
-type WireItem = v1::open_data_keys_request::item::Item;
-
-struct LeaseItem {
-    key: Arc<KeyEntry>,
-    ask: Ask,
-}
-
-#[derive(Clone, Copy)]
-enum Ask {
-    Seal(lease::ToSeal),
-    Open(lease::ToOpen),
-}
-
-impl LeaseItem {
-    fn operation(&self) -> Operation {
-        match self.ask {
-            Ask::Seal(_) => Operation::LeaseToSeal,
-            Ask::Open(_) => Operation::LeaseToOpen,
-        }
-    }
-}
-
-fn leased_to_wire(leased: &lease::Leased) -> v1::LeasedDataKey {
-    v1::LeasedDataKey {
-        version_id: leased.version_id.get(),
-        data_key_id: leased.data_key_id.get(),
-        data_key: leased.data_key.expose_secret().to_vec(),
-        lease: Some(convert::duration_to_wire(leased.lease)),
-        budget: leased.budget,
-        revision: leased.revision,
-        key: leased.key.to_string(),
-        version: leased.version,
     }
 }
 

@@ -15,8 +15,8 @@ use super::page::PageToken;
 use super::status::Failure;
 use super::{Core, accept, answer, changes};
 use crate::audit::Ticket;
-use crate::gate::target::{NewKey, System};
-use crate::gate::{Caller, Denied};
+use crate::gate::Caller;
+use crate::gate::target::{KeyUpdate, NewKey, System};
 use crate::operation::Operation;
 use crate::usecase::describe::{self, KeyView, TenantView, VersionView};
 use crate::usecase::destroy_key::{self, Which};
@@ -139,22 +139,7 @@ impl Core {
             let message = "families and subjects are not built yet; create a plain key";
             return Err(Failure::message(Reason::NotBuiltYet, message));
         }
-        let tenant = match self.keyring.tenant(&message.tenant) {
-            Err(crate::keyring::LookupError::NotThere) => {
-                let tenant = TenantName::try_from(&*message.tenant)?;
-                let denied = self
-                    .gate
-                    .deny_unknown(caller, Operation::CreateKey, Some(tenant.clone()), Some(name))
-                    .await;
-                return Err(match denied {
-                    Denied::KeyNotAccessible => {
-                        crate::usecase::refused::Refused::TenantNotAccessible(tenant).into()
-                    }
-                    other => other.into(),
-                });
-            }
-            tenant => tenant?,
-        };
+        let tenant = TenantName::try_from(&*message.tenant)?;
         let permit = self.gate.authorize(caller, NewKey { tenant, name, class, purposes }, None).await?;
         let made = create_key::create_key(permit, &self.keyring, settings, mutation).await;
         Ok(key_to_wire(self.gate.record(made).await??))
@@ -211,9 +196,11 @@ impl Core {
         let update = change_key::Update {
             lease: convert::lease(message.lease)?,
             rotate_every: convert::duration("rotate_every", message.rotate_every)?,
-            purposes: message.purposes.map(|list| purposes(&list.purposes)).transpose()?,
         };
-        let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
+        let purposes = message.purposes.map(|list| purposes(&list.purposes)).transpose()?;
+        let names = (&*message.tenant, &*message.key);
+        let key = self.entry(caller, Operation::UpdateKey, names, None).await?;
+        let permit = self.gate.authorize(caller, KeyUpdate { key, purposes }, None).await?;
         let changed =
             change_key::update(permit, &self.keyring, update, message.expected_revision, mutation).await;
         Ok(key_to_wire(self.gate.record(changed).await??))

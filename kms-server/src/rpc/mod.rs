@@ -3,7 +3,7 @@
 //! # Layout
 //! - this file: a call and its caller.
 //! - `convert`: messages to domain types; [`status`]: facts to statuses.
-//! - [`crypto`], [`keys`], [`audit`], [`policy`]: one service each.
+//! - [`crypto`] with `leases`, [`keys`], [`audit`], [`policy`]: one service each.
 //! - [`limits`], [`request_id`]: layers around every call; [`health`], [`reflection`].
 
 pub mod audit;
@@ -12,6 +12,7 @@ mod convert;
 pub mod crypto;
 pub mod health;
 pub mod keys;
+mod leases;
 pub mod limits;
 mod page;
 pub mod policy;

@@ -1,5 +1,6 @@
 //! Changes a key's settings, suspends it, resumes it; and the way every change of a key goes.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,18 +20,16 @@ use crate::records::{Keys, millis, state, state_number};
 
 type Changed = Unrecorded<Result<KeyView, Refused>>;
 
-/// What to change; absent stays as it is.
+/// What to change beside the purposes, which policy looks at; absent stays as it is.
 #[derive(Debug, Clone, Default)]
 pub struct Update {
     /// How long clients may hold data keys; longer leases that run are not cut.
     pub lease: Option<Duration>,
     /// How often it is to be rotated.
     pub rotate_every: Option<Duration>,
-    /// What it may be used for.
-    pub purposes: Option<Arc<[Arc<str>]>>,
 }
 
-/// Changes a key's settings.
+/// Changes a key's settings, and its purposes to those that the permit is for.
 pub async fn update(
     permit: Permit<op::UpdateKey>,
     keyring: &Keyring,
@@ -38,6 +37,7 @@ pub async fn update(
     expected: Option<u64>,
     mutation: Mutation,
 ) -> Changed {
+    let purposes = permit.target().purposes.clone();
     change(permit, keyring, expected, mutation, move |_, key| {
         if let Some(lease) = update.lease {
             key.lease_ms = millis(lease);
@@ -46,7 +46,7 @@ pub async fn update(
         if let Some(period) = update.rotate_every {
             key.rotate_every_ms = millis(period);
         }
-        if let Some(purposes) = update.purposes {
+        if let Some(purposes) = purposes {
             key.purposes = purposes.iter().map(|purpose| purpose.to_string()).collect();
         }
         Ok(OutcomeRecord::default())
@@ -86,14 +86,14 @@ pub async fn resume(
 }
 
 /// Changes a key that is not destroyed, in one durable commit, at the revision that was expected.
-pub(super) async fn change<O: Op<Target = Arc<KeyEntry>>>(
+pub(super) async fn change<O: Op<Target: Borrow<Arc<KeyEntry>>>>(
     permit: Permit<O>,
     keyring: &Keyring,
     expected: Option<u64>,
     mutation: Mutation,
     edit: impl FnOnce(&mut Change<'_>, &mut KeyRecord) -> Result<OutcomeRecord, Refused> + Send + 'static,
 ) -> Changed {
-    let entry = Arc::clone(permit.target());
+    let entry = Arc::clone(permit.target().borrow());
     let changed = mutation.run(keyring.writer(), move |change| {
         let mut key = living_key(change, &entry, expected)?;
         let outcome = edit(change, &mut key)?;
@@ -102,7 +102,7 @@ pub(super) async fn change<O: Op<Target = Arc<KeyEntry>>>(
     });
     let result = match changed.await {
         Ok(_) => {
-            let KeyEntry { tenant, name, .. } = &**permit.target();
+            let KeyEntry { tenant, name, .. } = &**permit.target().borrow();
             describe::key(&keyring.writer().snapshot(), &tenant.name, name)
         }
         Err(refused) => Err(refused),

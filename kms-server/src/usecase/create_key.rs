@@ -34,7 +34,7 @@ pub async fn create_key(
     mutation: Mutation,
 ) -> Unrecorded<Result<KeyView, Refused>> {
     let new = permit.target().clone();
-    let (tenant, name) = (new.tenant.name.clone(), new.name.clone());
+    let (tenant, name) = (new.tenant.clone(), new.name.clone());
     let made = mutation.run(keyring.writer(), move |change| {
         let owner = living(change, &tenant)?;
         if state(owner.state)? == LifecycleState::Suspended {
@@ -71,9 +71,7 @@ pub async fn create_key(
         Ok(OutcomeRecord { versions: vec![number], ..OutcomeRecord::default() })
     });
     let result = match made.await {
-        Ok(_) => {
-            describe::key(&keyring.writer().snapshot(), &permit.target().tenant.name, &permit.target().name)
-        }
+        Ok(_) => describe::key(&keyring.writer().snapshot(), &permit.target().tenant, &permit.target().name),
         Err(refused) => Err(refused),
     };
     let mut note = Note { state: Some(LifecycleState::Active), ..Note::default() };

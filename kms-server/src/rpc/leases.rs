@@ -1,0 +1,228 @@
+//! `OpenDataKeys` of service `kms.v1.Crypto`: data keys under lease, for items that each name a key of their own.
+//!
+//! ATTACK: an item that names what is another tenant's, one that names nothing, and one that policy denies are answered alike: each
+//! with the same words in its place, all of a call with one line and one count against the caller's denials.
+
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _};
+use kms_core::id::{DataKeyId, VersionId};
+use kms_core::names::{KeyName, TenantName};
+use kms_proto::v1;
+
+use super::Core;
+use super::batch::{Batch, Group};
+use super::convert::{self, MAX_IDS};
+use super::status::Failure;
+use crate::gate::items::Refusal;
+use crate::gate::permit::op;
+use crate::gate::{Caller, Denied, Permit};
+use crate::keyring::{KeyEntry, Keyring, LookupError};
+use crate::operation::Operation;
+use crate::usecase::lease;
+use crate::usecase::refused::Refused;
+
+/// Keys of one call whose lines wait for the audit at a time: they share its writes and its syncs, which would otherwise add up.
+const LINES_AT_ONCE: usize = 256;
+/// Decisions of one call after which others get their turn: one that is not cached takes some 40 µs.
+const DECISIONS_AT_ONCE: usize = 64;
+
+impl Core {
+    pub(super) async fn open_data_keys(
+        &self,
+        caller: &Caller,
+        message: v1::OpenDataKeysRequest,
+    ) -> Result<v1::OpenDataKeysResponse, Failure> {
+        use v1::open_data_keys_response::{Item, item::Outcome};
+        convert::batch(message.items.len(), MAX_IDS, std::iter::empty())?;
+        let purpose = (!message.purpose.is_empty()).then_some(&*message.purpose);
+        let tenant = TenantName::try_from(&*message.tenant)?;
+        let asked = self.look_up(tenant.clone(), message.items).await?;
+        let mut batch = Batch::new(asked.into_iter(), Asked::seen);
+        let groups = batch.take_groups();
+
+        let (mut leave, mut refusals) = (Vec::new(), Vec::new());
+        let mut denied = 0;
+        for (number, group) in groups.iter().enumerate() {
+            match self.ask_leave(caller, &tenant, purpose, group) {
+                Some(Ok(permit)) => leave.push((group, permit)),
+                Some(Err(refusal)) => {
+                    refusals.push(refusal);
+                    denied += group.items.len();
+                    batch.fail(group, &Failure::Denied(Denied::KeyNotAccessible));
+                }
+                None => {}
+            }
+            if number % DECISIONS_AT_ONCE == DECISIONS_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        // ORDER: the denials first: where they cannot be recorded the call fails, and nothing was leased.
+        let denied = u32::try_from(denied).unwrap_or(u32::MAX);
+        match self.gate.deny_items(caller, refusals, denied).await {
+            None | Some(Denied::KeyNotAccessible) => {}
+            Some(other) => return Err(other.into()),
+        }
+
+        let _held = self
+            .keyring
+            .warm(leave.iter().flat_map(|(group, _)| group.items.iter().filter_map(Asked::version)))
+            .await;
+        let (leased_to, permits): (Vec<_>, Vec<_>) = leave.into_iter().unzip();
+        let leases =
+            permits.into_iter().zip(&leased_to).map(|(permit, group)| self.lease(permit, &group.items));
+        let mut leases = stream::iter(leases.collect::<Vec<_>>()).buffered(LINES_AT_ONCE);
+        for group in &leased_to {
+            if let Some(leased) = leases.next().await {
+                batch.answer(&groups, group, leased)?;
+            }
+        }
+        drop(leases);
+        let items = batch.finish(|result| Item {
+            outcome: Some(
+                result.map_or_else(Outcome::Error, |leased| Outcome::Leased(leased_to_wire(&leased))),
+            ),
+        });
+        let client_instance = self.keyring.instance().to_owned();
+        Ok(v1::OpenDataKeysResponse { items, store_revision: self.revision(), client_instance })
+    }
+
+    /// Finds the keys that items name; no material is opened before policy is asked.
+    async fn look_up(
+        &self,
+        tenant: TenantName,
+        items: Vec<v1::open_data_keys_request::Item>,
+    ) -> Result<Vec<Result<Asked, Failure>>, Failure> {
+        let count = items.len();
+        let find = move |keyring: &Keyring| {
+            items.into_iter().map(|item| Asked::of(keyring, tenant.as_str(), item.item)).collect()
+        };
+        Ok(self.keyring.read_many(count, find).await?)
+    }
+
+    /// Leave for the items of a group, which name one key.
+    fn ask_leave(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        purpose: Option<&str>,
+        group: &Group<Asked, Seen>,
+    ) -> Option<Result<Leave, Refusal>> {
+        Some(match group.items.first()? {
+            Asked::Seal(key, _) => self.gate.ask(caller, tenant, Arc::clone(key), purpose).map(Leave::Seal),
+            Asked::Open(key, _) => self.gate.ask(caller, tenant, Arc::clone(key), purpose).map(Leave::Open),
+            Asked::Unknown(operation, key) => {
+                Err(self.gate.ask_unknown(caller, *operation, (tenant.clone(), key.clone()), purpose))
+            }
+        })
+    }
+
+    async fn lease(
+        &self,
+        leave: Leave,
+        items: &[Asked],
+    ) -> Result<Vec<Result<lease::Leased, Refused>>, Failure> {
+        let leased = match leave {
+            Leave::Seal(permit) => {
+                let asks: Vec<_> = items.iter().filter_map(Asked::to_seal).collect();
+                lease::to_seal(permit, &self.keyring, &asks).await
+            }
+            Leave::Open(permit) => {
+                let asks: Vec<_> = items.iter().filter_map(Asked::to_open).collect();
+                lease::to_open(permit, &self.keyring, &asks)
+            }
+        };
+        Ok(self.gate.record(leased).await??)
+    }
+}
+
+type WireItem = v1::open_data_keys_request::item::Item;
+
+/// What an item asks for.
+enum Asked {
+    Seal(Arc<KeyEntry>, lease::ToSeal),
+    Open(Arc<KeyEntry>, lease::ToOpen),
+    /// Of a key or version that is not there, by the name that was given.
+    Unknown(Operation, Option<KeyName>),
+}
+
+/// What policy sees of an item. Keys are told apart by their entry.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Seen {
+    Key(Operation, usize),
+    Unknown(Operation, Option<KeyName>),
+}
+
+/// Leave for a group.
+enum Leave {
+    Seal(Permit<op::LeaseToSeal>),
+    Open(Permit<op::LeaseToOpen>),
+}
+
+impl Asked {
+    fn of(keyring: &Keyring, tenant: &str, item: Option<WireItem>) -> Result<Self, Failure> {
+        let (operation, name, found) = match item.ok_or_else(|| Failure::required("item"))? {
+            WireItem::Current(v1::open_data_keys_request::Current { key, deterministic }) => {
+                let kind =
+                    if deterministic { lease::ToSeal::Deterministic } else { lease::ToSeal::Randomized };
+                let found = keyring.key(tenant, &key).map(|key| Self::Seal(key, kind));
+                (Operation::LeaseToSeal, KeyName::try_from(&*key).ok(), found)
+            }
+            WireItem::Existing(v1::open_data_keys_request::Existing { version_id, data_key_id }) => {
+                let (version, data_key) = (VersionId::from(version_id), DataKeyId::from(data_key_id));
+                let asked = |key| Self::Open(key, lease::ToOpen { version, data_key });
+                (Operation::LeaseToOpen, None, keyring.key_of(version, tenant).map(asked))
+            }
+        };
+        match found {
+            Err(LookupError::NotThere) => Ok(Self::Unknown(operation, name)),
+            found => Ok(found?),
+        }
+    }
+
+    fn seen(&self) -> Seen {
+        match self {
+            Self::Seal(key, _) => Seen::Key(Operation::LeaseToSeal, Arc::as_ptr(key).addr()),
+            Self::Open(key, _) => Seen::Key(Operation::LeaseToOpen, Arc::as_ptr(key).addr()),
+            Self::Unknown(operation, key) => Seen::Unknown(*operation, key.clone()),
+        }
+    }
+
+    /// The version whose material it takes.
+    fn version(&self) -> Option<(&Arc<KeyEntry>, VersionId)> {
+        let (key, version) = match self {
+            Self::Seal(key, lease::ToSeal::Randomized) => (key, key.sealing_version().ok()?),
+            Self::Seal(key, lease::ToSeal::Deterministic) => (key, key.deterministic_version().ok()?),
+            Self::Open(key, asked) => (key, asked.version),
+            Self::Unknown(..) => return None,
+        };
+        Some((key, version))
+    }
+
+    fn to_seal(&self) -> Option<lease::ToSeal> {
+        match self {
+            Self::Seal(_, asked) => Some(*asked),
+            _ => None,
+        }
+    }
+
+    fn to_open(&self) -> Option<lease::ToOpen> {
+        match self {
+            Self::Open(_, asked) => Some(*asked),
+            _ => None,
+        }
+    }
+}
+
+fn leased_to_wire(leased: &lease::Leased) -> v1::LeasedDataKey {
+    v1::LeasedDataKey {
+        version_id: leased.version_id.get(),
+        data_key_id: leased.data_key_id.get(),
+        data_key: leased.data_key.expose_secret().to_vec(),
+        lease: Some(convert::duration_to_wire(leased.lease)),
+        budget: leased.budget,
+        revision: leased.revision,
+        key: leased.key.to_string(),
+        version: leased.version,
+    }
+}
