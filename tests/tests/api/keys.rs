@@ -75,6 +75,48 @@ async fn a_purpose_given_to_a_key_keeps_out_callers_without_it() {
 }
 
 #[tokio::test]
+async fn an_update_is_decided_on_the_key_as_it_is_and_as_it_will_be() {
+    let (place, server, operator, _) = started().await;
+    std::fs::write(
+        place.path("policies/guarded.cedar"),
+        r#"@id("guarded") @says("nobody gives a key the purpose `guarded`, or takes it away")
+           forbid (principal, action == Action::"UpdateKey", resource is Key)
+           when { resource.purposes.contains("guarded") };"#,
+    )
+    .unwrap();
+    server.hang_up();
+    server.wait_for_log("policies reloaded", 1);
+    let update = async |key: &str, purposes: Option<&[&str]>| {
+        let purposes = purposes.map(|list| v1::Purposes {
+            purposes: list.iter().map(|purpose| (*purpose).to_owned()).collect(),
+        });
+        let message = v1::UpdateKeyRequest {
+            request_id: fresh(),
+            tenant: TENANT.into(),
+            key: key.into(),
+            purposes,
+            lease: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+            ..v1::UpdateKeyRequest::default()
+        };
+        answer(operator.keys().update_key(message).await).map(|key| key.purposes)
+    };
+    assert_eq!(update(KEY, Some(&["open"])).await.unwrap(), ["open"]);
+    assert_eq!(update(KEY, Some(&["open", "guarded"])).await, Err(Reason::KeyNotAccessible));
+    assert_eq!(update(KEY, None).await.unwrap(), ["open"], "nothing of the denied one was done");
+    let message = v1::CreateKeyRequest {
+        request_id: fresh(),
+        tenant: TENANT.into(),
+        key: "vault".into(),
+        purposes: vec!["guarded".into()],
+        ..v1::CreateKeyRequest::default()
+    };
+    answer(operator.keys().create_key(message).await).unwrap();
+    for purposes in [None, Some(["open"].as_slice())] {
+        assert_eq!(update("vault", purposes).await, Err(Reason::KeyNotAccessible));
+    }
+}
+
+#[tokio::test]
 async fn a_rotated_key_seals_under_the_new_version_and_opens_under_both() {
     let (_place, _server, operator, attendance) = started().await;
     let old = attendance.encrypt(TENANT, KEY, b"old", context(&[])).await.unwrap();
@@ -102,6 +144,27 @@ async fn a_suspended_key_neither_seals_nor_opens_nor_leases_until_it_is_resumed(
     assert_eq!(operator.resume(TENANT, KEY).await.unwrap().state(), State::Active);
     assert_eq!(attendance.decrypt(TENANT, KEY, &sealed, context(&[])).await.unwrap(), b"x");
     assert!(attendance.encrypt(TENANT, KEY, b"y", context(&[])).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_suspended_key_stays_suspended_when_its_active_version_is_destroyed() {
+    let (_place, _server, operator, attendance) = started().await;
+    let sealed = attendance.encrypt(TENANT, KEY, b"x", context(&[])).await.unwrap();
+    operator.rotate(TENANT, KEY).await.unwrap();
+    operator.suspend(TENANT, KEY).await.unwrap();
+    let destroyed = operator.destroy(TENANT, KEY, Some(2)).await.unwrap();
+    assert_eq!(destroyed.key.unwrap().state(), State::Suspended);
+    unusable(&attendance, &sealed, Reason::KeySuspended).await;
+    assert_eq!(operator.rotate(TENANT, KEY).await.map(drop), Err(Reason::StateForbids));
+    // Resumed, it is what its versions make of it: it opens, and seals again once it is rotated.
+    assert_eq!(operator.resume(TENANT, KEY).await.unwrap().state(), State::Deactivated);
+    assert_eq!(attendance.decrypt(TENANT, KEY, &sealed, context(&[])).await.unwrap(), b"x");
+    let refused = attendance.encrypt(TENANT, KEY, b"y", context(&[])).await;
+    assert_eq!(refused, Err(Reason::KeyDeactivated));
+    operator.suspend(TENANT, KEY).await.unwrap();
+    let destroyed = operator.destroy(TENANT, KEY, None).await.unwrap();
+    assert_eq!(destroyed.key.unwrap().state(), State::Destroyed);
+    assert_eq!(operator.resume(TENANT, KEY).await.map(drop), Err(Reason::KeyDestroyed));
 }
 
 #[tokio::test]

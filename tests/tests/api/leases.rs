@@ -17,6 +17,10 @@ fn to_open(version_id: u64, data_key_id: u32) -> ask::item::Item {
     ask::item::Item::Existing(ask::Existing { version_id, data_key_id })
 }
 
+fn to_seal_deterministically(key: &str) -> ask::item::Item {
+    ask::item::Item::Current(ask::Current { key: key.into(), deterministic: true })
+}
+
 async fn lease(api: &Api, tenant: &str, items: Vec<ask::item::Item>) -> Answer<Vec<Leased>> {
     let items = items.into_iter().map(|item| ask::Item { item: Some(item) }).collect();
     let message =
@@ -135,4 +139,43 @@ async fn the_active_version_is_not_destroyed_while_sealing_leases_run_unless_for
     forced.force = true;
     let destroyed = answer(operator.keys().destroy_key(forced).await).unwrap();
     assert_eq!(destroyed.destroyed_versions, [1]);
+}
+
+#[tokio::test]
+async fn the_version_of_deterministic_columns_is_not_destroyed_while_they_are_leased_not_after_a_restart_either()
+ {
+    let (place, server, operator, attendance) = started().await;
+    operator.create_key(TENANT, "attendance-2").await.unwrap();
+    lease_one(&attendance, TENANT, to_seal_deterministically(KEY)).await.unwrap();
+    // Deterministic columns stay where they are.
+    assert_eq!(operator.rotate(TENANT, KEY).await.unwrap().deterministic_version, 1);
+    operator.rotate(TENANT, "attendance-2").await.unwrap();
+    let refused = operator.destroy(TENANT, KEY, Some(1)).await.map(|destroyed| destroyed.destroyed_versions);
+    assert_eq!(refused, Err(Reason::SealingLeasesRun));
+    server.kill();
+    let _server = place.start();
+    let operator = Api::of(&place, "operator").await;
+    let refused = operator.destroy(TENANT, KEY, Some(1)).await.map(|destroyed| destroyed.destroyed_versions);
+    assert_eq!(refused, Err(Reason::SealingLeasesRun), "it is on record that it was leased");
+    let never_leased = operator.destroy(TENANT, "attendance-2", Some(1)).await;
+    assert_eq!(never_leased.unwrap().destroyed_versions, [1]);
+}
+
+#[tokio::test]
+async fn of_a_batch_for_many_versions_each_is_leased_although_all_are_cold() {
+    let (place, server, operator, attendance) = started().await;
+    let mut versions = Vec::new();
+    for _ in 0..20 {
+        let leased = lease_one(&attendance, TENANT, to_seal(KEY)).await.unwrap();
+        versions.push((leased.version_id, leased.data_key_id, leased.data_key));
+        operator.rotate(TENANT, KEY).await.unwrap();
+    }
+    server.kill();
+    let _server = place.start();
+    let attendance = Api::of(&place, "attendance").await;
+    let items = versions.iter().cycle().take(100).map(|(version, data_key, _)| to_open(*version, *data_key));
+    let leased = lease(&attendance, TENANT, items.collect()).await.unwrap();
+    for (leased, (_, _, data_key)) in leased.iter().zip(versions.iter().cycle()) {
+        assert_eq!(&leased.as_ref().unwrap().data_key, data_key);
+    }
 }

@@ -1,6 +1,7 @@
 //! Every call of the API, over mTLS, against a server process.
 //!
 //! - `grid`: the five identities × every call: decided as `policies/decisions.golden` says, with a line in the audit that says so.
+//! - `strangers`: every call again, by somebody without rights, on what exists and what does not. `calls`: what both go through.
 //! - `crypto`, `leases`: sealing, opening, batches, data keys. `keys`: tenants, keys, versions. `idempotence`: request ids, revisions.
 //! - `audit`: reading, tailing, exporting and deleting it; what it never holds. `surroundings`: health, reflection, explain.
 
@@ -11,9 +12,11 @@
 )]
 
 mod audit;
+mod calls;
 mod crypto;
 mod grid;
 mod idempotence;
 mod keys;
 mod leases;
+mod strangers;
 mod surroundings;
