@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use kms_core::field::{
     Column, DeterministicCipher, DirectCipher, FieldCipher, Header, Kind, OpenError, SealError,
@@ -13,6 +13,7 @@ use kms_core::field::{
 use kms_core::id::{DataKeyId, VersionId};
 use kms_core::names::{ColumnName, KeyName, TableName, TenantName};
 use kms_core::secret::{DataKey, Plaintext, VersionMaterial};
+use kms_proto::storage::DataKeyIdsRecord;
 use parking_lot::RwLock;
 
 use super::LookupError;
@@ -43,6 +44,8 @@ pub struct LiveVersion {
     own: OwnDataKey,
     /// Data-key ids below this one were assigned to clients.
     leased_ids: AtomicU32,
+    /// It is on record that clients were leased the data key of deterministic columns.
+    leased_deterministic: AtomicBool,
     /// Serializes the reservation of data-key ids, so that a burst of first seals makes one commit.
     pub(crate) reserve: tokio::sync::Mutex<LeasedDataKeys>,
 }
@@ -150,14 +153,14 @@ impl LiveVersion {
             Err(error @ OpenVersionError::Busy) => return Err(LookupError::Store(Box::new(error))),
             Err(error) => return Err(LookupError::Damaged(Box::new(error))),
         };
-        Ok(Self::new(id, number, (tenant_name, key), ids.leased, material))
+        Ok(Self::new(id, number, (tenant_name, key), &ids, material))
     }
 
     fn new(
         id: VersionId,
         number: u32,
         (tenant, key): (TenantName, KeyName),
-        leased_ids: u32,
+        ids: &DataKeyIdsRecord,
         material: VersionMaterial,
     ) -> Self {
         Self {
@@ -170,7 +173,8 @@ impl LiveVersion {
             randomized: Prepared::default(),
             deterministic: Prepared::default(),
             own: OwnDataKey::default(),
-            leased_ids: AtomicU32::new(leased_ids),
+            leased_ids: AtomicU32::new(ids.leased),
+            leased_deterministic: AtomicBool::new(ids.deterministic),
             reserve: tokio::sync::Mutex::default(),
         }
     }
@@ -201,9 +205,14 @@ impl LiveVersion {
         Ok(material.as_ref().ok_or(Retired)?.data_key(self.id, id))
     }
 
-    /// Whether it is on record that clients were leased a data key.
-    pub(crate) fn was_ever_leased(&self) -> bool {
-        self.leased_ids.load(Ordering::Acquire) > 0
+    /// Whether it is on record that clients were leased the data key of deterministic columns, to seal with.
+    pub(crate) fn leased_deterministic(&self) -> bool {
+        self.leased_deterministic.load(Ordering::Acquire)
+    }
+
+    /// That is on record now.
+    pub(crate) fn set_leased_deterministic(&self) {
+        self.leased_deterministic.store(true, Ordering::Release);
     }
 
     /// Whether a data key that clients seal with was ever assigned.

@@ -68,33 +68,28 @@ pub(super) async fn leased(keyring: &Keyring, version: &LiveVersion) -> Result<D
 
 /// Puts on record that the data key of deterministic columns is leased: a destruction after a restart must know.
 pub(super) async fn lease_deterministic(keyring: &Keyring, version: &LiveVersion) -> Result<(), Refused> {
-    if version.was_ever_leased() {
+    if version.leased_deterministic() {
         return Ok(());
     }
     let _one_at_a_time = version.reserve.lock().await;
-    if version.was_ever_leased() {
-        return Ok(());
+    if !version.leased_deterministic() {
+        reserve(keyring, version.id(), |ids| ids.deterministic = true).await?;
+        version.set_leased_deterministic();
     }
-    let below = reserve(keyring, version.id(), |ids| {
-        ids.leased = ids.leased.max(1);
-        ids.leased
-    })
-    .await?;
-    version.raise_leased_ids(below);
     Ok(())
 }
 
-async fn reserve(
+async fn reserve<R: Send + 'static>(
     keyring: &Keyring,
     version: VersionId,
-    next: impl FnOnce(&mut DataKeyIdsRecord) -> u32 + Send + 'static,
-) -> Result<u32, Refused> {
-    let reserved = keyring.writer().commit(move |change: &mut Change<'_>| -> Result<u32, Refused> {
+    next: impl FnOnce(&mut DataKeyIdsRecord) -> R + Send + 'static,
+) -> Result<R, Refused> {
+    let reserved = keyring.writer().commit(move |change: &mut Change<'_>| -> Result<R, Refused> {
         refuse_destroyed(change, version)?;
         let mut ids = change.get::<DataKeyIds>(&version)?.unwrap_or_default();
-        let number = next(&mut ids);
+        let reserved = next(&mut ids);
         change.put::<DataKeyIds>(&version, &ids);
-        Ok(number)
+        Ok(reserved)
     });
     Ok(reserved.await?.value)
 }
@@ -143,7 +138,7 @@ mod tests {
         let version = ground.version(1);
         lease_deterministic(&ground.keyring, &version).await.unwrap();
         let ids = ground.keyring.writer().snapshot().get::<DataKeyIds>(&version.id()).unwrap().unwrap();
-        assert_eq!(ids.leased, 1);
+        assert!(ids.deterministic && version.leased_deterministic());
         assert!(!version.was_leased(DataKeyId::from(1)));
         assert_eq!(leased(&ground.keyring, &version).await.unwrap().get(), 1);
     }

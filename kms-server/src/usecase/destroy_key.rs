@@ -16,6 +16,7 @@ use crate::audit::Ticket;
 use crate::erasure::{Change, Destruction};
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
+use crate::keyring::leases::ToSeal;
 use crate::keyring::{KeyEntry, Keyring};
 use crate::records::{DataKeyIds, Keys, VersionNumbers, Versions, reason_number, state, state_number};
 
@@ -188,9 +189,14 @@ impl SealingLeases {
         let leases = self.keyring.leases();
         if let Which::Version { force: false, .. } = which {
             let longest = Duration::from_millis(key.longest_lease_ms);
-            let issued_ever = change.get::<DataKeyIds>(&id)?.is_some_and(|ids| ids.leased > 0);
+            let ids = change.get::<DataKeyIds>(&id)?.unwrap_or_default();
+            // What a version that was rotated out goes on sealing is deterministic columns.
+            let (kinds, issued_ever): (&[_], _) = match number == key.active_version {
+                true => (&[ToSeal::Randomized, ToSeal::Deterministic], ids.leased > 0 || ids.deterministic),
+                false => (&[ToSeal::Deterministic], ids.deterministic),
+            };
             let running = |_| Refused::SealingLeasesRun { key: entry.name.clone(), version: number };
-            leases.close(id, issued_ever, longest).map_err(running)?;
+            leases.close(id, kinds, issued_ever, longest).map_err(running)?;
         } else {
             leases.cut(id);
         }

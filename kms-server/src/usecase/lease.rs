@@ -11,16 +11,8 @@ use super::refused::Refused;
 use super::seal::destroyed;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
+pub use crate::keyring::leases::ToSeal;
 use crate::keyring::{KeyEntry, Keyring};
-
-/// What a client wants to seal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ToSeal {
-    /// Randomized columns, under the active version.
-    Randomized,
-    /// Deterministic columns, under the deterministic version.
-    Deterministic,
-}
 
 /// What a client wants to open: named by a ciphertext's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +71,8 @@ async fn seal_with(keyring: &Keyring, key: &KeyEntry, kind: ToSeal) -> Result<Le
     };
     let version = keyring.version_of(key, version)?;
     // ORDER: noted before the key leaves: a destruction is either decided before, and this is refused, or it sees the lease.
-    keyring.leases().note(version.id(), key.lease).map_err(|_| Refused::KeyDeactivated(key.name.clone()))?;
+    let noted = keyring.leases().note(version.id(), kind, key.lease);
+    noted.map_err(|_| Refused::KeyDeactivated(key.name.clone()))?;
     let data_key_id = match kind {
         ToSeal::Randomized => data_key_ids::leased(keyring, &version).await?,
         ToSeal::Deterministic => {

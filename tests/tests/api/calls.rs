@@ -71,7 +71,7 @@ impl On {
 pub(crate) struct Ground {
     pub(crate) tenant: String,
     pub(crate) key: String,
-    ciphertext: Vec<u8>,
+    pub(crate) ciphertext: Vec<u8>,
     pub(crate) leased: v1::LeasedDataKey,
 }
 

@@ -150,6 +150,12 @@ async fn the_version_of_deterministic_columns_is_not_destroyed_while_they_are_le
     // Deterministic columns stay where they are.
     assert_eq!(operator.rotate(TENANT, KEY).await.unwrap().deterministic_version, 1);
     operator.rotate(TENANT, "attendance-2").await.unwrap();
+    // Leased for randomized columns only, which seal under another version by now.
+    operator.create_tenant("umbrella").await.unwrap();
+    operator.create_key("umbrella", KEY).await.unwrap();
+    lease_one(&attendance, "umbrella", to_seal(KEY)).await.unwrap();
+    operator.rotate("umbrella", KEY).await.unwrap();
+    assert_eq!(operator.destroy("umbrella", KEY, Some(1)).await.unwrap().destroyed_versions, [1]);
     let refused = operator.destroy(TENANT, KEY, Some(1)).await.map(|destroyed| destroyed.destroyed_versions);
     assert_eq!(refused, Err(Reason::SealingLeasesRun));
     server.kill();

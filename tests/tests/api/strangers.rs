@@ -3,7 +3,7 @@
 use kms_proto::v1::{self, open_data_keys_request as open};
 use kms_tests::{
     Place,
-    api::{Api, KEY, TENANT, named, started},
+    api::{Api, KEY, TENANT, context, named, started},
 };
 use prost::Message as _;
 use tonic::Status;
@@ -114,4 +114,33 @@ async fn who_may_make_keys_anywhere_is_told_that_a_tenant_is_not_there() {
     let made = operator.create_key("nobody", KEY).await.map(drop);
     assert_eq!(made, Err(kms_proto::reason::Reason::TenantNotAccessible));
     assert!(operator.create_key(TENANT, "another").await.is_ok());
+}
+
+#[tokio::test]
+async fn policy_is_asked_about_a_key_that_is_not_there_as_about_one_that_is() {
+    let (place, _server, operator, _) = started().await;
+    let compliance = Api::of(&place, "compliance").await;
+    let mut rules = Vec::new();
+    for key in [KEY, "nothing"] {
+        let current = open::Current { key: key.into(), deterministic: false };
+        let items = vec![open::Item { item: Some(open::item::Item::Current(current)) }];
+        let lease =
+            v1::OpenDataKeysRequest { tenant: TENANT.into(), items, ..v1::OpenDataKeysRequest::default() };
+        let seal = v1::EncryptRequest {
+            tenant: TENANT.into(),
+            key: key.into(),
+            plaintext: vec![1],
+            binding: Some(context(&[])),
+        };
+        let (leases, seals) = (format!("leases-{key}"), format!("seals-{key}"));
+        operator.crypto().open_data_keys(named(&leases, lease)).await.unwrap();
+        operator.crypto().encrypt(named(&seals, seal)).await.unwrap_err();
+        for id in [leases, seals] {
+            let filter = v1::AuditFilter { request_id: id, ..v1::AuditFilter::default() };
+            let line = compliance.lines(filter).await.remove(0);
+            assert_eq!((&line["key"], &line["outcome"]), (&key.into(), &"denied".into()));
+            rules.push(line["rules"].clone());
+        }
+    }
+    assert!(rules.iter().all(|rule| *rule == serde_json::json!(["people-never-open"])), "{rules:?}");
 }
