@@ -192,6 +192,19 @@ async fn a_new_label_of_a_tenant_wipes_nothing_and_its_destruction_wipes_all() {
 }
 
 #[tokio::test]
+async fn only_a_slot_that_was_read_is_looked_for_when_its_tenant_changes() {
+    let ground = Ground::new(ROOMY).await;
+    let next = TenantSlot(ground.slot.0 + 1);
+    let may_hold = |slot| ground.keyring.register.lock().may_hold(slot);
+    assert!(!may_hold(ground.slot) && !may_hold(next));
+    ground.key(KEY);
+    assert!(may_hold(ground.slot) && !may_hold(next));
+    let before = ground.key(KEY);
+    ground.label_tenant().await;
+    assert!(!Arc::ptr_eq(&before, &ground.key(KEY)), "what was read is read again");
+}
+
+#[tokio::test]
 async fn what_policy_is_asked_about_is_found_without_opening_its_material() {
     let ground = Ground::new(ROOMY).await;
     let id = ground.id(1);
