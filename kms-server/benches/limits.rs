@@ -51,9 +51,11 @@ fn request() -> Request<()> {
         not_after: SystemTime::now(),
     };
     let mut request = Request::new(());
-    request
-        .extensions_mut()
-        .insert(Peer { identity: Arc::new(identity), remote: ([127, 0, 0, 1], 1).into() });
+    request.extensions_mut().insert(Peer {
+        identity: Arc::new(identity),
+        remote: ([127, 0, 0, 1], 1).into(),
+        share: Arc::default(),
+    });
     request
 }
 

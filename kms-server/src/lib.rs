@@ -1,19 +1,20 @@
 //! The key centre's server.
 //!
 //! # Layout, in the order in which one layer may use another (never the other way)
-//! - [`cli`], [`dev`], [`service`]: the command line and the wiring; [`config`], [`seal`], [`hardening`], [`logging`], [`reload`], [`admin`]:
+//! - [`cli`], [`dev`], [`service`]: the command line and the wiring; [`config`], [`seal`], [`hardening`], [`logging`], [`reload`], [`admin`], [`clock`]:
 //!   the daemon's outside.
 //! - [`rpc`], [`tls`]: what a socket speaks.
 //! - `usecase`: one file each.
 //! - `gate`: permits in, recorded results out.
 //! - `policy`, [`audit`], `keyring`, [`erasure`]: what a use case rests on.
 //! - [`store`], [`effaceable`]: what survives power loss, and what can be made not to.
-//! - [`operation`], [`identity`], [`records`]: vocabulary; [`rate`]: how fast one identity may go.
+//! - [`operation`], [`identity`], [`records`]: vocabulary; [`rate`], [`share`]: how fast one identity may go, how much it may hold.
 
 pub mod admin;
 pub mod audit;
 pub mod binding;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod dev;
 pub mod effaceable;
@@ -32,6 +33,7 @@ pub mod reload;
 pub mod rpc;
 pub mod seal;
 pub mod service;
+pub mod share;
 pub mod store;
 pub mod tls;
 pub mod usecase;

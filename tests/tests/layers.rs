@@ -19,6 +19,7 @@ const LAYERS: [&[&str]; 7] = [
     &[
         "admin",
         "cli",
+        "clock",
         "config",
         "dev",
         "hardening",
@@ -34,7 +35,7 @@ const LAYERS: [&[&str]; 7] = [
     &["gate"],
     &["audit", "erasure", "keyring", "policy"],
     &["effaceable", "store"],
-    &["binding", "identity", "operation", "rate", "records"],
+    &["binding", "identity", "operation", "rate", "records", "share"],
 ];
 
 /// Crates whose types stay in one place, and the files that may name them.

@@ -113,6 +113,8 @@ pub enum AuditDurability {
 pub struct Limits {
     /// Requests in flight, of all callers.
     pub in_flight: usize,
+    /// Requests in flight of one identity.
+    pub in_flight_per_identity: usize,
     /// Requests a second of one identity.
     pub rate: u32,
     /// Requests that one identity may make at once on top of its rate.
@@ -125,6 +127,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// Connections that may be open at once.
     pub connections: usize,
+    /// Connections that one identity may have open at once.
+    pub connections_per_identity: usize,
     /// Streams that one connection may have open at once.
     pub streams: u32,
     /// Bytes for keys, names, decisions and ciphers in memory.

@@ -82,7 +82,7 @@ fn config(top: &mut Fields<'_, '_>, file: &Path) -> Option<Config> {
 fn store(mut fields: Fields<'_, '_>) -> StoreConfig {
     let engine =
         fields.or("engine", Engine::Sled, value::choice(&[("sled", Engine::Sled), ("redb", Engine::Redb)]));
-    let cache = fields.or("cache", 64 << 20, value::size(1 << 20..=1 << 40));
+    let cache = fields.or("cache", crate::store::open::CACHE, value::size(1 << 20..=1 << 40));
     fields.finish();
     StoreConfig { engine, cache }
 }
@@ -154,8 +154,17 @@ fn audit(mut fields: Fields<'_, '_>, base: &Path) -> Option<AuditConfig> {
 }
 
 fn limits(mut fields: Fields<'_, '_>) -> Limits {
+    let in_flight = fields.or("in_flight", 1024, value::integer(1..=1_000_000));
+    let connections = fields.or("connections", 10_000, value::integer(1..=1_000_000));
+    // One identity never has all places, unless the operator says so.
+    let quarter = |all: usize| all.div_ceil(4);
     let limits = Limits {
-        in_flight: fields.or("in_flight", 1024, value::integer(1..=1_000_000)),
+        in_flight,
+        in_flight_per_identity: fields.or(
+            "in_flight_per_identity",
+            quarter(in_flight),
+            value::integer(1..=1_000_000),
+        ),
         rate: fields.or("rate", 100_000, value::integer(1..=10_000_000)),
         burst: fields.or("burst", 10_000, value::integer(1..=10_000_000)),
         deadline: fields.or("deadline", SECOND * 30, value::duration(SECOND / 10..=SECOND * 600)),
@@ -165,7 +174,12 @@ fn limits(mut fields: Fields<'_, '_>) -> Limits {
             SECOND * 10,
             value::duration(SECOND / 10..=SECOND * 60),
         ),
-        connections: fields.or("connections", 10_000, value::integer(1..=1_000_000)),
+        connections,
+        connections_per_identity: fields.or(
+            "connections_per_identity",
+            quarter(connections),
+            value::integer(1..=1_000_000),
+        ),
         streams: fields.or("streams", 256, value::integer(1..=65_536)),
         memory: fields.or("memory", 256 << 20, value::size(8 << 20..=1 << 40)),
         drain: fields.or("drain", SECOND * 20, value::duration(Duration::ZERO..=SECOND * 600)),

@@ -121,7 +121,7 @@ mod tests {
         let identity = Arc::new(Identity { name, certificate: [0; 32], group, not_after });
         let mut request = Request::post(path).header("content-type", "application/grpc");
         let extensions = request.extensions_mut().unwrap();
-        extensions.insert(Peer { identity, remote: ([127, 0, 0, 1], 1).into() });
+        extensions.insert(Peer { identity, remote: ([127, 0, 0, 1], 1).into(), share: Arc::default() });
         extensions.insert(Arc::new(RequestId::try_from("id-1").unwrap()));
         request.body(Body::empty()).unwrap()
     }

@@ -47,6 +47,8 @@ pub struct Accepting {
     pub handshake_timeout: Duration,
     /// Connections that may be open at once.
     pub connections: usize,
+    /// How many of them may be one identity's.
+    pub connections_per_identity: usize,
     /// Ends the listening (draining); connections that live go on.
     pub stop: CancellationToken,
     /// Hears of each refusal.
@@ -59,6 +61,7 @@ impl Default for Accepting {
             handshakes: 256,
             handshake_timeout: Duration::from_secs(10),
             connections: 10_000,
+            connections_per_identity: 2_500,
             stop: CancellationToken::new(),
             refused: Arc::new(|_, _| {}),
         }
@@ -67,11 +70,19 @@ impl Default for Accepting {
 
 impl fmt::Debug for Accepting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { handshakes, handshake_timeout, connections, stop: _, refused: _ } = self;
+        let Self {
+            handshakes,
+            handshake_timeout,
+            connections,
+            connections_per_identity,
+            stop: _,
+            refused: _,
+        } = self;
         f.debug_struct("Accepting")
             .field("handshakes", handshakes)
             .field("handshake_timeout", handshake_timeout)
             .field("connections", connections)
+            .field("connections_per_identity", connections_per_identity)
             .finish_non_exhaustive()
     }
 }
@@ -132,7 +143,7 @@ async fn accept(
         }
         let (inner, sender, accepting) = (inner.clone(), sender.clone(), accepting.clone());
         let handshake = tokio::spawn(async move {
-            match handshake(&inner, socket, remote, accepting.handshake_timeout).await {
+            match handshake(&inner, socket, remote, &accepting).await {
                 // A full channel means that the server above is busy: the connection waits in this task, which counts.
                 // A closed one means that it is gone.
                 Ok(connection) => drop(sender.send(connection).await),
@@ -181,13 +192,13 @@ async fn handshake(
     inner: &Arc<Inner>,
     socket: TcpStream,
     remote: SocketAddr,
-    limit: Duration,
+    accepting: &Accepting,
 ) -> Result<Connection, Refusal> {
     // A small answer must not wait for the acknowledgement of the one before it.
     socket.set_nodelay(true).map_err(|_| Refusal::Disconnected)?;
     let active = inner.active.load_full();
     let acceptor = TlsAcceptor::from(active.config.clone());
-    let stream = tokio::time::timeout(limit, acceptor.accept(socket))
+    let stream = tokio::time::timeout(accepting.handshake_timeout, acceptor.accept(socket))
         .await
         .map_err(|_| Refusal::TimedOut)?
         .map_err(|error| Refusal::of_io(&error))?;
@@ -203,7 +214,9 @@ async fn handshake(
         group,
         not_after: read.not_after,
     });
-    let connection = inner.register.enter(stream, Peer { identity, remote }, chain);
+    let share = inner.register.shares.of(&identity.name);
+    let place = share.connect(accepting.connections_per_identity).ok_or(Refusal::IdentityFull)?;
+    let connection = inner.register.enter(stream, Peer { identity, remote, share }, place, chain);
     // ORDER: entered first, then compared. A reload between handshake and entry is seen here; one after, by its own walk.
     let newest = inner.active.load();
     if newest.generation != active.generation {

@@ -26,7 +26,10 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use crate::identity::Identity;
+use crate::{
+    identity::Identity,
+    share::{Place, Share, Shares},
+};
 
 /// Who is at the other end; in the extensions of each request.
 #[derive(Debug, Clone)]
@@ -35,6 +38,8 @@ pub struct Peer {
     pub identity: Arc<Identity>,
     /// Where the connection comes from.
     pub remote: SocketAddr,
+    /// What the identity holds, over all its connections.
+    pub share: Arc<Share>,
 }
 
 /// A TLS connection of a verified caller.
@@ -43,6 +48,7 @@ pub struct Connection {
     stream: TlsStream<TcpStream>,
     held: Arc<Held>,
     _entry: Entry,
+    _place: Place,
 }
 
 /// What the register knows of a connection.
@@ -68,10 +74,7 @@ impl Held {
 
     fn check(&self) -> io::Result<()> {
         if self.closed.load(Ordering::Acquire) {
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                "the peer's certificate no longer holds",
-            ));
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server closed the connection"));
         }
         Ok(())
     }
@@ -81,6 +84,7 @@ impl Held {
 #[derive(Debug, Default)]
 pub(super) struct Register {
     next: AtomicU64,
+    pub(super) shares: Shares,
     live: Mutex<HashMap<u64, Arc<Held>>>,
 }
 
@@ -90,12 +94,13 @@ impl Register {
         self: &Arc<Self>,
         stream: TlsStream<TcpStream>,
         peer: Peer,
+        place: Place,
         chain: Vec<CertificateDer<'static>>,
     ) -> Connection {
         let held = Arc::new(Held { peer, chain, closed: AtomicBool::new(false), waker: AtomicWaker::new() });
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.live.lock().insert(number, held.clone());
-        Connection { stream, held, _entry: Entry { register: self.clone(), number } }
+        Connection { stream, held, _entry: Entry { register: self.clone(), number }, _place: place }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -105,6 +110,13 @@ impl Register {
     /// Those that live now, so that they can be examined without holding up others.
     pub(super) fn all(&self) -> Vec<Arc<Held>> {
         self.live.lock().values().cloned().collect()
+    }
+
+    /// Closes all connections; gives how many there were.
+    pub(super) fn close_all(&self) -> usize {
+        let live = self.live.lock();
+        live.values().for_each(|held| held.close());
+        live.len()
     }
 
     /// Closes the connections whose leaf has expired.

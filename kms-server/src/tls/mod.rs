@@ -148,6 +148,11 @@ impl Tls {
         accept::start(self.0.clone(), listener, accepting)
     }
 
+    /// Ends every connection, whatever it is doing; gives how many there were.
+    pub fn close_all(&self) -> usize {
+        self.0.register.close_all()
+    }
+
     /// How many connections live.
     pub fn connections(&self) -> usize {
         self.0.register.len()

@@ -48,6 +48,9 @@ pub enum Refusal {
     /// As many connections as the configuration allows are open.
     #[error("too many connections are open")]
     Full,
+    /// As many connections as one identity may have are open.
+    #[error("too many connections of this identity are open")]
+    IdentityFull,
     /// The peer went away.
     #[error("the peer went away during the handshake")]
     Disconnected,
@@ -73,6 +76,7 @@ impl Refusal {
             Self::TimedOut => "timed-out",
             Self::CrowdedOut => "crowded-out",
             Self::Full => "full",
+            Self::IdentityFull => "identity-full",
             Self::Disconnected => "disconnected",
         }
     }

@@ -299,6 +299,21 @@ async fn a_handshake_that_takes_too_long_is_ended() {
 }
 
 #[tokio::test]
+async fn one_identity_takes_its_share_of_the_connections_and_others_get_in() {
+    let accepting = Accepting { connections_per_identity: 2, ..Accepting::default() };
+    let mut house = House::build(None, Authority::create("root").unwrap().0, accepting).await;
+    let (hog, honest) = (house.caller("hog").1, house.caller("honest").1);
+    let held = [house.knock(Some(&hog)).await.unwrap(), house.knock(Some(&hog)).await.unwrap()];
+    assert!(house.knock(Some(&hog)).await.is_err());
+    assert_eq!(house.refusals.recv().await.unwrap(), Refusal::IdentityFull);
+    assert!(house.knock(Some(&honest)).await.is_ok());
+    drop(held);
+    while house.knock(Some(&hog)).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_tls_is_refused() {
     let mut house = House::new().await;
     let mut socket = TcpStream::connect(house.address).await.unwrap();
