@@ -50,6 +50,8 @@ pub struct Entry<'a> {
     pub rules: &'a [&'a str],
     /// How many items a batch had.
     pub counts: Option<Counts>,
+    /// Denials of the same identity that came before this one, so fast that they were not recorded.
+    pub suppressed: u64,
     /// What a call of the control plane changed.
     pub change: Option<Change<'a>>,
 }
@@ -75,6 +77,7 @@ impl<'a> Entry<'a> {
             outcome,
             rules: &[],
             counts: None,
+            suppressed: 0,
             change: None,
         }
     }
@@ -151,6 +154,13 @@ pub enum ServerEvent {
     CertificatesReloaded,
     /// Those on disk do not load; the old ones stay.
     CertificatesRefused,
+    /// A destruction that the last process had begun was brought to its end at the start. Its own line may be missing.
+    RolledForward {
+        /// The epoch that it made.
+        epoch: Epoch,
+        /// The store commit that ended it.
+        revision: CommitNumber,
+    },
 }
 
 impl ServerEvent {
@@ -163,6 +173,7 @@ impl ServerEvent {
             Self::PoliciesRefused => "policies-refused",
             Self::CertificatesReloaded => "certificates-reloaded",
             Self::CertificatesRefused => "certificates-refused",
+            Self::RolledForward { .. } => "rolled-forward",
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    ChainHash, Durability, Unavailable,
+    ChainHash, Durability, RequestId, Unavailable,
     chain::Position,
     group::Recording,
     head::PUBLIC_FILE,
@@ -16,6 +16,7 @@ use super::{
     segment::{self, SegmentFile},
     sync::add_head,
 };
+use crate::identity::Identity;
 
 /// Bytes of a chunk.
 const CHUNK: u64 = 256 << 10;
@@ -97,6 +98,15 @@ impl Core {
     }
 }
 
+/// Who deletes, for the line that is written before anything is gone.
+#[derive(Debug, Clone, Copy)]
+pub struct Deleter<'a> {
+    /// Names the call.
+    pub request_id: &'a RequestId,
+    /// Whose call it is.
+    pub identity: &'a Identity,
+}
+
 /// What was deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deleted {
@@ -168,7 +178,7 @@ impl Core {
 
 impl Condemned {
     /// Writes the body of the line that says so.
-    pub(super) fn announce(&self, body: &mut Vec<u8>) {
-        line::deleted(body, std::time::SystemTime::now(), self.through, self.end);
+    pub(super) fn announce(&self, by: &Deleter<'_>, body: &mut Vec<u8>) {
+        line::deleted(body, std::time::SystemTime::now(), by, self.through, self.end);
     }
 }

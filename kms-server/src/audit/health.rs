@@ -1,11 +1,11 @@
 //! What the log says about itself.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
 use super::log::Core;
 
 /// Share of the room, in percent, from which health warns.
-const WARN_AT: u64 = 80;
+pub const WARN_AT: u64 = 80;
 
 /// How the log is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,16 @@ pub enum Shortage {
     Unknown,
 }
 
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk { percent } => write!(f, "the audit's disk is {percent} % full"),
+            Self::Quota { percent } => write!(f, "the audit takes {percent} % of its quota"),
+            Self::Unknown => f.write_str("nobody can say how full the audit's disk is"),
+        }
+    }
+}
+
 impl Health {
     /// Whether requests can be recorded.
     pub fn is_writing(&self) -> bool {
@@ -73,10 +83,18 @@ impl Core {
     }
 }
 
-fn shortage(dir: &Path, quota: Option<u64>) -> io::Result<Option<Shortage>> {
+/// How full the file system of a directory is, in percent of what this process may use.
+///
+/// # Errors
+/// Where the operating system does not say.
+pub fn disk_percent(dir: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(dir)?;
     let usable = disk.f_bavail + (disk.f_blocks - disk.f_bfree);
-    let percent = share(disk.f_blocks - disk.f_bfree, usable);
+    Ok(share(disk.f_blocks - disk.f_bfree, usable))
+}
+
+fn shortage(dir: &Path, quota: Option<u64>) -> io::Result<Option<Shortage>> {
+    let percent = disk_percent(dir)?;
     if percent >= WARN_AT {
         return Ok(Some(Shortage::Disk { percent }));
     }

@@ -5,10 +5,12 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{
-    Entry, ServerEvent,
+    Entry, RequestId, ServerEvent,
     chain::{ChainHash, Position},
+    export::Deleter,
     head::SignedHead,
 };
+use crate::identity::{Identity, IdentityName};
 use kms_core::id::InstanceId;
 
 /// Longest text of a foreign make (a policy id, an identity) that a line repeats.
@@ -17,12 +19,7 @@ const MAX_TEXT: usize = 2048;
 /// Writes the body of a request's line.
 pub(super) fn request(out: &mut Vec<u8>, now: SystemTime, entry: &Entry<'_>) {
     let mut body = Body::new(out, "request", now);
-    body.text("request_id", entry.request_id.as_str());
-    match &entry.identity.name {
-        crate::identity::IdentityName::Spiffe(id) => body.text("identity", id),
-        spki @ crate::identity::IdentityName::Spki(_) => body.text("identity", &spki.to_string()),
-    }
-    body.hex("certificate", &entry.identity.certificate);
+    body.caller(entry.request_id, entry.identity);
     body.text("group", entry.identity.group.as_str());
     body.text("operation", entry.operation.as_str());
     if let Some(tenant) = entry.tenant {
@@ -59,6 +56,9 @@ pub(super) fn request(out: &mut Vec<u8>, now: SystemTime, entry: &Entry<'_>) {
         body.number("items", counts.items.into());
         body.number("failed", counts.failed.into());
     }
+    if entry.suppressed > 0 {
+        body.number("suppressed", entry.suppressed);
+    }
     if let Some(change) = &entry.change {
         if let Some(state) = change.state {
             body.text("state", state.as_str());
@@ -83,7 +83,12 @@ pub(super) fn request(out: &mut Vec<u8>, now: SystemTime, entry: &Entry<'_>) {
 
 /// Writes the body of a line about the server itself.
 pub(super) fn server(out: &mut Vec<u8>, now: SystemTime, event: ServerEvent) {
-    Body::new(out, "server", now).text("event", event.as_str());
+    let mut body = Body::new(out, "server", now);
+    body.text("event", event.as_str());
+    if let ServerEvent::RolledForward { epoch, revision } = event {
+        body.number("epoch", epoch.0);
+        body.number("revision", revision.0);
+    }
 }
 
 /// Writes the body of a segment's first line: it names the instance, the segment and the hash that it follows.
@@ -126,9 +131,10 @@ pub(super) fn gap(out: &mut Vec<u8>, now: SystemTime, found: Position, set_aside
     }
 }
 
-/// Writes the body of a line that says which segments are about to be deleted, and where the chain stands after them.
-pub(super) fn deleted(out: &mut Vec<u8>, now: SystemTime, through: u64, end: Position) {
+/// Writes the body of a line that says which segments are about to be deleted, by whom, and where the chain stands after them.
+pub(super) fn deleted(out: &mut Vec<u8>, now: SystemTime, by: &Deleter<'_>, through: u64, end: Position) {
     let mut body = Body::new(out, "deleted", now);
+    body.caller(by.request_id, by.identity);
     body.number("through_segment", through);
     body.number("count", end.count);
     body.hex("head", &end.hash.0);
@@ -145,6 +151,16 @@ impl<'a> Body<'a> {
         push_time(out, now);
         out.push(b'"');
         Self(out)
+    }
+
+    /// Which call, and whose.
+    fn caller(&mut self, request_id: &RequestId, identity: &Identity) {
+        self.text("request_id", request_id.as_str());
+        match &identity.name {
+            IdentityName::Spiffe(id) => self.text("identity", id),
+            spki @ IdentityName::Spki(_) => self.text("identity", &spki.to_string()),
+        }
+        self.hex("certificate", &identity.certificate);
     }
 
     fn name(&mut self, name: &str) {

@@ -13,7 +13,7 @@ use super::{
     bell::Bell,
     chain::Position,
     disk::Disk,
-    group::{Group, Reached, Recording},
+    group::{Group, Reached, Recording, Unavailable},
     head::{HeadKey, SignedHead},
 };
 
@@ -187,6 +187,16 @@ impl Core {
             self.bell.soon();
         }
         Recording::submitted(self, wants, sequence, group, leads)
+    }
+
+    /// Whether a synced line would be accepted now; counts a refusal where not.
+    pub(super) fn ready(&self) -> Result<(), Unavailable> {
+        let mut tail = self.tail.lock();
+        if tail.refusing.is_some() || self.bell.sync_is_stalled() {
+            tail.refused += 1;
+            return Err(Unavailable);
+        }
+        Ok(())
     }
 
     /// Hands the group being gathered to the operating system, in one write.

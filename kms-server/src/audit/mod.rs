@@ -29,7 +29,7 @@ pub mod report;
 mod segment;
 mod sync;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod verify;
 
 use std::{
@@ -51,11 +51,11 @@ pub use self::{
     chain::ChainHash,
     durability::{Durability, durability},
     entry::{Change, Counts, Entry, Outcome, RequestId, ServerEvent, Ticket},
-    export::{Chunk, DeleteError, Deleted, Export},
+    export::{Chunk, DeleteError, Deleted, Deleter, Export},
     group::{Recorded, Recording, Unavailable},
     handshakes::FailedHandshakes,
     head::{AuditKey, SignedHead},
-    health::{Health, Refusal, Shortage},
+    health::{Health, Refusal, Shortage, WARN_AT, disk_percent},
     open::{Found, OpenError, Opened},
     query::{Filter, Line, OutcomeKind, Page, Tail},
     report::{Finding, Pin, Report, VerifyError, VerifyOptions, What},
@@ -181,6 +181,14 @@ impl AuditLog {
         self.core().signed_head()
     }
 
+    /// Whether a synced line would be accepted now; counted as a refused one where not.
+    ///
+    /// # Errors
+    /// Where it would not.
+    pub fn ready(&self) -> Result<(), Unavailable> {
+        self.core().ready()
+    }
+
     /// Whether lines are accepted, and whether room runs short.
     pub fn health(&self) -> Health {
         self.core().health()
@@ -224,12 +232,17 @@ impl AuditLog {
     /// Deletes finished segments up to and with one. `hash` is that of its last line: the proof that it was exported.
     ///
     /// # Errors
-    /// Where that is not so, or files fail. Lines must be accepted: the deletion is itself a line.
-    pub async fn delete(&self, through_segment: u64, hash: ChainHash) -> Result<Deleted, DeleteError> {
+    /// Where that is not so, or files fail. Lines must be accepted: the deletion is itself a line, which names who asked for it.
+    pub async fn delete(
+        &self,
+        by: Deleter<'_>,
+        through_segment: u64,
+        hash: ChainHash,
+    ) -> Result<Deleted, DeleteError> {
         let core = Arc::clone(&self.0.core);
         let check = tokio::task::spawn_blocking(move || core.condemn(through_segment, hash));
         let condemned = check.await.map_err(io::Error::other)??;
-        let line = self.submit(Durability::Synced, |body| condemned.announce(body)).await?;
+        let line = self.submit(Durability::Synced, |body| condemned.announce(&by, body)).await?;
         tracing::info!(line = line.sequence(), through_segment, "audit segments are deleted");
         let core = Arc::clone(&self.0.core);
         let delete = tokio::task::spawn_blocking(move || core.delete(&condemned));

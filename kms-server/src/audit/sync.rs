@@ -9,7 +9,6 @@ use std::{
 };
 
 use super::{
-    chain::Position,
     disk::sync_dir,
     group::{Reached, Waiting},
     line,
@@ -88,9 +87,7 @@ fn sync(core: &Core) {
         waiting = Waiting(mem::take(&mut writer.awaiting));
         (file, at, length) = (Arc::clone(&writer.file), writer.at, writer.length);
     }
-    core.bell.syncing(true);
-    let result = core.disk.sync(&file);
-    core.bell.syncing(false);
+    let result = timed_sync(core, &file);
     let mut writer = core.writer.lock();
     match result {
         Ok(()) => {
@@ -133,6 +130,8 @@ fn resume(core: &Core) -> io::Result<()> {
     at.append(&mut bytes, &body);
     writer.torn = true;
     core.disk.write_at(&writer.file, &bytes, writer.length)?;
+    // ATTACK: this sync covers lines that others still wait for. Should it fail, they count as lost, like those of any failed one.
+    writer.rewrite = true;
     core.disk.sync(&writer.file)?;
 
     (writer.torn, writer.rewrite) = (false, false);
@@ -161,7 +160,8 @@ fn is_full(core: &Core) -> bool {
 /// Longer than a segment that holds nothing but its first line and a head: such a one is not rotated for its age.
 const EMPTY_SEGMENT: u64 = 1024;
 
-/// Begins the next segment. The old one ends with a signed head and is on the medium before the new one has a line.
+/// Begins the next segment. The old one ends with a signed head and is on the medium before the new one has a line. Lines are taken
+/// meanwhile, for no sync is made while the chain's end is locked.
 fn rotate(core: &Core) -> io::Result<()> {
     let number = core.writer.lock().segment + 1;
     let path = core.options.dir.join(file_name(number));
@@ -170,20 +170,32 @@ fn rotate(core: &Core) -> io::Result<()> {
     let result = sync_dir(&core.options.dir).and_then(|()| switch(core, number, next));
     if result.is_err() {
         std::fs::remove_file(&path)?;
+        // ORDER: gone for good before the old segment goes on, or a crash could bring back one that follows a line in its midst.
+        sync_dir(&core.options.dir)?;
     }
     result
 }
 
 fn switch(core: &Core, number: u64, next: File) -> io::Result<()> {
+    // Almost all of the old segment is brought onto the medium while lines go on; what is left is short.
+    sign_head(core, &mut core.tail.lock());
+    core.write_pending();
+    sync(core);
     let mut writer = core.writer.lock();
-    let mut tail = core.tail.lock();
-    if tail.refusing.is_some() {
-        return Err(io::Error::other("the audit cannot be written"));
-    }
-    sign_head(core, &mut tail);
-    let taken = tail.take(writer.spare.pop().unwrap_or_default());
+    let (taken, first, at) = {
+        let mut tail = core.tail.lock();
+        if tail.refusing.is_some() {
+            return Err(io::Error::other("the audit cannot be written"));
+        }
+        sign_head(core, &mut tail);
+        let taken = tail.take(writer.spare.pop().unwrap_or_default());
+        let (mut body, mut first) = (Vec::new(), Vec::new());
+        line::segment(&mut body, SystemTime::now(), core.options.instance, number, tail.at.hash);
+        tail.at.append(&mut first, &body);
+        (taken, first, tail.at)
+    };
+    // ORDER: lines gather behind the new segment's first one from here on. Should that not come to be, they are refused.
     if let Err(error) = core.disk.write_at(&writer.file, &taken.bytes, writer.length) {
-        drop(tail);
         core.refuse(&mut writer, &error);
         taken.group.settle(Reached::Failed);
         return Err(error);
@@ -191,8 +203,7 @@ fn switch(core: &Core, number: u64, next: File) -> io::Result<()> {
     let group = writer.accept(taken);
     let mut waiting = Waiting(mem::take(&mut writer.awaiting));
     waiting.0.push(group);
-    if let Err(error) = core.disk.sync(&writer.file) {
-        drop(tail);
+    if let Err(error) = timed_sync(core, &writer.file) {
         writer.rewrite = true;
         core.refuse(&mut writer, &error);
         waiting.settle(Reached::Failed);
@@ -201,29 +212,30 @@ fn switch(core: &Core, number: u64, next: File) -> io::Result<()> {
     let buffers = mem::take(&mut writer.unsynced);
     writer.recycle(buffers);
     writer.synced_length = writer.length;
-    let begun = begin(core, &tail, number, &next);
-    if let Ok((length, at)) = begun {
-        give_back(core, &writer);
-        let old = mem::replace(&mut *writer, Writer::new(next, number, length, at, Instant::now()));
-        writer.spare = old.spare;
-        tail.at = at;
+    // ORDER: the old segment is on the medium, so that the hash that this line follows is never missing.
+    let begun = core.disk.write_at(&next, &first, 0).and_then(|()| timed_sync(core, &next));
+    match &begun {
+        Ok(()) => {
+            give_back(core, &writer);
+            let length = u64::try_from(first.len()).unwrap_or(u64::MAX);
+            let old = mem::replace(&mut *writer, Writer::new(next, number, length, at, Instant::now()));
+            writer.spare = old.spare;
+        }
+        Err(error) => core.refuse(&mut writer, error),
     }
     let at = writer.at;
-    drop(tail);
     drop(writer);
     core.synced.send_replace(at);
     waiting.settle(Reached::Synced);
-    begun.map(|_| ())
+    begun
 }
 
-/// Writes and syncs the first line of a new segment; its length, and where the chain then stands.
-fn begin(core: &Core, tail: &Tail, number: u64, next: &File) -> io::Result<(u64, Position)> {
-    let (mut body, mut bytes, mut at) = (Vec::new(), Vec::new(), tail.at);
-    line::segment(&mut body, SystemTime::now(), core.options.instance, number, at.hash);
-    at.append(&mut bytes, &body);
-    core.disk.write_at(next, &bytes, 0)?;
-    core.disk.sync(next)?;
-    Ok((u64::try_from(bytes.len()).unwrap_or(u64::MAX), at))
+/// A sync that the bell knows of, so that one that hangs is noticed.
+fn timed_sync(core: &Core, file: &File) -> io::Result<()> {
+    core.bell.syncing(true);
+    let result = core.disk.sync(file);
+    core.bell.syncing(false);
+    result
 }
 
 /// Gives back the room that was set aside behind the end; without consequence where it fails.

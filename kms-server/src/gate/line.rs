@@ -41,6 +41,8 @@ pub struct Note {
     pub reason: Option<DestroyReason>,
     /// The operator's ticket.
     pub ticket: Option<Ticket>,
+    /// Denials of the same identity before this one that were not recorded.
+    pub suppressed: u64,
 }
 
 impl Line {
@@ -59,7 +61,7 @@ impl Line {
 
     /// Hands the line to `write`, as the audit takes it.
     pub(super) fn with_entry<R>(&self, write: impl FnOnce(&Entry<'_>) -> R) -> R {
-        let Note { versions, counts, state, epoch, version, reason, ticket } = &self.note;
+        let Note { versions, counts, state, epoch, version, reason, ticket, suppressed } = &self.note;
         let decided = self.decision.iter().flat_map(|decision| decision.policies());
         let rules: Vec<&str> = decided.map(|policy| policy.as_str()).collect();
         let mut entry =
@@ -70,6 +72,7 @@ impl Line {
         entry.versions = versions;
         entry.counts = *counts;
         entry.rules = &rules;
+        entry.suppressed = *suppressed;
         if self.operation.is_control_plane() {
             entry.change = Some(Change {
                 state: *state,

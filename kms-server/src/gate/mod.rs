@@ -37,8 +37,8 @@ pub struct Caller {
     pub request_id: Arc<RequestId>,
 }
 
-/// Says whether a denial of this identity may cost a line now, or how long it must wait.
-pub type DenialLimit = Box<dyn Fn(&Identity) -> Result<(), Duration> + Send + Sync>;
+/// Says whether a denial of this identity may cost a line now (then how many did not since its last), or how long it must wait.
+pub type DenialLimit = Box<dyn Fn(&Identity) -> Result<u64, Duration> + Send + Sync>;
 
 /// Asks policy, writes the audit.
 pub struct Gate {
@@ -65,7 +65,7 @@ pub enum Denied {
         /// How long.
         retry_after: Duration,
     },
-    /// The denial could not be recorded.
+    /// The denial could not be recorded, or what was asked would change something and could not be.
     #[error(transparent)]
     Audit(#[from] Unavailable),
 }
@@ -99,7 +99,8 @@ impl Gate {
         &self.policy
     }
 
-    /// Asks policy for one operation on one target. A denial is recorded before it is answered.
+    /// Asks policy for one operation on one target. A denial is recorded before it is answered. What may change something is refused
+    /// while the audit refuses: it would be done, and its line lost.
     ///
     /// # Errors
     /// [`Denied`], with the same face for "not yours" as for "no such key".
@@ -111,6 +112,10 @@ impl Gate {
     ) -> Result<Permit<O>, Denied> {
         let decision = self.decide(caller, O::OPERATION, &target, purpose);
         if let Decision::Allow { .. } = &*decision {
+            // ORDER: before anything is done. A data-plane result is held back by its line, but a commit is not undone by one.
+            if O::OPERATION.is_control_plane() {
+                self.audit.ready()?;
+            }
             return Ok(Permit::granted(caller.clone(), target, decision));
         }
         let denied = match (target.tenant(), target.key()) {
@@ -162,10 +167,14 @@ impl Gate {
         self.policy.decide(&PolicyRequest { principal, operation, resource, purpose, group })
     }
 
-    async fn deny(&self, line: Line, denied: Denied) -> Denied {
-        // ATTACK: an identity without rights must not fill the audit's disk.
-        if let Err(retry_after) = (self.denials)(&line.caller.identity) {
-            return Denied::RateLimited { retry_after };
+    async fn deny(&self, mut line: Line, denied: Denied) -> Denied {
+        // ATTACK: an identity without rights must not fill the audit's disk; what it tried meanwhile is told by the next line.
+        match (self.denials)(&line.caller.identity) {
+            Ok(suppressed) => line.note.suppressed = suppressed,
+            Err(retry_after) => {
+                metrics::counter!("kms_denials_suppressed_total").increment(1);
+                return Denied::RateLimited { retry_after };
+            }
         }
         match self.write(&line).await {
             Ok(_) => denied,
@@ -187,3 +196,6 @@ impl Gate {
         line.with_entry(|entry| self.audit.record(*entry, durability)).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Reads the audit: a page, a tail, an export; and deletes what was exported. That is itself on record.
 
 use super::refused::Refused;
-use crate::audit::{AuditLog, ChainHash, DeleteError, Deleted, Export, Filter, Page, Tail};
+use crate::audit::{AuditLog, ChainHash, DeleteError, Deleted, Deleter, Export, Filter, Page, Tail};
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 
@@ -43,7 +43,9 @@ pub async fn delete(
     through_segment: u64,
     head: ChainHash,
 ) -> Unrecorded<Result<Deleted, Refused>> {
-    let result = audit.delete(through_segment, head).await.map_err(|error| match error {
+    let caller = permit.caller();
+    let by = Deleter { request_id: &caller.request_id, identity: &caller.identity };
+    let result = audit.delete(by, through_segment, head).await.map_err(|error| match error {
         DeleteError::NoSuchSegment(_) | DeleteError::InUse(_) | DeleteError::OtherHash(_) => {
             Refused::AuditNotExported(error.to_string())
         }

@@ -8,15 +8,18 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
     },
 };
 
 /// A disk that fails when told.
 #[derive(Default)]
-struct Failing {
+pub(crate) struct Failing {
     /// Bytes that still fit, while `full`.
     room: AtomicUsize,
-    full: AtomicBool,
+    pub(crate) full: AtomicBool,
+    /// Says that a sync begins, and lets it go on.
+    paced: parking_lot::Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
     no_sync: AtomicBool,
     no_cut: AtomicBool,
     panics: AtomicBool,
@@ -43,6 +46,11 @@ impl Disk for Arc<Failing> {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         self.syncs.fetch_add(1, Ordering::SeqCst);
+        if let Some((begins, goes_on)) = &*self.paced.lock() {
+            // An end of either means that the test no longer paces.
+            begins.send(()).ok();
+            goes_on.recv().ok();
+        }
         assert!(!self.panics.load(Ordering::SeqCst), "as told");
         if self.no_sync.load(Ordering::SeqCst) {
             return Err(io::Error::other("the disk is gone"));
@@ -58,7 +66,7 @@ impl Disk for Arc<Failing> {
     }
 }
 
-fn failing() -> (tempfile::TempDir, AuditLog, Arc<Failing>) {
+pub(crate) fn failing() -> (tempfile::TempDir, AuditLog, Arc<Failing>) {
     let dir = tempfile::tempdir().unwrap();
     AuditLog::create(dir.path(), INSTANCE).unwrap();
     let disk = Arc::new(Failing::default());
@@ -73,7 +81,7 @@ async fn recorded(log: &AuditLog, durability: Durability) -> Result<u64, Unavail
 }
 
 /// Waits until lines are accepted again.
-async fn resumed(log: &AuditLog) {
+pub(crate) async fn resumed(log: &AuditLog) {
     let mut synced = log.core().synced.subscribe();
     while !log.health().is_writing() {
         tokio::time::timeout(Duration::from_millis(200), synced.changed()).await.ok();
@@ -130,6 +138,64 @@ async fn a_failed_sync_fails_those_who_wait_for_it_and_its_lines_are_written_aga
     assert!(log.head().count > head.count);
     // The line whose sync failed stays: its request was refused, which the audit may say too much of but never too little.
     sound(dir.path(), log, 3);
+}
+
+#[tokio::test]
+async fn a_way_back_whose_own_sync_fails_writes_again_all_that_may_be_lost() {
+    let (dir, log, disk) = failing();
+    recorded(&log, Durability::Synced).await.unwrap();
+    recorded(&log, Durability::Written).await.unwrap();
+    disk.full.store(true, Ordering::SeqCst);
+    assert_eq!(recorded(&log, Durability::Written).await, Err(Unavailable));
+    disk.no_sync.store(true, Ordering::SeqCst);
+    disk.full.store(false, Ordering::SeqCst);
+    let before = disk.syncs.load(Ordering::SeqCst);
+    while disk.syncs.load(Ordering::SeqCst) < before + 2 {
+        tokio::task::yield_now().await;
+    }
+    {
+        let writer = log.core().writer.lock();
+        assert!(writer.rewrite);
+        // What the kernel may have dropped after the failure.
+        let segment = dir.path().join("audit-0000000001.jsonl");
+        File::options().write(true).open(&segment).unwrap().set_len(writer.synced_length).unwrap();
+    }
+    disk.no_sync.store(false, Ordering::SeqCst);
+    resumed(&log).await;
+    sound(dir.path(), log, 2);
+}
+
+#[tokio::test]
+async fn lines_are_taken_while_a_rotation_waits_for_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    AuditLog::create(dir.path(), INSTANCE).unwrap();
+    let disk = Arc::new(Failing::default());
+    let options = Options { segment_bytes: 3000, ..options(dir.path()) };
+    let (log, _) = AuditLog::open_on(options, Box::new(Arc::clone(&disk))).unwrap();
+    for _ in 0..7 {
+        recorded(&log, Durability::Written).await.unwrap();
+    }
+    let ((begins, begun), (go, goes_on)) = (mpsc::channel(), mpsc::channel());
+    *disk.paced.lock() = Some((begins, goes_on));
+    let caller = Caller::new("attendance");
+    // Not polled: the sync thread writes them, and this one paces its syncs.
+    let waiting: Vec<_> = (0..6).map(|_| log.record(caller.entry(), Durability::Synced)).collect();
+    let mut paced = 0;
+    while log.core().writer.try_lock().is_none_or(|writer| writer.segment == 1) {
+        if begun.recv_timeout(Duration::from_millis(100)).is_ok() {
+            let tail = log.core().tail.try_lock_for(Duration::from_secs(5));
+            assert!(tail.is_some(), "a sync holds up whoever has a line");
+            paced += 1;
+            go.send(()).unwrap();
+        }
+    }
+    assert!(paced >= 3, "what was there, what was left of the old segment, the new one's first line");
+    drop(go);
+    for line in waiting {
+        drop(line.await.unwrap());
+    }
+    recorded(&log, Durability::Synced).await.unwrap();
+    sound(dir.path(), log, 14);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What the log promises, each promise by name.
 
-mod failing;
+pub(crate) mod failing;
 mod killed;
 mod opening;
 mod reading;

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::audit::{
-    ChainHash, Counts, DeleteError, Filter, Found, OutcomeKind, Pin, VerifyOptions, What, segment, verify,
+    ChainHash, Counts, DeleteError, Deleter, Filter, Found, OutcomeKind, Pin, VerifyOptions, What, segment,
+    verify,
 };
 use kms_proto::reason::Reason;
 
@@ -126,13 +127,21 @@ async fn exported_segments_are_deleted_only_against_their_hash_and_the_rest_stil
     let end = segments[1].claimed_end().unwrap().unwrap();
     let current = segments.last().unwrap().number;
 
-    let refused = log.delete(2, ChainHash([0; 32])).await;
+    let caller = Caller::new("compliance");
+    let by = Deleter { request_id: &caller.request, identity: &caller.identity };
+    let refused = log.delete(by, 2, ChainHash([0; 32])).await;
     assert!(matches!(refused, Err(DeleteError::OtherHash(2))), "{refused:?}");
-    assert!(matches!(log.delete(current, end.hash).await, Err(DeleteError::InUse(_))));
-    assert!(matches!(log.delete(99, end.hash).await, Err(DeleteError::NoSuchSegment(99))));
+    assert!(matches!(log.delete(by, current, end.hash).await, Err(DeleteError::InUse(_))));
+    assert!(matches!(log.delete(by, 99, end.hash).await, Err(DeleteError::NoSuchSegment(99))));
     assert_eq!(segment::list(dir.path()).unwrap().len(), segments.len());
 
-    let deleted = log.delete(2, end.hash).await.unwrap();
+    let deleted = log.delete(by, 2, end.hash).await.unwrap();
+    let said = lines(dir.path()).into_iter().find(|line| line["type"] == "deleted").unwrap();
+    assert_eq!(
+        said["identity"], "spiffe://dev.local/compliance",
+        "the line before the deletion says whose it is"
+    );
+    assert_eq!(said["request_id"], caller.request.as_str());
     assert_eq!((deleted.segments, deleted.first), (2, end.count));
     let page = log.query(Filter::default(), 0, 1).await.unwrap();
     assert_eq!(page.lines[0].sequence, end.count + 1, "after the first line of the segment");

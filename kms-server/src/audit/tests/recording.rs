@@ -119,3 +119,26 @@ async fn the_configuration_can_only_raise_what_a_line_waits_for() {
     let recorded = log.record(caller.entry(), Durability::Written).await.unwrap();
     assert_eq!(recorded.durability(), Durability::Synced);
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_leaves_a_sound_chain_whose_lines_are_in_order() {
+    let (dir, log) = fresh();
+    let caller = Caller::new("attendance");
+    let now = SystemTime::now();
+    for back in [0, 3600, 7 * 86_400, 10] {
+        let time = now - Duration::from_secs(back);
+        let line = log.submit(Durability::Synced, |body| {
+            crate::audit::line::request(body, time, &caller.entry());
+        });
+        drop(line.await.unwrap());
+    }
+    drop(log);
+    let report = crate::audit::verify(dir.path(), &crate::audit::VerifyOptions::default()).unwrap();
+    assert!(report.is_sound(), "{report}");
+    let numbers: Vec<_> = lines(dir.path()).iter().map(|line| line["seq"].as_u64().unwrap()).collect();
+    assert!(numbers.is_sorted_by(|one, two| one < two), "{numbers:?}");
+    let (log, opened) = open(dir.path());
+    assert_eq!(opened.findings, []);
+    assert!(log.query(crate::audit::Filter::default(), 0, 100).await.unwrap().lines.len() >= 4);
+    assert_eq!(requests(dir.path()).len(), 4);
+}
