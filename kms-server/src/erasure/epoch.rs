@@ -4,15 +4,16 @@
 //! P1 prepare E'(i+1, a) in the medium, read it back      crash: E' is effaced at the restart, epoch i stands
 //! P2 wrap; redo, synced                                  crash: rolled forward
 //!    staged commits, head commit, barrier                crash: rolled forward
+//!    of a large one: commits with the rest of its records crash: repeated
 //! -- destroyed: roots swapped, copies purged
 //! P3 efface every secret but (i+1, a), verify            crash: effaced at the restart
 //!    delete the redo; reply
 //! ```
 //!
-//! A failure before the head is handed to the store: delete the redo, then efface E'. After: nothing is deleted or effaced, the
-//! process stops, the restart decides.
+//! A failure before the head is handed to the store: delete the redo, then efface E'. After, and while the rest is written: nothing is
+//! deleted or effaced, the process stops, the restart decides.
 
-use std::time::Instant;
+use std::{collections::VecDeque, time::Instant};
 
 use kms_core::id::{InstanceId, KeyGen, RecordVer};
 use kms_core::{
@@ -29,8 +30,10 @@ use super::{
     group::{Job, Outcome},
     head::{Head, pointer},
     redo::Redo,
+    room::Size,
     state::{Drafted, Failure, State, answer},
     view::{self, RecordError},
+    writer::WriteError,
     writes,
 };
 use crate::{
@@ -56,11 +59,15 @@ pub(super) fn root_header(instance: InstanceId, epoch: Epoch) -> Header {
 }
 
 impl State {
-    /// Runs destructions and commits them as one epoch; as an ordinary commit, where nothing that they name was there.
-    pub(super) fn commit_epoch(&mut self, jobs: Vec<Job>) {
-        if let Some(drafted) = self.draft(jobs) {
+    /// Runs destructions and commits them as one epoch, but for those that it has no room for; as an ordinary commit, where nothing that
+    /// they name was there.
+    pub(super) fn commit_epoch(&mut self, jobs: &mut VecDeque<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
+        if let Some(drafted) = self.draft(None, jobs, Size::EPOCH).drafted {
             match drafted.planned.epoch == self.head.epoch {
-                true => self.commit_drafted(drafted),
+                true => drop(self.commit_drafted(drafted)),
                 false => self.destroy_drafted(drafted),
             }
         }
@@ -81,18 +88,16 @@ impl State {
     fn epoch(&mut self, group: &Draft, planned: Planned) -> Result<bool, Failure> {
         // The medium has room for one secret besides that in force.
         if self.retry_at.is_some() && !self.efface() {
-            return Err(Failure::NotWritten(
-                "an earlier erasure is pending: the medium could not be effaced".into(),
-            ));
+            return Err(Failure::not_written(&Pending));
         }
         let (attempt, secret) = self.prepare(planned.epoch)?;
         let redo = match self.build(group, &planned, attempt, &secret) {
             Ok(redo) => redo,
-            Err(error) => return Err(self.abandon(planned.epoch, &error)),
+            Err(error) => return Err(self.abandon(planned.epoch, WriteError::of(&*error))),
         };
         drop(secret);
         if let Err(error) = self.redo.write(planned.epoch, &redo.encode()) {
-            return Err(self.abandon(planned.epoch, &error));
+            return Err(self.abandon(planned.epoch, WriteError::of(&error)));
         }
         self.mutate_efface_early(attempt, planned.epoch);
         let head = self.write_epoch(redo, group, attempt)?;
@@ -112,12 +117,12 @@ impl State {
         let (attempt, secret) = drawn.map_err(|error| Failure::not_written(&error))?;
         let id = SecretId { epoch, attempt };
         let kept = self.medium.prepare(id, &secret).and_then(|()| self.medium.read(id));
-        let why: Box<str> = match kept {
+        let why = match kept {
             Ok(Some(read)) if bool::from(read.expose_secret().ct_eq(secret.expose_secret())) => {
                 return Ok((attempt, secret));
             }
-            Ok(_) => "the effaceable medium does not give back what was written to it".into(),
-            Err(error) => error.to_string().into(),
+            Ok(_) => WriteError::of(&Forgetful),
+            Err(error) => WriteError::of(&error),
         };
         self.efface();
         Err(Failure::NotWritten(why))
@@ -146,6 +151,7 @@ impl State {
         let mut batch = Batch::default();
         let tree = writes::of_tree(planned, head.commit, &mut batch);
         batch.writes.extend(group.writes.clone());
+        let tail = writes::split_tail(&mut batch);
         self.record_evidence(&mut head.clone(), &mut batch)?;
         let record = EpochRecord {
             attempt: attempt.0.to_vec(),
@@ -159,13 +165,13 @@ impl State {
         writes::put::<Epochs>(&epoch, &record, &mut batch);
         let staged = writes::stage(tree, base, &mut batch);
         writes::put_head(&head, &mut batch);
-        Ok(Redo { instance, epoch, attempt, base, staged, head: batch })
+        Ok(Redo { instance, epoch, attempt, base, staged, head: batch, tail })
     }
 
     /// P2: hands the commits to the store. Returns after the barrier of the last.
-    fn write_epoch(&mut self, redo: Redo, group: &Draft, attempt: Attempt) -> Result<Head, Failure> {
+    fn write_epoch(&mut self, mut redo: Redo, group: &Draft, attempt: Attempt) -> Result<Head, Failure> {
         let epoch = redo.epoch;
-        for batch in redo.staged {
+        for batch in std::mem::take(&mut redo.staged) {
             let head =
                 Head { commit: self.head.commit.next(), redo_attempt: Some(attempt), ..self.head.clone() };
             // From here on, an epoch that is abandoned leaves records behind.
@@ -175,15 +181,21 @@ impl State {
             // The number is durable, but nothing that anyone may see has changed.
             self.published.swap(self.roots());
         }
-        let last = Redo { staged: Vec::new(), ..redo };
-        let head = last.last_head(self.head.commit.next()).map_err(|error| self.abandon(epoch, &error))?;
+        let head = redo.last_head(self.head.commit.next());
+        let mut head = head.map_err(|error| self.abandon(epoch, WriteError::of(&error)))?;
         self.hide(&group.writes).map_err(|error| self.stopped_at(epoch, error))?;
-        if let Err(error) = self.hand_over(&head, last.head) {
+        if let Err(error) = self.hand_over(&head, redo.head) {
             let failure = self.stopped_at(epoch, error.into());
             if matches!(failure, Failure::NotWritten(_)) {
                 self.published.reveal();
             }
             return Err(failure);
+        }
+        for batch in redo.tail {
+            head.commit = head.commit.next();
+            // ORDER: the epoch is in force and its records are not all there, so nothing goes on, whatever the store says of this part.
+            let handed = self.hand_over(&head, batch);
+            handed.map_err(|error| Failure::Unknown(error.to_string().into()))?;
         }
         Ok(head)
     }
@@ -191,7 +203,7 @@ impl State {
     /// What a failure between the redo and the head's barrier means.
     fn stopped_at(&mut self, epoch: Epoch, failure: Failure) -> Failure {
         match failure {
-            Failure::NotWritten(why) => self.abandon(epoch, &why),
+            Failure::NotWritten(why) => self.abandon(epoch, why),
             // ORDER: delete nothing, efface nothing. Half of it may be on disk, and only the redo and E' can complete it.
             Failure::Unknown(why) => {
                 self.mutate_efface_late();
@@ -201,7 +213,7 @@ impl State {
     }
 
     /// Gives an epoch up before its head was handed to the store.
-    fn abandon(&mut self, epoch: Epoch, why: &dyn std::fmt::Display) -> Failure {
+    fn abandon(&mut self, epoch: Epoch, why: WriteError) -> Failure {
         // ORDER: the redo first. While it is there a restart would roll it forward, which needs E'.
         if let Err(error) = self.redo.delete(epoch) {
             return Failure::Unknown(
@@ -211,14 +223,18 @@ impl State {
         if !self.mutate_keep_failed() {
             self.efface();
         }
-        Failure::NotWritten(why.to_string().into())
+        Failure::NotWritten(why)
     }
 
     /// P3: makes every secret but the one in force unreadable. A failure leaves the erasure pending, to be tried again.
     pub(super) fn efface(&mut self) -> bool {
         let keep = self.head.secret();
         match efface(&mut *self.medium, keep) {
-            Ok(evidence) => {
+            Ok(mut evidence) => {
+                // What an earlier one effaced is still to be recorded.
+                if let Some((_, earlier)) = self.evidence.take() {
+                    evidence.effaced.extend(earlier.effaced);
+                }
                 self.evidence = Some((keep.epoch, evidence));
                 self.set_retry(false);
                 true
@@ -244,7 +260,14 @@ impl State {
         let Some((epoch, evidence)) = &self.evidence else { return Ok(()) };
         head.pending_efface.clear();
         if let Some(mut record) = view::stored::<Epochs>(&*self.published.store, epoch)? {
-            let secrets = evidence.effaced.iter().map(pointer).collect();
+            // Those that a restart found gone already are named by the head, those of an earlier record by the record itself.
+            let gone = self.head.pending_efface.iter().chain(&evidence.effaced).map(pointer);
+            let mut secrets = record.effaced.take().unwrap_or_default().secrets;
+            for secret in gone {
+                if !secrets.contains(&secret) {
+                    secrets.push(secret);
+                }
+            }
             let (technique, class) =
                 (evidence.technique.into(), format!("{:?}", evidence.class).to_lowercase());
             record.effaced = Some(EffacementRecord { secrets, technique, class });
@@ -253,6 +276,16 @@ impl State {
         Ok(())
     }
 }
+
+/// An epoch cannot begin.
+#[derive(Debug, thiserror::Error)]
+#[error("an earlier erasure is pending: the medium could not be effaced")]
+struct Pending;
+
+/// An epoch's secret cannot be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("the effaceable medium does not give back what was written to it")]
+struct Forgetful;
 
 /// Effaces all but one secret, and looks whether it is so.
 fn efface(

@@ -1,6 +1,7 @@
 //! The writer's thread: takes changes from the queue, so that those that wait together share a commit.
 
 use std::{
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -15,11 +16,11 @@ use super::{
     change::{Change, Destruction, Draft, Ground},
     options::Fatal,
     published::Published,
-    state::State,
+    state::{Ran, State},
     writer::WriteError,
 };
 
-/// Most changes of one commit, so that a batch stays well under what engines take.
+/// Most changes of one commit, so that nobody waits long for the others; how much they may write is [`super::room`]'s to say.
 const MOST: usize = 256;
 /// How often an effacement that failed is tried again while nothing else happens.
 const RETRY: Duration = Duration::from_secs(10);
@@ -27,8 +28,14 @@ const RETRY: Duration = Duration::from_secs(10);
 /// What became of the commit that a change was part of.
 #[derive(Clone)]
 pub(super) enum Outcome {
-    Durable { revision: CommitNumber, epoch: Epoch, effaced: bool },
+    Durable {
+        revision: CommitNumber,
+        epoch: Epoch,
+        effaced: bool,
+    },
     NotWritten(Arc<WriteError>),
+    /// More than any commit takes.
+    TooLarge,
     Unknown,
 }
 
@@ -44,6 +51,8 @@ pub(super) struct Job {
 
 pub(super) enum Message {
     Job(Job),
+    /// From now on no destruction waits for others to share its epoch.
+    Hurry,
     Stop(Sender<()>),
 }
 
@@ -52,35 +61,36 @@ pub(super) fn run(mut state: State, queue: &Receiver<Message>) {
     let published = state.published.clone();
     // Whatever ends this thread, nobody waits for it in vain.
     let _guard = StopAtEnd(published.clone(), state.fatal.clone());
-    let mut destructions: Vec<Job> = Vec::new();
-    let mut stop = None;
+    let mut destructions = VecDeque::new();
+    let (mut hurry, mut stop) = (false, None);
     while stop.is_none() && !published.is_stopped() {
-        let mut changes = Vec::new();
-        let mut message = match wait(&state, queue, !destructions.is_empty()) {
+        let mut changes = VecDeque::new();
+        let next_epoch =
+            (!destructions.is_empty()).then(|| if hurry { Instant::now() } else { state.next_epoch });
+        let mut message = match wait(&state, queue, next_epoch) {
             Ok(message) => Some(message),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => break,
         };
         while let Some(next) = message {
             match next {
-                Message::Job(job) if job.destroys => destructions.push(job),
-                Message::Job(job) => changes.push(job),
+                Message::Job(job) if job.destroys => destructions.push_back(job),
+                Message::Job(job) => changes.push_back(job),
+                Message::Hurry => hurry = true,
                 Message::Stop(ended) => stop = Some(ended),
             }
             let full = stop.is_some() || changes.len() + destructions.len() >= MOST;
             message = if full { None } else { queue.try_recv().ok() };
         }
-        if !changes.is_empty() {
-            state.commit(changes);
-        }
-        let due = stop.is_some() || destructions.len() >= MOST || Instant::now() >= state.next_epoch;
-        if !destructions.is_empty() && due && !published.is_stopped() {
-            state.commit_epoch(std::mem::take(&mut destructions));
+        state.commit(changes);
+        let due = hurry || destructions.len() >= MOST || Instant::now() >= state.next_epoch;
+        if due && !published.is_stopped() {
+            state.commit_epoch(&mut destructions);
         }
         state.retry_efface();
     }
-    if !destructions.is_empty() && !published.is_stopped() {
-        state.commit_epoch(destructions);
+    while !destructions.is_empty() && !published.is_stopped() {
+        state.commit_epoch(&mut destructions);
     }
     published.set_stopped();
     // Whoever waits for the end may open the directory again: all of it is closed by then.
@@ -90,13 +100,13 @@ pub(super) fn run(mut state: State, queue: &Receiver<Message>) {
     }
 }
 
-fn wait(state: &State, queue: &Receiver<Message>, destructions: bool) -> Result<Message, RecvTimeoutError> {
+fn wait(
+    state: &State,
+    queue: &Receiver<Message>,
+    next_epoch: Option<Instant>,
+) -> Result<Message, RecvTimeoutError> {
     let now = Instant::now();
-    let until = match (destructions, state.retry_at) {
-        (true, _) => Some(state.next_epoch),
-        (false, retry) => retry,
-    };
-    match until {
+    match next_epoch.or(state.retry_at) {
         Some(until) => queue.recv_timeout(until.saturating_duration_since(now)),
         None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
     }
@@ -105,12 +115,7 @@ fn wait(state: &State, queue: &Receiver<Message>, destructions: bool) -> Result<
 impl State {
     /// Runs one change over what those before it in the same commit wrote. `None` where it is not to be kept: its caller is
     /// answered by `refused`, once the commit of the others is decided.
-    pub(super) fn run_change(
-        &self,
-        job: Job,
-        group: &Draft,
-        refused: &mut Vec<Finish>,
-    ) -> Option<(Draft, Finish)> {
+    pub(super) fn run_change(&self, job: Job, group: &Draft, refused: &mut Vec<Finish>) -> Option<Ran> {
         let epoch = if job.destroys { self.head.epoch.next() } else { self.head.epoch };
         let store = &*self.published.store;
         let ground = Ground { store, group, next_tenant: self.head.next_tenant, epoch };
@@ -120,7 +125,7 @@ impl State {
         let (kept, finish) = run.ok()?;
         let draft = destruction.0.draft;
         if kept {
-            return Some((draft, finish));
+            return Some(Ran { draft, finish });
         }
         refused.push(finish);
         None

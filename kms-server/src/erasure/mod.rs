@@ -3,7 +3,7 @@
 //! # Layout
 //! - [`writer`]: the handle that use cases hold; [`change`]: what a change may do; [`snapshot`]: what request tasks read through.
 //! - [`options`]: what a start is told, and what it answers; `recovery`: the start itself, and `init`.
-//! - `group`: the thread and what shares a commit; `state`: an ordinary commit; `epoch`: a destroying one; `redo`: its redo file.
+//! - `group`: the thread and what shares a commit; `room`: how much fits one; `state`: an ordinary commit; `epoch`: a destroying one; `redo`: its redo file.
 //! - `head`, `nodes`, `writes`, `collect`: what is stored, read, written and thrown away; [`view`]: typed reads over it.
 //! - `published`: what the writer's thread shows to others.
 
@@ -17,6 +17,7 @@ pub mod options;
 mod published;
 mod recovery;
 mod redo;
+mod room;
 pub mod snapshot;
 mod state;
 #[cfg(test)]

@@ -53,8 +53,8 @@ pub struct Started {
     pub epoch: Epoch,
     /// Live key versions.
     pub live_versions: u64,
-    /// An epoch that the last process had begun was brought to its end.
-    pub rolled_forward: bool,
+    /// The commit that ended an epoch which the last process had begun, where there was one; the epoch is the one in force.
+    pub rolled_forward: Option<CommitNumber>,
     /// Every secret but the one in force was made unreadable; if not, an erasure is pending.
     pub effaced: bool,
 }

@@ -81,8 +81,11 @@ pub(super) fn start_with(
     let mut start = Start { store, medium, redo, seal, options, head, secrets };
     let redos = start.redo.read().map_err(StartError::Redo)?;
     let (root, rolled_forward) = match start.unfinished(&redos)? {
-        Some((redo, root)) => (start.roll_forward(redo).map(|()| root)?, true),
-        None => (start.open_own_root()?, false),
+        Some((redo, root)) => {
+            start.roll_forward(redo)?;
+            (root, Some(start.head.commit))
+        }
+        None => (start.open_own_root()?, None),
     };
     let epochs = redos.into_iter().map(|(epoch, _)| epoch).collect();
     start.run(root, rolled_forward, epochs)
@@ -138,8 +141,11 @@ impl Start {
             let commit = self.head.commit.next();
             self.hand_over(Head { commit, redo_attempt: Some(redo.attempt), ..self.head.clone() }, batch)?;
         }
-        let commit = self.head.commit.next();
-        self.hand_over(Head { commit, ..last }, redo.head)
+        for batch in std::iter::once(redo.head).chain(redo.tail) {
+            let commit = self.head.commit.next();
+            self.hand_over(Head { commit, ..last.clone() }, batch)?;
+        }
+        Ok(())
     }
 
     fn open_own_root(&self) -> Result<WrappingKey, StartError> {
@@ -174,12 +180,12 @@ impl Start {
     fn run(
         mut self,
         root: WrappingKey,
-        rolled_forward: bool,
+        rolled_forward: Option<CommitNumber>,
         redos: Vec<kms_core::id::Epoch>,
     ) -> Result<(Writer, Started), StartError> {
         let root = Arc::new(root);
         let alone = self.secrets == [self.head.secret()];
-        if !alone && !rolled_forward {
+        if !alone && rolled_forward.is_none() {
             // ORDER: a barrier before effacing: what was read may not be on disk yet.
             let head = Head { commit: self.head.commit.next(), redo_attempt: None, ..self.head.clone() };
             self.hand_over(head, Batch::default())?;
@@ -209,7 +215,7 @@ impl Start {
         let top = ChildKey { key_gen: KeyGen(epoch.0), key: root };
         state.nodebook().node(Place::root(TreeName::Top, top_height), &top).map_err(|_| StartError::Tree)?;
 
-        let rolled = |redo: &kms_core::id::Epoch| rolled_forward && *redo == epoch;
+        let rolled = |redo: &kms_core::id::Epoch| rolled_forward.is_some() && *redo == epoch;
         // ORDER: a redo that does not count goes before its secret, the one that was rolled forward after the secrets before it.
         for redo in redos.iter().filter(|redo| !rolled(redo)) {
             state.redo.delete(*redo).map_err(StartError::Redo)?;

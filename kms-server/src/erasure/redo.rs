@@ -1,7 +1,7 @@
 //! The redo: everything that the commits of one epoch write, durable before the first of them is.
 //!
 //! ```text
-//! 0 4 "KMRD"   4 1 schema   5 3 zero   8 16 instance   24 8 epoch   32 16 attempt   48 8 base commit   56 8 length
+//! 0 4 "KMRD"   4 1 schema (2)   5 3 zero   8 16 instance   24 8 epoch   32 16 attempt   48 8 base commit   56 8 length
 //! 64 .. RedoRecord || 32 SHA-256 over all before
 //! ```
 //!
@@ -30,7 +30,9 @@ use crate::{
 };
 
 const MAGIC: &[u8; 4] = b"KMRD";
-const SCHEMA: u8 = 1;
+const SCHEMA: u8 = 2;
+/// The schema before, which had no `tail`; a server that was updated may find one.
+const WITHOUT_TAIL: u8 = 1;
 const HEAD: usize = 64;
 const CHECKSUM: usize = 32;
 /// Room that is kept ready: enough for an epoch of some hundred nodes.
@@ -45,14 +47,18 @@ pub(super) struct Redo {
     pub(super) base: CommitNumber,
     /// Commits that nothing reaches before the last one.
     pub(super) staged: Vec<Batch>,
-    /// The commit that ends the epoch, head included.
+    /// The commit that switches the epoch, head included.
     pub(super) head: Batch,
+    /// What that commit had no room for. Nobody reads before all of it is written: readers see what was there before, and a restart
+    /// repeats all commits.
+    pub(super) tail: Vec<Batch>,
 }
 
 impl Redo {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let staged = self.staged.iter().map(to_record).collect();
-        let body = RedoRecord { staged, head: Some(to_record(&self.head)) }.encode_to_vec();
+        let all = |batches: &[Batch]| batches.iter().map(to_record).collect();
+        let (staged, head, tail) = (all(&self.staged), Some(to_record(&self.head)), all(&self.tail));
+        let body = RedoRecord { staged, head, tail }.encode_to_vec();
         let mut bytes = Vec::with_capacity(HEAD + body.len() + CHECKSUM);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&[SCHEMA, 0, 0, 0]);
@@ -75,7 +81,7 @@ impl Redo {
         let (body, rest) = rest.split_at_checked(length)?;
         let checksum = rest.first_chunk::<CHECKSUM>()?;
         let whole = Sha256::new().chain_update(head).chain_update(body).finalize();
-        if head[..4] != *MAGIC || head[4] != SCHEMA || whole[..] != checksum[..] {
+        if head[..4] != *MAGIC || !matches!(head[4], WITHOUT_TAIL | SCHEMA) || whole[..] != checksum[..] {
             return None;
         }
         let record = RedoRecord::decode(body).ok()?;
@@ -86,6 +92,7 @@ impl Redo {
             base: CommitNumber(u64::from_be_bytes(base)),
             staged: record.staged.into_iter().map(from_record).collect(),
             head: from_record(record.head?),
+            tail: record.tail.into_iter().map(from_record).collect(),
         })
     }
 }

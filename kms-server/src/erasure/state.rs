@@ -1,6 +1,8 @@
 //! What the writer's thread owns, and the ordinary commit: changes that destroy nothing.
 
 use std::{
+    collections::VecDeque,
+    error::Error,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,6 +22,7 @@ use super::{
     options::{Fatal, Rider},
     published::{Published, Roots},
     redo::RedoStore,
+    room::{Room, Size},
     view::Overlay,
     writer::{CommitNotice, WriteError},
     writes,
@@ -62,37 +65,61 @@ pub(super) struct Drafted {
     pub(super) refused: Vec<Finish>,
 }
 
+/// What came of running changes.
+pub(super) struct Drafting {
+    /// `None` where no one is left to answer.
+    pub(super) drafted: Option<Drafted>,
+    /// The change that did not fit: it rests on the others, so it is the first of the next commit.
+    pub(super) left: Option<Ran>,
+}
+
+/// A change that was run and is to be kept.
+pub(super) struct Ran {
+    pub(super) draft: Draft,
+    pub(super) finish: Finish,
+}
+
 /// A commit that is not durable.
 pub(super) enum Failure {
     /// Nothing was handed to the store, or the store says it wrote nothing.
-    NotWritten(Box<str>),
+    NotWritten(WriteError),
     /// Only a restart can tell.
     Unknown(Box<str>),
 }
 
 impl Failure {
-    pub(super) fn not_written(why: &dyn std::fmt::Display) -> Self {
-        Self::NotWritten(why.to_string().into())
+    pub(super) fn not_written(why: &(dyn Error + 'static)) -> Self {
+        Self::NotWritten(WriteError::of(why))
     }
 }
 
 impl From<CommitError> for Failure {
     fn from(error: CommitError) -> Self {
         match error {
-            CommitError::NotWritten(_) => Self::NotWritten(error.to_string().into()),
+            CommitError::NotWritten(_) => Self::not_written(&error),
             CommitError::Unknown(_) => Self::Unknown(error.to_string().into()),
         }
     }
 }
 
 impl State {
-    /// Runs changes and commits them together.
-    pub(super) fn commit(&mut self, jobs: Vec<Job>) {
-        let Some(drafted) = self.draft(jobs) else { return };
-        self.commit_drafted(drafted);
+    /// Runs changes and commits them together; those that do not fit, in commits of their own.
+    pub(super) fn commit(&mut self, mut jobs: VecDeque<Job>) {
+        let mut next = None;
+        while (next.is_some() || !jobs.is_empty()) && !self.published.is_stopped() {
+            let Drafting { drafted, left } = self.draft(next.take(), &mut jobs, Size::COMMIT);
+            let outcome = drafted.map(|drafted| self.commit_drafted(drafted));
+            match (left, outcome) {
+                // It was run over what those before it wrote: it is written where they were.
+                (Some(left), Some(outcome @ (Outcome::NotWritten(_) | Outcome::Unknown))) => {
+                    (left.finish)(outcome)
+                }
+                (left, _) => next = left,
+            }
+        }
     }
 
-    pub(super) fn commit_drafted(&mut self, drafted: Drafted) {
+    pub(super) fn commit_drafted(&mut self, drafted: Drafted) -> Outcome {
         let Drafted { group, planned, mut kept, refused } = drafted;
         let outcome = match self.write(group, planned) {
             Ok(()) => self.durable(self.retry_at.is_none()),
@@ -100,22 +127,44 @@ impl State {
         };
         kept.extend(refused);
         answer(kept, &outcome);
+        outcome
     }
 
-    /// Runs changes, each over what those before it wrote. `None` where no one is left to answer.
-    pub(super) fn draft(&self, jobs: Vec<Job>) -> Option<Drafted> {
+    /// Runs changes, each over what those before it wrote, until no more fit: `first`, which was run already, and then `jobs`.
+    /// Destructions stop before they have too much, for one that was run names its epoch.
+    pub(super) fn draft(&self, first: Option<Ran>, jobs: &mut VecDeque<Job>, most: Size) -> Drafting {
         let (mut group, mut kept, mut refused) = (Draft::default(), Vec::new(), Vec::new());
+        let (mut room, mut left, mut failed) = (Room::default(), None, None);
         let mut book = self.nodebook();
         let mut plan = Plan::new(&mut book, self.base());
-        let mut failed = None;
-        for job in jobs {
-            let Some((mut draft, finish)) = self.run_change(job, &group, &mut refused) else { continue };
-            let trees = std::mem::take(&mut draft.trees);
-            // What cannot be read fails the one change that needs it, before anything of it is in the plan.
-            if let Err(error) = probe(&mut plan, &trees) {
-                finish(Outcome::NotWritten(Arc::new(WriteError(error.to_string().into()))));
+        let mut first = first;
+        while most == Size::COMMIT || room.fits(most) {
+            let ran = match first.take() {
+                Some(first) => first,
+                None => {
+                    let Some(job) = jobs.pop_front() else { break };
+                    let Some(ran) = self.run_change(job, &group, &mut refused) else { continue };
+                    ran
+                }
+            };
+            let Ran { mut draft, finish } = ran;
+            let size = Room::of(&draft);
+            let alone = if most == Size::COMMIT { most } else { Size::DESTRUCTION };
+            if !size.fits(alone) {
+                finish(Outcome::TooLarge);
                 continue;
             }
+            // What cannot be read fails the one change that needs it, before anything of it is in the plan.
+            if let Err(error) = probe(&mut plan, &draft.trees) {
+                finish(Outcome::NotWritten(Arc::new(WriteError::of(&error))));
+                continue;
+            }
+            let limit = if most == Size::COMMIT { most } else { Size::UNBOUNDED };
+            if !room.take(size, limit) {
+                left = Some(Ran { draft, finish });
+                break;
+            }
+            let trees = std::mem::take(&mut draft.trees);
             group.absorb(draft);
             kept.push(finish);
             if let Err(error) = apply(&mut plan, trees) {
@@ -123,19 +172,27 @@ impl State {
                 break;
             }
         }
+        // What an epoch may write and one commit may not is written as an epoch, even if it destroys nothing.
+        let renew = !room.fits(Size::COMMIT);
         let planned = match failed {
             Some(error) => Err(error),
-            None => plan.finish(false).and_then(|planned| self.check(planned)),
+            None => plan.finish(renew).and_then(|planned| self.check(planned)),
         };
-        match planned {
-            Ok(planned) if !kept.is_empty() => return Some(Drafted { group, planned, kept, refused }),
-            Ok(_) => answer(refused, &self.durable(false)),
+        let drafted = match planned {
+            Ok(planned) if !kept.is_empty() => Some(Drafted { group, planned, kept, refused }),
+            Ok(_) => {
+                answer(refused, &self.durable(false));
+                None
+            }
             Err(error) => {
                 kept.extend(refused);
-                answer(kept, &Outcome::NotWritten(Arc::new(WriteError(error.to_string().into()))));
+                let outcome = Outcome::NotWritten(Arc::new(WriteError::of(&error)));
+                kept.extend(left.take().map(|left| left.finish));
+                answer(kept, &outcome);
+                None
             }
-        }
-        None
+        };
+        Drafting { drafted, left }
     }
 
     /// The state that the nodes add up to must be the one that the last commit left.
@@ -232,7 +289,7 @@ impl State {
     /// Says what a failed commit means to those who asked for it; after an unknown outcome nothing is read or written any more.
     pub(super) fn failed(&self, failure: Failure) -> Outcome {
         match failure {
-            Failure::NotWritten(why) => Outcome::NotWritten(Arc::new(WriteError(why))),
+            Failure::NotWritten(why) => Outcome::NotWritten(Arc::new(why)),
             Failure::Unknown(why) => {
                 self.published.set_stopped();
                 (self.fatal)(&why);

@@ -1,6 +1,9 @@
 //! The handle on the writer: changes go in, and come back once they would survive power loss.
 
-use std::sync::{Arc, mpsc};
+use std::{
+    error::Error,
+    sync::{Arc, mpsc},
+};
 
 use kms_core::{
     id::{CommitNumber, Epoch, InstanceId},
@@ -40,6 +43,9 @@ pub enum CommitFailed<E> {
     /// The commit it shared failed; nothing of it was written.
     #[error(transparent)]
     Write(Arc<WriteError>),
+    /// It writes more than one commit takes; nothing of it was written, nor ever can be.
+    #[error("the change is larger than one commit takes")]
+    TooLarge,
     /// The outcome is unknown; the process stops, and its restart decides.
     #[error("the outcome of the commit is unknown; it is decided when the server starts again")]
     Unknown,
@@ -53,8 +59,32 @@ pub enum CommitFailed<E> {
 
 /// Why a commit failed before it was handed to the store.
 #[derive(Debug, thiserror::Error)]
-#[error("nothing was written: {0}")]
-pub struct WriteError(pub(super) Box<str>);
+#[error("nothing was written: {why}")]
+pub struct WriteError {
+    why: Box<str>,
+    full: bool,
+}
+
+impl WriteError {
+    pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
+        let mut causes =
+            std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
+        Self { why: error.to_string().into(), full: causes.any(is_full) }
+    }
+
+    /// Whether room is what is missing: on the disk, in a quota, below a limit of file sizes.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+}
+
+fn is_full(cause: &(dyn Error + 'static)) -> bool {
+    use std::io::ErrorKind as Kind;
+    let cause = cause.downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| {
+        matches!(cause.kind(), Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge)
+    })
+}
 
 /// What a durable commit changed.
 #[derive(Debug, Clone)]
@@ -157,6 +187,7 @@ impl Writer {
                         Ok(Committed { value, revision, epoch, effaced })
                     }
                     (Ok(_), Outcome::NotWritten(why)) => Err(CommitFailed::Write(why)),
+                    (Ok(_), Outcome::TooLarge) => Err(CommitFailed::TooLarge),
                     (Ok(_), Outcome::Unknown) => Err(CommitFailed::Unknown),
                 };
                 // The caller may have gone away; what it asked for is done all the same.
@@ -195,12 +226,47 @@ impl Writer {
         self.published.listen(Box::new(listener));
     }
 
+    /// Has destructions that wait for others to share their epoch carried out now, and later ones at once: a stop is near.
+    pub fn hurry(&self) {
+        // An error means the writer's thread is gone, and nothing waits.
+        self.queue.send(Message::Hurry).ok();
+    }
+
     /// Ends the writer once what is queued is done, and waits for it. Blocks. Later changes are refused.
     pub fn stop(&self) {
         let (ended, end) = mpsc::channel();
         if self.queue.send(Message::Stop(ended)).is_ok() {
             // An error means the writer's thread is gone, which is what was asked for.
             end.recv().ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error as IoError, ErrorKind as Kind};
+
+    use kms_proto::reason::Reason;
+
+    use super::*;
+    use crate::{effaceable::EffaceableError, store::CommitError, usecase::refused::Refused};
+
+    #[test]
+    fn a_full_disk_is_told_from_one_that_fails_wherever_it_is_met() {
+        for (kind, reason) in [
+            (Kind::StorageFull, Reason::StorageFull),
+            (Kind::QuotaExceeded, Reason::StorageFull),
+            (Kind::FileTooLarge, Reason::StorageFull),
+            (Kind::PermissionDenied, Reason::StoreUnavailable),
+        ] {
+            let store = CommitError::NotWritten(IoError::new(kind, "of the store").into());
+            let medium = EffaceableError::Io(kind.into());
+            let redo = IoError::from(kind);
+            let causes: [&(dyn Error + 'static); 3] = [&store, &medium, &redo];
+            for cause in causes {
+                let failed = CommitFailed::Write(Arc::new(WriteError::of(cause)));
+                assert_eq!(Refused::from(failed).reason(), reason, "{cause}");
+            }
         }
     }
 }

@@ -24,6 +24,9 @@ const STAGED_WRITES: usize = 128;
 const STAGED_BYTES: usize = 256 * 1024;
 /// Of those, left for the head, the list, and what rides along.
 const RESERVED: usize = 16;
+/// Most writes and bytes of the commit that switches an epoch, and of each one after it: well under what engines take.
+const PART_WRITES: usize = 1024;
+const PART_BYTES: usize = 256 * 1024;
 /// Prefixes of one garbage record: under 4 KiB.
 const GARBAGE: usize = 96;
 
@@ -110,6 +113,23 @@ pub(super) fn stage(tree: Vec<(bool, Vec<Write>)>, base: CommitNumber, head: &mu
         head.remove(key_bytes::<Staged>(&(number, 0)));
     }
     batches
+}
+
+/// Splits off what the commit that switches an epoch has no room for, into batches that follow it.
+pub(super) fn split_tail(head: &mut Batch) -> Vec<Batch> {
+    let (mut tail, mut part, mut size) = (Vec::new(), Batch::default(), 0);
+    for write in std::mem::take(&mut head.writes) {
+        let more = bytes(std::slice::from_ref(&write));
+        if part.writes.len() >= PART_WRITES || size + more > PART_BYTES {
+            tail.push(std::mem::take(&mut part));
+            size = 0;
+        }
+        size += more;
+        part.writes.push(write);
+    }
+    tail.push(part);
+    *head = tail.remove(0);
+    tail
 }
 
 fn bytes(writes: &[Write]) -> usize {

@@ -49,7 +49,7 @@ pub fn create(path: &Path, engine: Engine, instance: InstanceId) -> Result<Opene
     if fs::read_dir(path)?.any(|entry| entry.map_or(true, |entry| entry.file_name() != LOCK)) {
         return Err(OpenError::NotEmpty(path.into()));
     }
-    let store = engine.open(directory)?;
+    let store = engine.open(directory, CACHE)?;
     // ORDER: the sidecar is last; a directory without one is an `init` that did not finish.
     let noted =
         Noted { engine, instance, number: CommitNumber(0), length: engine.length(path)?, closed: false };
@@ -65,6 +65,14 @@ pub fn create(path: &Path, engine: Engine, instance: InstanceId) -> Result<Opene
 /// Where anything makes it doubtful that all durable commits are there. The directory is then as it was, except where a store that
 /// was not closed is too large to be tried on a copy.
 pub fn open(path: &Path) -> Result<Opened, OpenError> {
+    open_with(path, CACHE)
+}
+
+/// As [`open`], with a page cache of this many bytes.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(path: &Path, cache: u64) -> Result<Opened, OpenError> {
     let directory = Directory::lock(path, false)?;
     let mut sidecar = match Sidecar::open(path)? {
         Some(sidecar) => sidecar,
@@ -86,7 +94,7 @@ pub fn open(path: &Path) -> Result<Opened, OpenError> {
         }
     }
     sidecar.note_opening()?;
-    let store = noted.engine.open(directory)?;
+    let store = noted.engine.open(directory, cache)?;
     at_least(store.committed(), &noted)?;
     store.attach(sidecar);
     Ok(Opened { store, instance: noted.instance, engine: noted.engine })
@@ -97,7 +105,7 @@ fn try_on_a_copy(path: &Path, noted: &Noted) -> Result<(), OpenError> {
     let copy = path.join(TRIAL);
     let tried = copy_files(&path.join(noted.engine.folder()), &copy.join(noted.engine.folder()))
         .map_err(OpenError::Trial)
-        .and_then(|()| noted.engine.open(Directory::lock(&copy, false)?))
+        .and_then(|()| noted.engine.open(Directory::lock(&copy, false)?, CACHE))
         .and_then(|store| at_least(store.committed(), noted));
     fs::remove_dir_all(&copy).map_err(OpenError::Trial)?;
     tried
@@ -124,7 +132,7 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
 pub(super) fn room(folder: &Path) -> Result<(), Cause> {
     let disk = rustix::fs::statvfs(folder).map_err(io::Error::from)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    if free < ROOM { Err(NoRoom(free).into()) } else { Ok(()) }
+    if free < ROOM { Err(io::Error::new(io::ErrorKind::StorageFull, NoRoom(free)).into()) } else { Ok(()) }
 }
 
 /// Free space below which nothing is written: what the largest batch takes, several times over.
@@ -134,6 +142,9 @@ const ROOM: u64 = 64 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 #[error("the disk of the data directory has {0} bytes free, and at least {ROOM} are kept: make room")]
 pub struct NoRoom(u64);
+
+/// Bytes of page cache where nothing is said.
+pub const CACHE: u64 = 16 * 1024 * 1024;
 
 const LOCK: &str = "lock";
 const TRIAL: &str = "trial";
@@ -189,10 +200,10 @@ impl Engine {
         }
     }
 
-    fn open(self, directory: Directory) -> Result<Arc<dyn Embedded>, OpenError> {
+    fn open(self, directory: Directory, cache: u64) -> Result<Arc<dyn Embedded>, OpenError> {
         match self {
-            Self::Sled => Ok(Arc::new(SledStore::open(directory)?)),
-            Self::Redb => Ok(Arc::new(RedbStore::open(directory)?)),
+            Self::Sled => Ok(Arc::new(SledStore::open(directory, cache)?)),
+            Self::Redb => Ok(Arc::new(RedbStore::open(directory, cache)?)),
         }
     }
 

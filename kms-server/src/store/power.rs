@@ -22,7 +22,7 @@ use kms_core::id::CommitNumber;
 
 use super::{
     Batch, Store,
-    open::{Directory, OpenError},
+    open::{CACHE, Directory, OpenError},
     redb::RedbStore,
     sled::{SledStore, Tuning},
 };
@@ -288,8 +288,12 @@ fn redb(load: Load, every: u64) -> Outcomes {
     let disk = RecordingDisk::default();
     let backend = disk.clone();
     let store =
-        RedbStore::open_with(Directory::lock(directory.path(), true).unwrap(), |_| Ok(backend.clone()))
-            .unwrap();
+        RedbStore::open_with(
+            Directory::lock(directory.path(), true).unwrap(),
+            CACHE,
+            |_| Ok(backend.clone()),
+        )
+        .unwrap();
     disk.0.lock().unwrap().every = every;
     let mut random = Random(SEED);
     let models = load.run(&store, &mut random, &|number| disk.0.lock().unwrap().acknowledged = number);
@@ -297,7 +301,7 @@ fn redb(load: Load, every: u64) -> Outcomes {
     judge(&windows, &models, &mut random, |path, state| {
         let disk = RecordingDisk::default();
         disk.0.lock().unwrap().current = state.to_vec();
-        Ok(Box::new(RedbStore::open_with(Directory::lock(path, true)?, |_| Ok(disk.clone()))?))
+        Ok(Box::new(RedbStore::open_with(Directory::lock(path, true)?, CACHE, |_| Ok(disk.clone()))?))
     })
 }
 

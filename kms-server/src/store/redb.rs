@@ -28,7 +28,6 @@ use super::{
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 const NUMBER: TableDefinition<'_, (), u64> = TableDefinition::new("number");
-const CACHE: usize = 16 * 1024 * 1024;
 
 /// Records in redb.
 pub struct RedbStore {
@@ -47,14 +46,16 @@ struct Writer {
 }
 
 impl RedbStore {
-    pub(super) fn open(directory: Directory) -> Result<Self, OpenError> {
-        Self::open_with(directory, FileBackend::new)
+    pub(super) fn open(directory: Directory, cache: u64) -> Result<Self, OpenError> {
+        Self::open_with(directory, cache, FileBackend::new)
     }
 
     pub(super) fn open_with<B: StorageBackend>(
         directory: Directory,
+        cache: u64,
         backend: impl Fn(File) -> Result<B, ::redb::DatabaseError>,
     ) -> Result<Self, OpenError> {
+        let cache = usize::try_from(cache).unwrap_or(usize::MAX);
         let folder = directory.folder(Engine::Redb)?;
         let path = folder.join("db");
         let mut options = OpenOptions::new();
@@ -62,7 +63,7 @@ impl RedbStore {
         let file = options.open(&path)?;
         let attempt = || {
             let below = file.try_clone().map_err(::redb::StorageError::from)?;
-            Ok(Builder::new().set_cache_size(CACHE).create_with_backend(backend(below)?)?)
+            Ok(Builder::new().set_cache_size(cache).create_with_backend(backend(below)?)?)
         };
         // The directory's lock is ours, so one on the file is that of a process which is just ending.
         let locked = |outcome: &Result<Database, Cause>| {

@@ -27,7 +27,7 @@ use crate::effaceable::lock::patiently;
 use super::{
     Batch, Cause, CommitError, Pair, ReadError, Store, check,
     memory::after_prefix,
-    open::{Directory, Embedded, OpenError, room},
+    open::{CACHE, Directory, Embedded, OpenError, room},
     sidecar::{Engine, Sidecar},
 };
 
@@ -72,13 +72,12 @@ pub(super) struct Tuning {
 }
 
 impl Tuning {
-    pub(super) const DEFAULT: Self =
-        Self { segment: 16 * 1024 * 1024, flush_every: Some(100), cache: 8 * 1024 * 1024 };
+    pub(super) const DEFAULT: Self = Self { segment: 16 * 1024 * 1024, flush_every: Some(100), cache: CACHE };
 }
 
 impl SledStore {
-    pub(super) fn open(directory: Directory) -> Result<Self, OpenError> {
-        Self::open_with(directory, Tuning::DEFAULT, Box::new(File::sync_data))
+    pub(super) fn open(directory: Directory, cache: u64) -> Result<Self, OpenError> {
+        Self::open_with(directory, Tuning { cache, ..Tuning::DEFAULT }, Box::new(File::sync_data))
     }
 
     pub(super) fn open_with(

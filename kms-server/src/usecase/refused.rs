@@ -102,6 +102,9 @@ pub enum Refused {
     /// The export does not reach as far as the deletion.
     #[error("{0}")]
     AuditNotExported(String),
+    /// The disk is.
+    #[error("the server's disk is full; an operator must make room")]
+    StorageFull,
     /// The store failed.
     #[error("the store cannot be used now")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -132,6 +135,7 @@ impl Refused {
             Self::ServerOwnDataKey => Reason::ServerOwnDataKey,
             Self::Invalid(_) => Reason::FieldInvalid,
             Self::AuditNotExported(_) => Reason::AuditNotExported,
+            Self::StorageFull => Reason::StorageFull,
             Self::Store(_) => Reason::StoreUnavailable,
             Self::Internal(_) => Reason::Internal,
         }
@@ -194,6 +198,10 @@ impl From<CommitFailed<Refused>> for Refused {
     fn from(failed: CommitFailed<Refused>) -> Self {
         match failed {
             CommitFailed::Change(refused) => refused,
+            CommitFailed::Write(why) if why.is_full() => Self::StorageFull,
+            CommitFailed::TooLarge => {
+                Self::Invalid("it changes more than one commit takes; ask for less at a time".into())
+            }
             other => Self::Store(Box::new(other)),
         }
     }

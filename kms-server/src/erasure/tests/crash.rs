@@ -33,7 +33,10 @@ async fn set_up(count: usize) -> (World, TenantSlot, BTreeSet<VersionId>) {
     let world = World::new();
     let writer = world.start();
     let (first, second) = (tenant(&writer).await.unwrap().value, tenant(&writer).await.unwrap().value);
-    let mut live: BTreeSet<_> = versions(&writer, first, count).await.unwrap().value.into_iter().collect();
+    let mut live = BTreeSet::new();
+    while live.len() < count {
+        live.extend(versions(&writer, first, (count - live.len()).min(500)).await.unwrap().value);
+    }
     live.extend(versions(&writer, second, 2).await.unwrap().value);
     // One epoch has passed already.
     destroy(&writer, vec![*live.first().unwrap()]).await.unwrap();

@@ -57,7 +57,7 @@ async fn a_destroyed_version_does_not_open_after_a_restart_although_its_record_i
     drop(writer);
 
     let (writer, started) = start(root);
-    assert!(started.effaced && !started.rolled_forward);
+    assert!(started.effaced && started.rolled_forward.is_none());
     assert!(writer.snapshot().open_version(made[1]).is_err());
     assert_eq!(writer.snapshot().open_version(made[0]).unwrap().expose_secret(), kept.expose_secret());
     writer.stop();

@@ -1,7 +1,9 @@
 //! Tests of the whole writer, on a store and a medium that survive it.
 
 mod crash;
+mod evidence;
 mod files;
+mod large;
 mod refusals;
 mod sharing;
 mod world;

@@ -104,7 +104,8 @@ async fn a_redo_is_rolled_forward_and_one_that_was_cut_or_changed_is_not() {
     let (world, version) = died_before_the_head().await;
     let whole = world.redo.files.lock().first_entry().unwrap().get().clone();
     let started = world.start_with(&Faults::none()).unwrap();
-    assert!(started.1.rolled_forward && started.1.effaced);
+    assert_eq!(started.1.rolled_forward, Some(started.1.revision));
+    assert!(started.1.effaced);
     assert!(started.0.snapshot().open_version(version).is_err());
     assert!(
         Redo::decode(&[&whole[..], &[0; 100]].concat()).is_some(),
@@ -115,7 +116,7 @@ async fn a_redo_is_rolled_forward_and_one_that_was_cut_or_changed_is_not() {
         let (world, version) = died_before_the_head().await;
         world.redo.files.lock().first_entry().unwrap().get_mut().truncate(length);
         let (writer, started) = world.start_with(&Faults::none()).unwrap();
-        assert!(!started.rolled_forward && started.effaced);
+        assert!(started.rolled_forward.is_none() && started.effaced);
         writer.snapshot().open_version(version).unwrap();
         assert_eq!(ids(&world.medium), [world.head().secret()]);
         assert!(world.redo.files.lock().is_empty());
@@ -139,7 +140,7 @@ async fn a_redo_that_comes_back_after_later_commits_changes_nothing() {
     writer.stop();
     world.redo.files.lock().insert(writer.epoch(), redo);
     let (writer, started) = world.start_with(&Faults::none()).unwrap();
-    assert!(!started.rolled_forward);
+    assert_eq!(started.rolled_forward, None);
     writer.snapshot().open_version(later).unwrap();
     assert!(world.redo.files.lock().is_empty());
 }

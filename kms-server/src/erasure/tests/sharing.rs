@@ -38,6 +38,18 @@ fn hold(writer: &Writer) -> Arc<Barrier> {
     gate
 }
 
+/// Queues work while the writer's thread is held, then lets it run.
+pub(super) async fn held<T>(writer: &Writer, work: impl Future<Output = T>) -> T {
+    let gate = hold(writer);
+    let inside = gate.clone();
+    tokio::task::spawn_blocking(move || inside.wait()).await.unwrap();
+    let mut work = Box::pin(work);
+    // Polled once, so that all of it is in the queue.
+    assert!(futures_util::poll!(work.as_mut()).is_pending());
+    gate.wait();
+    work.await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_changes_that_wait_together_share_a_commit() {
     let world = World::new();
