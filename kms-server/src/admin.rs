@@ -16,8 +16,17 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Why the server should get no new requests; empty when it should.
-pub type NotReady = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+/// What `/readyz` says.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness {
+    /// Why the server should get no new requests; empty when it should.
+    pub faults: Vec<String>,
+    /// What an operator should see to before it becomes a fault.
+    pub warnings: Vec<String>,
+}
+
+/// Asked each time somebody probes.
+pub type AskReadiness = Arc<dyn Fn() -> Readiness + Send + Sync>;
 
 /// Upper bounds of the buckets of durations, in seconds.
 const BUCKETS: &[f64] = &[
@@ -52,7 +61,7 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
 pub async fn serve(
     listener: TcpListener,
     metrics: PrometheusHandle,
-    not_ready: NotReady,
+    readiness: AskReadiness,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let upkeep = metrics.clone();
@@ -62,15 +71,16 @@ pub async fn serve(
             upkeep.run_upkeep();
         }
     });
-    axum::serve(listener, routes(metrics, not_ready)).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(listener, routes(metrics, readiness)).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-fn routes(metrics: PrometheusHandle, not_ready: NotReady) -> Router {
+fn routes(metrics: PrometheusHandle, readiness: AskReadiness) -> Router {
     let readyz = move || async move {
-        let reasons = not_ready();
-        match reasons.is_empty() {
-            true => (StatusCode::OK, "ready\n".to_owned()),
-            false => (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n"),
+        let Readiness { faults, warnings } = readiness();
+        let warnings: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+        match faults.is_empty() {
+            true => (StatusCode::OK, format!("ready\n{warnings}")),
+            false => (StatusCode::SERVICE_UNAVAILABLE, faults.join("\n") + "\n" + &warnings),
         }
     };
     let metrics = move || async move {
@@ -108,17 +118,24 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let ready = Arc::new(AtomicBool::new(true));
         let state = ready.clone();
-        let not_ready: NotReady = Arc::new(move || match state.load(Ordering::Relaxed) {
-            true => vec![],
-            false => vec!["the audit cannot be written".into()],
+        let readiness: AskReadiness = Arc::new(move || Readiness {
+            faults: match state.load(Ordering::Relaxed) {
+                true => vec![],
+                false => vec!["the audit cannot be written".into()],
+            },
+            warnings: vec!["the disk is 85 % full".into()],
         });
         let stop = CancellationToken::new();
-        let served = tokio::spawn(serve(listener, metrics().unwrap(), not_ready, stop.clone()));
+        let served = tokio::spawn(serve(listener, metrics().unwrap(), readiness, stop.clone()));
 
         metrics::counter!("kms_test_total").increment(3);
         metrics::histogram!("kms_test_seconds").record(0.002);
         assert!(ask(address, "/livez").await.starts_with("HTTP/1.1 200"));
-        assert!(ask(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        let warned = ask(address, "/readyz").await;
+        assert!(
+            warned.starts_with("HTTP/1.1 200") && warned.contains("warning: the disk is 85 % full"),
+            "{warned}"
+        );
         let text = ask(address, "/metrics").await;
         assert!(text.contains("\nkms_test_total 3\n"), "{text}");
         assert!(text.contains("kms_test_seconds_bucket{le=\"0.0025\"} 1"), "{text}");

@@ -11,6 +11,7 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use kms_core::id::InstanceId;
 
@@ -19,7 +20,7 @@ use crate::config::{AuditDurability, Config, Engine};
 use crate::effaceable::EffaceableError;
 use crate::effaceable::file::FileMedium;
 use crate::erasure::options::Fatal;
-use crate::erasure::{Options, StartError, Writer};
+use crate::erasure::{Options, StartError, Started, Writer};
 use crate::records::tree::AUDIT_HEAD;
 use crate::seal::{self, SealError};
 use crate::store::ReadError;
@@ -34,6 +35,10 @@ pub struct Instance {
     pub writer: Writer,
     /// Its audit.
     pub audit: AuditLog,
+    /// How its writer started.
+    pub started: Started,
+    /// When the last head of the audit that the store remembers was signed: a time that has been.
+    pub last_signed: Option<SystemTime>,
 }
 
 /// Why an instance was not made or not opened.
@@ -115,11 +120,12 @@ pub fn open(config: &Config, fatal: Fatal) -> Result<Instance, InstanceError> {
         return Err(InstanceError::Missing(config.data.clone()));
     }
     let seal = seal::load(&config.seal)?;
-    let opened = store::open(&store_path(config))?;
+    let opened = store::open_with(&store_path(config), config.store.cache)?;
     let (store, id) = (opened.store, opened.instance);
     let medium = FileMedium::open(&medium_path(config), id)?;
 
     let stored_head = store.get(&AUDIT_HEAD)?.and_then(|bytes| SignedHead::from_bytes(&bytes));
+    let last_signed = stored_head.map(|head| SystemTime::UNIX_EPOCH + Duration::from_millis(head.signed_ms));
     let (audit, found) = AuditLog::open(audit::Options {
         stored_head,
         segment_bytes: config.audit.segment_size,
@@ -151,13 +157,13 @@ pub fn open(config: &Config, fatal: Fatal) -> Result<Instance, InstanceError> {
         revision = started.revision.0,
         epoch = started.epoch.0,
         live_versions = started.live_versions,
-        rolled_forward = started.rolled_forward,
+        rolled_forward = started.rolled_forward.is_some(),
         "instance open"
     );
     if !started.effaced {
         tracing::error!("an earlier epoch secret could not be effaced yet: its erasure is pending");
     }
-    Ok(Instance { id, writer, audit })
+    Ok(Instance { id, writer, audit, started, last_signed })
 }
 
 fn store_path(config: &Config) -> PathBuf {

@@ -2,16 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, NotReady};
-use crate::audit::{AuditLog, ServerEvent};
+use crate::admin::{self, AskReadiness, Readiness};
+use crate::audit::{self, AuditLog, ServerEvent};
+use crate::clock::Clock;
 use crate::config::{Config, Limits as Bounds};
 use crate::gate::Gate;
 use crate::instance::{self, Instance, InstanceError};
@@ -60,6 +63,9 @@ pub enum ServiceError {
     /// The writer stopped after a commit whose outcome is unknown.
     #[error("stopped: {0}; start again, and the restart decides what became of it")]
     Fatal(String),
+    /// The listener's task.
+    #[error("the server stopped serving: {0}; start it again")]
+    Ended(String),
     /// Directories, signals.
     #[error("{what}: {source}")]
     Io {
@@ -72,6 +78,8 @@ pub enum ServiceError {
 
 /// Denials of one identity that are recorded; more are refused without a line.
 const DENIALS: Rate = Rate::new(20, 200);
+/// How long tasks that were told to end may take for it.
+const LAST_LINES: Duration = Duration::from_secs(5);
 /// How often health is looked at, and refused handshakes are handed to the audit.
 const WATCH: Duration = Duration::from_secs(1);
 /// Share of the memory budget that cached policy decisions may take.
@@ -98,7 +106,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
         (config, opened)
     })
     .await?;
-    let Instance { writer, audit, .. } = opened?;
+    let Instance { writer, audit, started, last_signed, .. } = opened?;
     let tls = Tls::load(&config.tls)?;
     let policies = policy::Options { cache_bytes: config.limits.memory / DECISIONS };
     let policies = Arc::new(PolicyEngine::load_with(&config.policies, policies)?);
@@ -111,7 +119,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
     let keyring = Keyring::new(writer.clone(), config.limits.memory - config.limits.memory / DECISIONS);
     let denials = PerIdentity::new(DENIALS);
     let may_cost_a_line = move |identity: &crate::identity::Identity| {
-        denials.take(&identity.name).map(drop).map_err(|TooFast { retry_after }| retry_after)
+        denials.take(&identity.name).map_err(|TooFast { retry_after }| retry_after)
     };
     let gate = Arc::new(Gate::new(Arc::clone(&policies), audit.clone(), Box::new(may_cost_a_line)));
     let limits = limits_of(&config.limits);
@@ -122,43 +130,81 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
         reflection: config.reflection,
         streams: config.limits.streams,
     };
-    let router = server::router(&Core { gate, keyring }, parts)?;
+    let changes = TaskTracker::new();
+    let router = server::router(&Core { gate, keyring, changes: changes.clone() }, parts)?;
 
     let tally = Tally::new();
     let accepting = Accepting {
         handshakes: config.limits.handshakes,
         handshake_timeout: config.limits.handshake_timeout,
         connections: config.limits.connections,
+        connections_per_identity: config.limits.connections_per_identity,
         stop: stop.clone(),
         refused: tally.counting(),
     };
     let incoming = tls.incoming(listener, accepting);
     let serving = router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-    let serving = tokio::spawn(serving);
-    tokio::spawn(admin::serve(admin, metrics, not_ready(health.clone()), stop.clone()));
-    tokio::spawn(reload(tls, policies, audit.clone(), reloads, stop.clone()));
-    tokio::spawn(watch(audit.clone(), health.clone(), tally, stop.clone()));
+    let mut serving = tokio::spawn(serving);
+    let warnings = Warnings::default();
+    let readiness = readiness(health.clone(), warnings.clone());
+    tokio::spawn(admin::serve(admin, metrics, readiness, stop.clone()));
+    tokio::spawn(reload(tls.clone(), policies, audit.clone(), reloads, stop.clone()));
+    let watching = Watching {
+        audit: audit.clone(),
+        health: health.clone(),
+        warnings,
+        data: config.data.clone(),
+        clock: Clock::new(last_signed, SystemTime::now(), Instant::now()),
+        tally,
+    };
+    tokio::spawn(watching.watch(stop.clone()));
 
+    if let Some(revision) = started.rolled_forward {
+        record_server(&audit, ServerEvent::RolledForward { epoch: started.epoch, revision }).await;
+    }
     record_server(&audit, ServerEvent::Started).await;
     health.set(Fault::NotRunning, false);
     ready(reached).map_err(io_error("cannot say that the server is ready"))?;
 
     tokio::select! {
+        biased;
         () = stop.cancelled() => {}
         why = died => {
             health.set(Fault::Store, true);
             stop.cancel();
+            // Their lines say that the outcome is unknown.
+            changes.close();
+            drop(tokio::time::timeout(LAST_LINES, changes.wait()).await);
             // An end of the channel without a word is the end of the writer, which only a stop brings.
             return Err(ServiceError::Fatal(why.unwrap_or_else(|_| "the writer ended".into())));
+        }
+        ended = &mut serving => {
+            stop.cancel();
+            let why = match ended {
+                Ok(Ok(())) => "no more connections are accepted".into(),
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            return Err(ServiceError::Ended(why));
         }
     }
     tracing::info!("draining");
     health.set(Fault::NotRunning, true);
     limits.drain();
-    match tokio::time::timeout(config.limits.drain, serving).await {
+    writer.hurry();
+    match tokio::time::timeout(config.limits.drain, &mut serving).await {
         Ok(_) => tracing::info!("drained"),
-        Err(_) => tracing::warn!("requests still in flight were cut"),
+        Err(_) => {
+            let connections = tls.close_all();
+            tracing::warn!(connections, "requests still in flight were cut");
+            if tokio::time::timeout(LAST_LINES, &mut serving).await.is_err() {
+                serving.abort();
+            }
+        }
     }
+    // ORDER: what was begun is committed and on record before the writer stops and the last line says so.
+    changes.close();
+    changes.wait().await;
     record_server(&audit, ServerEvent::Stopped).await;
     blocking(move || {
         writer.stop();
@@ -171,39 +217,74 @@ fn limits_of(bounds: &Bounds) -> Limits {
     Limits::new(limits::Options {
         calls: Rate::new(bounds.rate, bounds.burst),
         in_flight: bounds.in_flight,
+        in_flight_per_identity: bounds.in_flight_per_identity,
         deadline: bounds.deadline,
     })
 }
 
-fn not_ready(health: HealthState) -> NotReady {
-    Arc::new(move || health.faults().into_iter().map(|fault| format!("{fault:?}").to_lowercase()).collect())
+/// What an operator should see to, as it was when last looked at.
+type Warnings = Arc<parking_lot::Mutex<Vec<String>>>;
+
+fn readiness(health: HealthState, warnings: Warnings) -> AskReadiness {
+    Arc::new(move || Readiness {
+        faults: health.faults().into_iter().map(|fault| format!("{fault:?}").to_lowercase()).collect(),
+        warnings: warnings.lock().clone(),
+    })
 }
 
-/// Tells health how the audit is, and the audit which handshakes were refused.
-async fn watch(audit: AuditLog, health: HealthState, tally: Arc<Tally>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(WATCH);
-    let mut warned = false;
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let state = audit.health();
+/// Looks each second: tells health how the audit is, operators where room runs short or the clock was set back, and the audit which
+/// handshakes were refused.
+struct Watching {
+    audit: AuditLog,
+    health: HealthState,
+    warnings: Warnings,
+    data: PathBuf,
+    clock: Clock,
+    tally: Arc<Tally>,
+}
+
+impl Watching {
+    async fn watch(mut self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(WATCH);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.look();
+            let refused = self.tally.drain();
+            if refused.is_empty() {
+                continue;
+            }
+            let log = self.audit.clone();
+            let written = tokio::task::spawn_blocking(move || log.record_handshake_failures(&refused)).await;
+            if let Ok(Err(error)) = written {
+                tracing::warn!(%error, "refused handshakes could not be written down");
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let state = self.audit.health();
         if let Some(refusal) = &state.refusing {
             tracing::error!(why = %refusal.why, "the audit cannot be written: requests are refused");
         }
-        health.set(Fault::Audit, state.refusing.is_some());
-        if let Some(shortage) = state.warning
-            && !warned
-        {
-            tracing::warn!(?shortage, "the audit's room runs short: export segments, then delete them");
+        self.health.set(Fault::Audit, state.refusing.is_some());
+        let mut warnings = Vec::new();
+        if let Some(shortage) = state.warning {
+            warnings.push(format!("{shortage}: export segments, then delete them"));
         }
-        warned = state.warning.is_some();
-        let refused = tally.drain();
-        if refused.is_empty() {
-            continue;
+        let percent = audit::disk_percent(&self.data).unwrap_or(0);
+        if percent >= audit::WARN_AT {
+            warnings.push(format!("the disk of `data` is {percent} % full: make room"));
         }
-        let log = audit.clone();
-        let written = tokio::task::spawn_blocking(move || log.record_handshake_failures(&refused)).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(%error, "refused handshakes could not be written down");
+        if let Some(behind) = self.clock.behind(SystemTime::now(), Instant::now()) {
+            let behind = behind.as_secs();
+            warnings.push(format!("the clock was set back by {behind} s: certificates that have expired may be taken for valid; correct it"));
         }
+        metrics::gauge!("kms_data_disk_used_percent").set(percent as f64);
+        metrics::gauge!("kms_warnings").set(warnings.len() as f64);
+        let more = warnings.len() > self.warnings.lock().len();
+        for warning in warnings.iter().filter(|_| more) {
+            tracing::warn!("{warning}");
+        }
+        *self.warnings.lock() = warnings;
     }
 }
 

@@ -1,8 +1,15 @@
 //! The daemon's command line: starting, stopping, refusing to start, and what it says then.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
-use kms_tests::{Place, knock, knock::config, server};
+use kms_proto::{reason::Reason, v1};
+use kms_tests::{
+    Api, Place,
+    api::{TENANT, answer, destroy},
+    knock,
+    knock::config,
+    server,
+};
 
 #[tokio::test]
 async fn sigterm_drains_and_exits_with_0_though_a_peer_does_not_answer() {
@@ -13,6 +20,47 @@ async fn sigterm_drains_and_exits_with_0_though_a_peer_does_not_answer() {
     let status = tokio::task::spawn_blocking(move || server.terminate()).await.unwrap();
     assert_eq!(status.code(), Some(0));
     session.closes().await;
+}
+
+/// All lines of the audit's segments, as they lie on disk.
+fn audit_lines(place: &Place) -> Vec<serde_json::Value> {
+    let mut segments: Vec<_> =
+        fs::read_dir(place.path("audit")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    segments.retain(|path| {
+        path.extension().is_some_and(|end| end == "jsonl")
+            && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("audit-"))
+    });
+    segments.sort();
+    let text: String = segments.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    text.lines().filter_map(|line| serde_json::from_str(line.trim_matches('\0')).ok()).collect()
+}
+
+#[tokio::test]
+async fn a_change_whose_caller_left_is_done_and_on_record_before_the_server_says_that_it_stopped() {
+    let place = Place::new();
+    let server = place.start_with(&["--set", "erasure_interval=1h"]);
+    let (operator, _) = Api::ground(&place).await;
+    for key in ["first", "second"] {
+        operator.create_key(TENANT, key).await.unwrap();
+    }
+    operator.destroy(TENANT, "first", None).await.unwrap();
+    // It waits for others to share its epoch, longer than its caller waits for it.
+    let mut request = tonic::Request::new(destroy(TENANT, "second", None));
+    request.set_timeout(Duration::from_millis(300));
+    assert_eq!(answer(operator.keys().destroy_key(request).await).map(drop), Err(Reason::DeadlineExceeded));
+    assert_eq!(operator.describe_key(TENANT, "second").await.unwrap().state(), v1::LifecycleState::Active);
+    let status = tokio::task::spawn_blocking(move || server.terminate()).await.unwrap();
+    assert_eq!(status.code(), Some(0));
+
+    let mut lines = audit_lines(&place);
+    lines.retain(|line| line["type"] != "head");
+    let (stopped, before) = lines.split_last().unwrap();
+    assert_eq!(stopped["event"], "stopped", "{stopped}");
+    let line = before.iter().rfind(|line| line["operation"] == "DestroyKey").unwrap();
+    assert_eq!((&line["key"], &line["outcome"]), (&"second".into(), &"allowed".into()));
+    let _server = place.start();
+    let operator = Api::of(&place, "operator").await;
+    assert_eq!(operator.describe_key(TENANT, "second").await.unwrap().state(), v1::LifecycleState::Destroyed);
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! Service `kms.v1.Audit`.
 
 use std::pin::Pin;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use futures_util::{StreamExt as _, future, stream};
 use kms_core::names::{KeyName, TenantName};
 use kms_proto::reason::Reason;
 use kms_proto::v1;
 use kms_proto::v1::audit_server::Audit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -14,17 +17,35 @@ use tonic::{Request, Response, Status};
 use super::convert;
 use super::page::PageToken;
 use super::status::Failure;
-use super::{Core, accept, answer};
-use crate::audit::{ChainHash, Filter, Line, RequestId};
+use super::{Core, accept, answer, run_to_end};
+use crate::audit::{ChainHash, Export, Filter, Line, RequestId};
 use crate::gate::Caller;
 use crate::gate::target::System;
 use crate::usecase::read_audit;
+use crate::usecase::refused::Refused;
 
 /// The service.
-pub struct AuditService(pub Core);
+pub struct AuditService {
+    core: Core,
+    /// Places of exports under way.
+    exports: Arc<Semaphore>,
+}
 
-/// Chunks or lines that may wait for a slow reader.
+/// Lines that may wait for a slow reader.
 const AHEAD: usize = 8;
+/// Chunks that may.
+const CHUNKS_AHEAD: usize = 2;
+/// Exports under way at a time.
+const EXPORTS: usize = 4;
+/// How long a reader may leave an export waiting before it is cut.
+const STALLED: Duration = Duration::from_secs(30);
+
+impl AuditService {
+    /// The service over what all rest on.
+    pub fn new(core: Core) -> Self {
+        Self { core, exports: Arc::new(Semaphore::new(EXPORTS)) }
+    }
+}
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -59,7 +80,7 @@ impl Core {
         let filter = filter(message.filter)?;
         let permit = self.gate.authorize(caller, System, None).await?;
         let mut tail = self.gate.record(read_audit::tail(permit, self.gate.audit(), filter)).await??;
-        let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
+        let (sender, receiver) = mpsc::channel(AHEAD);
         tokio::spawn(async move {
             // Ends when the reader goes away, which only sending or waiting for it tells.
             loop {
@@ -82,27 +103,24 @@ impl Core {
         &self,
         caller: &Caller,
         message: v1::ExportAuditRequest,
+        place: OwnedSemaphorePermit,
     ) -> Result<Answers<v1::ExportAuditChunk>, Failure> {
         let permit = self.gate.authorize(caller, System, None).await?;
         let export = read_audit::export(permit, self.gate.audit(), message.from_segment).await;
         let export = self.gate.record(export).await??;
-        let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
+        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
         let request_id = caller.request_id.clone();
-        tokio::task::spawn_blocking(move || {
-            for chunk in export {
-                let chunk = chunk
-                    .map(|chunk| v1::ExportAuditChunk { file: chunk.file.into(), content: chunk.content })
-                    .map_err(|error| {
-                        let refused = crate::usecase::refused::Refused::internal(error);
-                        Failure::from(refused).status(request_id.as_str())
-                    });
-                let failed = chunk.is_err();
-                if sender.blocking_send(chunk).is_err() || failed {
-                    return;
-                }
+        // An export that was cut must not look like a whole one: its error follows the last chunk.
+        let (cut, why) = oneshot::channel();
+        tokio::spawn(async move {
+            if let Err(failure) = send_chunks(export, &sender).await {
+                // An error means that nobody reads any more.
+                cut.send(failure.status(request_id.as_str())).ok();
             }
+            drop(place);
         });
-        Ok(Box::pin(ReceiverStream::new(receiver)))
+        let end = stream::once(why).filter_map(|why| future::ready(why.ok().map(Err)));
+        Ok(Box::pin(ReceiverStream::new(receiver).chain(end)))
     }
 
     async fn delete_audit(
@@ -121,6 +139,32 @@ impl Core {
             read_audit::delete(permit, self.gate.audit(), message.through_segment, ChainHash(head)).await;
         let deleted = self.gate.record(deleted).await??;
         Ok(v1::DeleteAuditResponse { deleted_segments: deleted.segments, first_sequence: deleted.first })
+    }
+}
+
+/// Sends an export, no faster than it is read; one that nobody reads is given up.
+async fn send_chunks(
+    mut export: Export,
+    sender: &mpsc::Sender<Result<v1::ExportAuditChunk, Status>>,
+) -> Result<(), Failure> {
+    loop {
+        // A place first: reading blocks a thread, and none is held while the reader does not read.
+        let place = match tokio::time::timeout(STALLED, sender.reserve()).await {
+            Ok(Ok(place)) => place,
+            Ok(Err(_)) => return Ok(()),
+            Err(_) => {
+                let words = "the export was not read for half a minute and was cut; ask for it again";
+                return Err(Failure::message(Reason::DeadlineExceeded, words));
+            }
+        };
+        let read = tokio::task::spawn_blocking(move || {
+            let chunk = export.next();
+            (export, chunk)
+        });
+        let (rest, chunk) = read.await.map_err(Refused::internal)?;
+        let Some(chunk) = chunk.transpose().map_err(Refused::internal)? else { return Ok(()) };
+        place.send(Ok(v1::ExportAuditChunk { file: chunk.file.into(), content: chunk.content }));
+        export = rest;
     }
 }
 
@@ -169,7 +213,7 @@ impl Audit for AuditService {
         request: Request<v1::QueryAuditRequest>,
     ) -> Result<Response<v1::QueryAuditResponse>, Status> {
         let (caller, message) = accept(request)?;
-        answer(&caller, self.0.query_audit(&caller, message).await)
+        answer(&caller, self.core.query_audit(&caller, message).await)
     }
 
     async fn tail_audit(
@@ -177,7 +221,7 @@ impl Audit for AuditService {
         request: Request<v1::TailAuditRequest>,
     ) -> Result<Response<Self::TailAuditStream>, Status> {
         let (caller, message) = accept(request)?;
-        answer(&caller, self.0.tail_audit(&caller, message).await)
+        answer(&caller, self.core.tail_audit(&caller, message).await)
     }
 
     async fn export_audit(
@@ -185,14 +229,21 @@ impl Audit for AuditService {
         request: Request<v1::ExportAuditRequest>,
     ) -> Result<Response<Self::ExportAuditStream>, Status> {
         let (caller, message) = accept(request)?;
-        answer(&caller, self.0.export_audit(&caller, message).await)
+        let full = || {
+            Failure::message(Reason::Overloaded, "other exports are under way; try again when one has ended")
+        };
+        let exported = match Arc::clone(&self.exports).try_acquire_owned() {
+            Ok(place) => self.core.export_audit(&caller, message, place).await,
+            Err(_) => Err(full()),
+        };
+        answer(&caller, exported)
     }
 
     async fn delete_audit(
         &self,
         request: Request<v1::DeleteAuditRequest>,
     ) -> Result<Response<v1::DeleteAuditResponse>, Status> {
-        let (caller, message) = accept(request)?;
-        answer(&caller, self.0.delete_audit(&caller, message).await)
+        let call = |core: Core, caller, message| async move { core.delete_audit(&caller, message).await };
+        run_to_end(&self.core, request, call).await
     }
 }

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use super::convert;
 use super::page::PageToken;
 use super::status::Failure;
-use super::{Core, accept, answer, changes};
+use super::{Core, changes, run_to_end};
 use crate::audit::Ticket;
 use crate::gate::Caller;
 use crate::gate::target::{KeyUpdate, NewKey, System};

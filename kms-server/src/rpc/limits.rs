@@ -21,6 +21,7 @@ use tower::{Layer, Service};
 use crate::{
     audit::RequestId,
     rate::{PerIdentity, Rate, TooFast},
+    share::Place,
     tls::Peer,
 };
 
@@ -35,6 +36,8 @@ const SERVER_AGAIN: Duration = Duration::from_secs(1);
 const MARGIN: Duration = Duration::from_millis(3);
 /// Says how the server is, so it is answered when the server has no room, too.
 const HEALTH: &str = "/grpc.health.v1.Health/";
+/// Calls that run to their end though their caller may be gone; they take [`Held`] along.
+const RUN_TO_END: [&str; 2] = ["/kms.v1.Keys/", "/kms.v1.Audit/DeleteAudit"];
 
 /// What calls are held to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +46,20 @@ pub struct Options {
     pub calls: Rate,
     /// Calls in hand at a time, of all together.
     pub in_flight: usize,
+    /// How many of them may be one identity's. A call counts from its headers on, so bodies that never become whole hold only this.
+    pub in_flight_per_identity: usize,
     /// Longest a call may take; a caller can ask for less (`grpc-timeout`), not for more.
     pub deadline: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { calls: Rate::new(100_000, 100_000), in_flight: 4_096, deadline: Duration::from_secs(60) }
+        Self {
+            calls: Rate::new(100_000, 100_000),
+            in_flight: 4_096,
+            in_flight_per_identity: 1_024,
+            deadline: Duration::from_secs(60),
+        }
     }
 }
 
@@ -88,10 +98,13 @@ impl Limits {
         if let Err(TooFast { retry_after }) = self.0.calls.take(&peer.identity.name) {
             return Err((Reason::RateLimited, Some(retry_after)));
         }
-        let admitted = Admitted::count(&self.0);
         if request.uri().path().starts_with(HEALTH) {
-            return Ok(admitted);
+            return Ok(Admitted::count(&self.0, None));
         }
+        let Some(place) = peer.share.call(self.0.options.in_flight_per_identity) else {
+            return Err((Reason::RateLimited, Some(ROOM_AGAIN)));
+        };
+        let admitted = Admitted::count(&self.0, Some(place));
         if self.0.draining.load(Ordering::Acquire) {
             return Err((Reason::ShuttingDown, Some(SERVER_AGAIN)));
         }
@@ -115,11 +128,20 @@ struct Admitted {
     shared: Arc<Shared>,
     /// How many were in hand before it.
     before: usize,
+    /// Of its identity; health takes none.
+    _place: Option<Place>,
+}
+
+/// A call in hand that may outlive its caller: in the extensions of its request.
+#[derive(Clone)]
+pub(super) struct Held {
+    _admitted: Arc<Admitted>,
 }
 
 impl Admitted {
-    fn count(shared: &Arc<Shared>) -> Self {
-        Self { before: shared.in_flight.fetch_add(1, Ordering::AcqRel), shared: Arc::clone(shared) }
+    fn count(shared: &Arc<Shared>, place: Option<Place>) -> Self {
+        let before = shared.in_flight.fetch_add(1, Ordering::AcqRel);
+        Self { before, shared: Arc::clone(shared), _place: place }
     }
 }
 
@@ -157,7 +179,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let id = request.extensions().get::<Arc<RequestId>>().cloned();
         let admitted = match self.limits.admit(&request) {
             Ok(admitted) => admitted,
@@ -166,12 +188,20 @@ where
                 return Box::pin(std::future::ready(Ok(refused)));
             }
         };
+        let (mut ends_here, mut runs_on) = (Some(admitted), None);
+        if RUN_TO_END.iter().any(|path| request.uri().path().starts_with(path))
+            && let Some(admitted) = ends_here.take()
+        {
+            let held = Held { _admitted: Arc::new(admitted) };
+            request.extensions_mut().insert(held.clone());
+            runs_on = Some(held);
+        }
         let deadline = self.limits.deadline(request.headers());
         // The timer starts only when the call has to wait for something.
         let call = tokio::time::timeout(deadline, self.inner.call(request));
         Box::pin(async move {
             let answer = call.await;
-            drop(admitted);
+            drop((ends_here, runs_on));
             answer.unwrap_or_else(|_| Ok(refuse(Reason::DeadlineExceeded, id.as_ref(), None)))
         })
     }
@@ -215,7 +245,7 @@ mod tests {
         let name = IdentityName::Spiffe(name.into());
         let (group, not_after) = (KeyExchangeGroup::X25519, SystemTime::now() + Duration::from_secs(60));
         let identity = Arc::new(Identity { name, certificate: [0; 32], group, not_after });
-        Peer { identity, remote: ([127, 0, 0, 1], 1).into() }
+        Peer { identity, remote: ([127, 0, 0, 1], 1).into(), share: Arc::default() }
     }
 
     fn request(name: &str, path: &str) -> Request<()> {
@@ -290,6 +320,46 @@ mod tests {
         drop(held);
         assert_eq!(limits.in_flight(), 0, "a call that its caller gave up is no longer in hand");
         assert_eq!(ask(&limits, request("a", PATH)).await.0, Code::Ok);
+    }
+
+    #[tokio::test]
+    async fn a_change_is_in_hand_until_its_task_ends_though_its_caller_left() {
+        let limits = Limits::new(Options::default());
+        let (sender, mut taken) = tokio::sync::mpsc::unbounded_channel();
+        let mut service = limits.layer(service_fn(move |mut request: Request<()>| {
+            sender.send(request.extensions_mut().remove::<Held>()).unwrap();
+            future::pending::<Result<Response<Body>, Infallible>>()
+        }));
+        drop(service.call(request("a", PATH)));
+        assert!(taken.recv().await.unwrap().is_none(), "what changes nothing ends with its caller");
+        assert_eq!(limits.in_flight(), 0);
+        drop(service.call(request("a", "/kms.v1.Keys/DestroyKey")));
+        let held = taken.recv().await.unwrap();
+        assert_eq!((held.is_some(), limits.in_flight()), (true, 1));
+        drop(held);
+        assert_eq!(limits.in_flight(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_identity_never_takes_the_places_of_others() {
+        let limits = Limits::new(Options { in_flight: 4, in_flight_per_identity: 1, ..Options::default() });
+        let mut service =
+            limits.layer(service_fn(|_| future::pending::<Result<Response<Body>, Infallible>>()));
+        // Two connections of one identity share what it holds.
+        let share = peer("a").share;
+        let asked = |path| {
+            let mut asked = request("a", path);
+            asked.extensions_mut().get_mut::<Peer>().unwrap().share = Arc::clone(&share);
+            asked
+        };
+        let held = service.call(asked(PATH));
+        let refused = (Code::ResourceExhausted, Some(Reason::RateLimited), Some(ROOM_AGAIN));
+        assert_eq!(ask(&limits, asked(PATH)).await, refused);
+        assert_eq!(ask(&limits, asked("/grpc.health.v1.Health/Check")).await.0, Code::Ok);
+        assert_eq!(ask(&limits, request("b", PATH)).await.0, Code::Ok);
+        drop(held);
+        assert_eq!(ask(&limits, asked(PATH)).await.0, Code::Ok);
+        assert_eq!(limits.in_flight(), 0);
     }
 
     #[tokio::test]

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use kms_proto::reason::Reason;
 use kms_proto::refusal;
+use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 
 use crate::audit::RequestId;
@@ -45,6 +46,8 @@ pub struct Core {
     pub gate: Arc<Gate>,
     /// Live keys.
     pub keyring: Arc<Keyring>,
+    /// Calls that run to their end although nobody may wait for them: a stop does.
+    pub changes: TaskTracker,
 }
 
 /// Takes the caller from the connection and the message from the request.
@@ -78,17 +81,37 @@ macro_rules! calls {
 }
 use calls;
 
-/// As [`calls`], for calls that change something: each runs to its end, line and all, although its caller may have gone away or
-/// its deadline may have passed.
+/// Runs a call that changes something to its end, line and all, although its caller may have gone away or its deadline may have
+/// passed. It counts as in hand until then.
+async fn run_to_end<T, R, F>(
+    core: &Core,
+    mut request: Request<T>,
+    call: impl FnOnce(Core, Caller, T) -> F,
+) -> Result<Response<R>, Status>
+where
+    R: Send + 'static,
+    F: Future<Output = Result<R, Failure>> + Send + 'static,
+{
+    let held = request.extensions_mut().remove::<limits::Held>();
+    let (caller, message) = accept(request)?;
+    let work = call(core.clone(), caller.clone(), message);
+    let request_id = Arc::clone(&caller.request_id);
+    let done = core.changes.spawn(async move {
+        let done = answer(&caller, work.await);
+        drop(held);
+        done
+    });
+    done.await.unwrap_or_else(|_| Err(Failure::unanswered().status(request_id.as_str())))
+}
+
+/// As [`calls`], for calls that change something: see [`run_to_end`].
 macro_rules! changes {
     ($service:ty: $trait:ident { $($name:ident($request:ident) -> $response:ty;)+ }) => {
         #[tonic::async_trait]
         impl $trait for $service {
             $(async fn $name(&self, request: Request<v1::$request>) -> Result<Response<$response>, Status> {
-                let (caller, message) = accept(request)?;
-                let (core, request_id) = (self.0.clone(), Arc::clone(&caller.request_id));
-                let done = tokio::spawn(async move { answer(&caller, core.$name(&caller, message).await) });
-                done.await.unwrap_or_else(|_| Err(Failure::unanswered().status(request_id.as_str())))
+                let call = |core: Core, caller, message| async move { core.$name(&caller, message).await };
+                run_to_end(&self.0, request, call).await
             })+
         }
     };

@@ -1,6 +1,7 @@
 //! All services behind their layers, ready for a stream of connections.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kms_proto::v1::audit_server::AuditServer;
 use kms_proto::v1::crypto_server::CryptoServer;
@@ -23,6 +24,11 @@ use crate::gate::permit::op;
 use crate::gate::{Caller, Note, Permit, target};
 use crate::identity::Identity;
 
+/// How long a connection may say nothing before it is asked whether the peer is there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// How long the peer may take to answer that.
+const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
+
 /// What a server is built of, beside its core.
 pub struct Parts {
     /// What calls are held to.
@@ -44,7 +50,7 @@ type Layers = Stack<Limits, Stack<RequestIdLayer, NoLayer>>;
 /// Where the descriptors for reflection do not parse, which a test would have found.
 pub fn router(core: &Core, parts: Parts) -> Result<Router<Layers>, tonic_reflection::server::Error> {
     macro_rules! sized {
-        ($server:ident, $service:ident) => {
+        ($server:ident, $service:expr) => {
             $server::new($service(core.clone()))
                 .max_decoding_message_size(MAX_MESSAGE)
                 .max_encoding_message_size(MAX_MESSAGE)
@@ -52,12 +58,15 @@ pub fn router(core: &Core, parts: Parts) -> Result<Router<Layers>, tonic_reflect
     }
     let mut router = Server::builder()
         .max_concurrent_streams(parts.streams)
+        // ATTACK: a peer that is gone, or says nothing, must not keep its connection and what it holds.
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
         .layer(RequestIdLayer)
         .layer(parts.limits)
         .add_service(parts.health.service())
         .add_service(sized!(CryptoServer, CryptoService))
         .add_service(sized!(KeysServer, KeysService))
-        .add_service(sized!(AuditServer, AuditService))
+        .add_service(sized!(AuditServer, AuditService::new))
         .add_service(sized!(PolicyServer, PolicyService));
     if parts.reflection {
         let (v1, v1alpha) = reflection::services(may_reflect(core.clone()))?;

@@ -1,7 +1,7 @@
 //! Changes a key's settings, suspends it, resumes it; and the way every change of a key goes.
 
 use std::borrow::Borrow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kms_core::state::LifecycleState;
@@ -94,22 +94,52 @@ pub(super) async fn change<O: Op<Target: Borrow<Arc<KeyEntry>>>>(
     edit: impl FnOnce(&mut Change<'_>, &mut KeyRecord) -> Result<OutcomeRecord, Refused> + Send + 'static,
 ) -> Changed {
     let entry = Arc::clone(permit.target().borrow());
+    let written = Written::default();
+    let write = written.clone();
     let changed = mutation.run(keyring.writer(), move |change| {
         let mut key = living_key(change, &entry, expected)?;
         let outcome = edit(change, &mut key)?;
-        change.put::<Keys>(&entry.place(), &key);
+        write.put(change, &entry, key);
         Ok(outcome)
     });
     let result = match changed.await {
-        Ok(_) => {
-            let KeyEntry { tenant, name, .. } = &**permit.target().borrow();
-            describe::key(&keyring.writer().snapshot(), &tenant.name, name)
-        }
+        Ok(_) => written.describe(keyring, permit.target().borrow()),
         Err(refused) => Err(refused),
     };
     let mut note = Note { state: result.as_ref().ok().map(|key| key.state), ..Note::default() };
     note.versions = result.iter().filter_map(KeyView::active_version).collect();
     permit.finish(result, note)
+}
+
+/// The record that a change wrote: what it left can be told even where nothing can be read any more.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Written(Arc<OnceLock<KeyRecord>>);
+
+impl Written {
+    pub(super) fn put(&self, change: &mut Change<'_>, entry: &KeyEntry, key: KeyRecord) {
+        change.put::<Keys>(&entry.place(), &key);
+        self.0.get_or_init(|| key);
+    }
+
+    /// The key after its change became durable, which is never answered with an error: then its versions are left out.
+    pub(super) fn describe(&self, keyring: &Keyring, entry: &KeyEntry) -> Result<KeyView, Refused> {
+        let described = describe::key(&keyring.writer().snapshot(), &entry.tenant.name, &entry.name);
+        match (described, self.0.get()) {
+            (Err(error), Some(record)) => {
+                tracing::warn!(%error, "a key cannot be read after its change, which is durable");
+                Ok(KeyView {
+                    tenant: entry.tenant.name.clone(),
+                    name: entry.name.clone(),
+                    class: entry.class,
+                    state: state(record.state)?,
+                    record: record.clone(),
+                    versions: Vec::new(),
+                })
+            }
+            // Nothing was written where the same request was done before.
+            (described, _) => described,
+        }
+    }
 }
 
 /// The record of a key that is not destroyed, its revision raised.

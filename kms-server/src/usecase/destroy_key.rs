@@ -8,8 +8,8 @@ use kms_core::state::{DestroyReason, LifecycleState};
 use kms_proto::storage::{KeyRecord, OutcomeRecord};
 use parking_lot::Mutex;
 
-use super::change_key::living_key;
-use super::describe::{self, KeyView};
+use super::change_key::{Written, living_key};
+use super::describe::KeyView;
 use super::mutation::{Mutation, now_ms};
 use super::refused::Refused;
 use crate::audit::Ticket;
@@ -18,7 +18,7 @@ use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::leases::ToSeal;
 use crate::keyring::{KeyEntry, Keyring};
-use crate::records::{DataKeyIds, Keys, VersionNumbers, Versions, reason_number, state, state_number};
+use crate::records::{DataKeyIds, VersionNumbers, Versions, reason_number, state, state_number};
 
 /// Why, and on which revision it was decided.
 #[derive(Debug, Clone)]
@@ -82,21 +82,22 @@ pub async fn destroy_key(
     if let Which::Version { number, .. } = which {
         note.version = Some(number);
     }
+    let written = Written::default();
+    let write = written.clone();
     let leases = SealingLeases { keyring: Arc::clone(keyring), closed: Arc::default() };
     let closed = Arc::clone(&leases.closed);
     let destroyed = mutation.run_destruction(keyring.writer(), move |change| {
         let mut key = living_key(change, &entry, request.expected_revision)?;
         let outcome = destroy(change, &mut key, &entry, which, &request, &leases)?;
-        change.put::<Keys>(&entry.place(), &key);
+        write.put(change, &entry, key);
         Ok(outcome)
     });
     let result = match destroyed.await {
         Ok(committed) => {
             let OutcomeRecord { versions, epoch } = committed.value;
-            let KeyEntry { tenant, name, .. } = &**permit.target();
             let epoch = Epoch(epoch);
             note.epoch = Some(epoch);
-            let key = describe::key(&keyring.writer().snapshot(), &tenant.name, name);
+            let key = written.describe(keyring, permit.target());
             key.map(|key| Destroyed { key, versions, epoch, effaced: committed.effaced })
         }
         Err(refused) => {

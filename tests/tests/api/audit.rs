@@ -158,6 +158,60 @@ async fn audit_is_deleted_only_by_whom_policy_names_and_only_after_export() {
     assert!(verified(&place, &export(&compliance).await).is_sound());
 }
 
+#[tokio::test]
+async fn a_finished_segment_is_deleted_after_its_export_and_what_is_left_still_verifies() {
+    let place = Place::new();
+    let server = place.start_with(&["--set", "audit.segment_size=1 MiB"]);
+    let (_operator, attendance) = Api::ground(&place).await;
+    let compliance = Api::of(&place, "compliance").await;
+    fs::write(
+        place.path("policies/keeper.cedar"),
+        r#"@id("keeper") @says("compliance deletes audit that was exported")
+           permit (principal == Service::"spiffe://dev.local/compliance", action == Action::"DeleteAudit",
+                   resource == System::"kms");"#,
+    )
+    .unwrap();
+    server.hang_up();
+    server.wait_for_log("policies reloaded", 1);
+    let second = place.path("audit/audit-0000000002.jsonl");
+    while !second.exists() {
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..200 {
+            let attendance = attendance.clone();
+            calls.spawn(async move { attendance.encrypt(TENANT, KEY, b"x", context(&[])).await.unwrap() });
+        }
+        drop(calls.join_all().await);
+    }
+    let files = export(&compliance).await;
+    assert!(verified(&place, &files).is_sound());
+    let mut first = files.clone();
+    first.retain(|name, _| name.contains("0000000001") || !name.ends_with(".jsonl"));
+    let end = verified(&place, &first).end;
+    let delete = async |through_segment, head_hash: [u8; 32]| {
+        let head_hash = head_hash.into();
+        let message = v1::DeleteAuditRequest { request_id: api::fresh(), through_segment, head_hash };
+        let deleted = compliance.audit().delete_audit(named("delete-1", message)).await;
+        answer(deleted).map(|deleted| deleted.deleted_segments)
+    };
+    assert_eq!(delete(1, [0; 32]).await, Err(Reason::AuditNotExported), "not what it ends with");
+    assert_eq!(delete(9, end.hash.0).await, Err(Reason::AuditNotExported), "there is none");
+    assert_eq!(delete(2, end.hash.0).await, Err(Reason::AuditNotExported), "it is still written");
+    assert_eq!(delete(1, end.hash.0).await, Ok(1));
+    assert_eq!(delete(1, end.hash.0).await, Err(Reason::AuditNotExported), "it is gone");
+    let left = export(&compliance).await;
+    assert!(!left.contains_key("audit-0000000001.jsonl"));
+    let report = verified(&place, &left);
+    assert!(report.is_sound(), "{report}");
+    assert_eq!(report.start.count, end.count);
+    let said = left.values().find_map(|content| {
+        let text = String::from_utf8_lossy(content);
+        let line = text.lines().find(|line| line.contains(r#""type":"deleted""#))?;
+        Some(serde_json::from_str::<serde_json::Value>(line).unwrap())
+    });
+    let said = said.unwrap();
+    assert_eq!((&said["identity"], &said["request_id"]), (&compliance.identity().into(), &"delete-1".into()));
+}
+
 /// Issue, §3: never a plaintext, a key or a context value. Not in the audit, not in the log, not in any other file either.
 #[tokio::test]
 async fn neither_plaintext_nor_key_nor_context_value_is_in_any_file_or_in_the_log() {

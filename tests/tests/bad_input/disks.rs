@@ -90,18 +90,18 @@ async fn a_full_disk_refuses_changes_with_a_reason_and_room_is_all_that_it_needs
     for left in [32 << 20, 1 << 20, 0] {
         let filler = disk.fill(left);
         for _ in 0..3 {
+            // The store keeps some room; only below that the audit may be the first to find none.
             let refused = rotate(&operator).await;
-            assert!(
-                matches!(
-                    refused,
-                    Some(Err(Reason::StoreUnavailable | Reason::StorageFull | Reason::AuditUnavailable))
-                ),
-                "{left} bytes left: {refused:?}; the server's log:\n{}",
-                server.log()
-            );
+            let expected = match refused {
+                Some(Err(Reason::AuditUnavailable)) => left < 32 << 20,
+                refused => refused == Some(Err(Reason::StorageFull)),
+            };
+            assert!(expected, "{left} bytes left: {refused:?}; the server's log:\n{}", server.log());
             let ended = told(operator.keys().destroy_key(destroy(TENANT, KEY, Some(1)))).await;
             assert!(matches!(ended, Some(Err(_))), "{left} bytes left: {ended:?}");
         }
+        server.wait_for_metric("kms_warnings", 1.0);
+        assert!(server.admin("/readyz").1.contains("warning: "));
         // Space for the audit is set aside, so values may still open; where not, the answer says why.
         match attendance.decrypt(TENANT, KEY, &sealed, context(&[])).await {
             Ok(opened) => assert_eq!(opened, b"x"),
