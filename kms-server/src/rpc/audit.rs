@@ -113,7 +113,7 @@ impl Core {
         // An export that was cut must not look like a whole one: its error follows the last chunk.
         let (cut, why) = oneshot::channel();
         tokio::spawn(async move {
-            if let Err(failure) = send_chunks(export, &sender).await {
+            if let Err(failure) = send_chunks(export, &sender, STALLED).await {
                 // An error means that nobody reads any more.
                 cut.send(failure.status(request_id.as_str())).ok();
             }
@@ -146,14 +146,15 @@ impl Core {
 async fn send_chunks(
     mut export: Export,
     sender: &mpsc::Sender<Result<v1::ExportAuditChunk, Status>>,
+    patience: Duration,
 ) -> Result<(), Failure> {
     loop {
         // A place first: reading blocks a thread, and none is held while the reader does not read.
-        let place = match tokio::time::timeout(STALLED, sender.reserve()).await {
+        let place = match tokio::time::timeout(patience, sender.reserve()).await {
             Ok(Ok(place)) => place,
             Ok(Err(_)) => return Ok(()),
             Err(_) => {
-                let words = "the export was not read for half a minute and was cut; ask for it again";
+                let words = "the export was not read for too long and was cut; ask for it again";
                 return Err(Failure::message(Reason::DeadlineExceeded, words));
             }
         };
@@ -245,5 +246,34 @@ impl Audit for AuditService {
     ) -> Result<Response<v1::DeleteAuditResponse>, Status> {
         let call = |core: Core, caller, message| async move { core.delete_audit(&caller, message).await };
         run_to_end(&self.core, request, call).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::tests::failing::failing;
+
+    #[tokio::test]
+    async fn an_export_that_nobody_reads_is_cut_with_a_reason_and_one_that_is_read_ends_well() {
+        let (_dir, audit, _disk) = failing();
+        let (sender, mut reader) = mpsc::channel(1);
+        let cut = send_chunks(audit.export(0).await.unwrap(), &sender, Duration::from_millis(10)).await;
+        assert_eq!(cut.map_err(|failure| failure.reason()), Err(Reason::DeadlineExceeded));
+        assert!(reader.recv().await.unwrap().is_ok());
+        let read = async { while reader.recv().await.is_some() {} };
+        let whole = async {
+            let sent = send_chunks(audit.export(0).await.unwrap(), &sender, Duration::from_secs(60)).await;
+            drop(sender);
+            sent
+        };
+        let (sent, ()) = tokio::join!(whole, read);
+        assert!(sent.is_ok());
+        let (sender, reader) = mpsc::channel(1);
+        drop(reader);
+        assert!(
+            send_chunks(audit.export(0).await.unwrap(), &sender, STALLED).await.is_ok(),
+            "nobody is left"
+        );
     }
 }

@@ -160,3 +160,56 @@ pub(super) fn living_key(
     revision::advance(&mut key.revision, expected)?;
     Ok(key)
 }
+
+#[cfg(test)]
+mod tests {
+    use kms_core::id::{InstanceId, TenantSlot, Uid};
+    use kms_core::names::TenantName;
+    use kms_core::secret::SealSecret;
+    use kms_core::state::KeyClass;
+    use kms_proto::storage::TenantRecord;
+
+    use super::*;
+    use crate::effaceable::memory::MemoryMedium;
+    use crate::erasure::{ChangeError, Options, Writer};
+    use crate::records::{Tenants, class_number};
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn a_durable_change_is_never_answered_with_an_error_though_nothing_can_be_read_any_more() {
+        let (store, mut medium) = (Arc::new(MemoryStore::default()), MemoryMedium::default());
+        let seal = || SealSecret::copied_from(&[7; 32]).unwrap();
+        Writer::create(&*store, &mut medium, &seal(), InstanceId([7; 16])).unwrap();
+        let redo = tempfile::tempdir().unwrap();
+        let (writer, _) = Writer::start(store, Box::new(medium), seal(), Options::new(redo.path())).unwrap();
+        let (acme, name): (TenantName, _) = ("acme".parse().unwrap(), "attendance".parse().unwrap());
+        let active = state_number(LifecycleState::Active);
+        let record = KeyRecord {
+            uid: Uid([2; 16]).0.to_vec(),
+            key_class: class_number(KeyClass::L2),
+            state: active,
+            revision: 7,
+            ..KeyRecord::default()
+        };
+        let place = (TenantSlot(0), name);
+        let made = writer.commit({
+            let (place, record) = (place.clone(), record.clone());
+            move |change| {
+                let tenant = TenantRecord { uid: vec![1; 16], state: active, ..TenantRecord::default() };
+                change.put::<Tenants>(&acme, &tenant);
+                change.put::<Keys>(&place, &record);
+                Ok::<_, ChangeError>(())
+            }
+        });
+        made.await.unwrap();
+        let keyring = Keyring::new(writer.clone(), 8 << 20);
+        let entry = keyring.key("acme", "attendance").unwrap();
+        let written = Written::default();
+        written.0.set(record).unwrap();
+        assert_eq!(Written::default().describe(&keyring, &entry).unwrap().record.revision, 7);
+        writer.stop();
+        assert!(Written::default().describe(&keyring, &entry).is_err(), "the control: nothing can be read");
+        let told = written.describe(&keyring, &entry).unwrap();
+        assert_eq!((told.record.revision, told.state), (7, LifecycleState::Active));
+    }
+}

@@ -1,7 +1,5 @@
 //! Two servers, and policies that do not validate.
 
-use std::fs;
-
 use kms_proto::reason::Reason;
 use kms_tests::{
     Server,
@@ -26,7 +24,7 @@ async fn a_second_server_on_one_data_directory_is_refused_and_the_first_serves_o
 #[tokio::test]
 async fn a_policy_that_does_not_validate_at_reload_leaves_the_old_ones_deciding() {
     let (place, server, operator, attendance) = started().await;
-    let file = place.path("policies/new.cedar");
+    let file = "policies/new.cedar";
     let permit = r#"permit (principal == Service::"spiffe://dev.local/operator", action == Action::"Encrypt", resource"#;
     for (bad, text) in [
         ("not Cedar", "permit nothing to nobody".to_owned()),
@@ -41,7 +39,7 @@ async fn a_policy_that_does_not_validate_at_reload_leaves_the_old_ones_deciding(
         ("no wall", format!("@id(\"a\") {permit});")),
     ] {
         let reports = server.log().matches("new.cedar").count();
-        fs::write(&file, text).unwrap();
+        place.replace(file, &text);
         server.hang_up();
         server.wait_for_log("new.cedar", reports + 1);
         assert!(attendance.encrypt(TENANT, KEY, b"x", context(&[])).await.is_ok(), "{bad}");
@@ -49,12 +47,11 @@ async fn a_policy_that_does_not_validate_at_reload_leaves_the_old_ones_deciding(
         assert_eq!(refused, Err(Reason::KeyNotAccessible), "{bad}");
     }
     // And one that does is put in force: here, one that takes a right away.
-    fs::write(
-        &file,
+    place.replace(
+        file,
         r#"@id("attendance-rests") @says("the attendance service rests")
            forbid (principal == Service::"spiffe://dev.local/attendance", action, resource);"#,
-    )
-    .unwrap();
+    );
     server.hang_up();
     server.wait_for_log("policies reloaded", 1);
     let refused = attendance.encrypt(TENANT, KEY, b"x", context(&[])).await;
