@@ -2,6 +2,8 @@
 //!
 //! Without audit nothing is served at all. Without the writer the data plane still seals and opens with what it holds, so that an
 //! operator who looks at the disk need not stop every service of the company; the control plane does not serve.
+//!
+//! Room that runs short stops nothing yet, so it is no status here: `/readyz`, a metric and the log warn of it.
 
 use std::{pin::Pin, sync::Arc};
 

@@ -1,8 +1,8 @@
 //! Lines are accepted once, in order, as far as was asked.
 
 use super::*;
-use crate::audit::{Change, Counts, Durability};
-use kms_core::{id::Epoch, id::Uid, id::VersionId, state::KeyClass};
+use crate::audit::{Change, Counts, Durability, ServerEvent};
+use kms_core::{id::CommitNumber, id::Epoch, id::Uid, id::VersionId, state::KeyClass};
 use kms_proto::reason::Reason;
 
 #[tokio::test]
@@ -141,4 +141,14 @@ async fn a_clock_that_is_set_back_leaves_a_sound_chain_whose_lines_are_in_order(
     assert_eq!(opened.findings, []);
     assert!(log.query(crate::audit::Filter::default(), 0, 100).await.unwrap().lines.len() >= 4);
     assert_eq!(requests(dir.path()).len(), 4);
+}
+
+#[tokio::test]
+async fn a_destruction_that_a_start_brought_to_its_end_is_named_by_epoch_and_commit() {
+    let (dir, log) = fresh();
+    let event = ServerEvent::RolledForward { epoch: Epoch(7), revision: CommitNumber(42) };
+    drop(log.record_server(event).await.unwrap());
+    drop(log);
+    let said = lines(dir.path()).into_iter().find(|line| line["event"] == "rolled-forward").unwrap();
+    assert_eq!((&said["type"], &said["epoch"], &said["revision"]), (&"server".into(), &7.into(), &42.into()));
 }

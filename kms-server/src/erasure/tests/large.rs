@@ -8,6 +8,7 @@ use super::{sharing::held, world::*};
 use crate::{
     erasure::{ChangeError, Writer, writer::CommitFailed},
     records::{Keys, Versions},
+    store::fault::{Call, Faults, When},
 };
 
 /// Writes one record of this many bytes.
@@ -93,4 +94,43 @@ async fn two_hundred_and_fifty_six_destructions_of_ten_versions_each_share_an_ep
     }
     writer.stop();
     assert_eq!(world.recount().1, world.head().state_root);
+}
+
+#[tokio::test]
+async fn a_part_after_the_head_that_fails_stops_the_process_and_the_restart_ends_the_epoch() {
+    let world = World::new();
+    let writer = world.start();
+    let tenant = tenant(&writer).await.unwrap().value;
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        made.extend(versions(&writer, tenant, 400).await.unwrap().value);
+    }
+    writer.stop();
+    let mut after_the_head = 0;
+    for nth in 1.. {
+        let world = world.fork();
+        let faults = Faults::none();
+        let (writer, _) = world.start_with(&faults).unwrap();
+        faults.fail(Call::Commit, nth, When::Before);
+        let destroyed = destroy(&writer, made.clone()).await;
+        writer.stop();
+        let fatal = world.fatal.lock().is_some();
+        let (writer, started) = world.start_with(&Faults::none()).unwrap();
+        let gone = writer.snapshot().open_version(made[0]).is_err();
+        let record = writer.snapshot().get::<Versions>(made.last().unwrap()).unwrap().unwrap();
+        writer.stop();
+        match destroyed {
+            Err(CommitFailed::Write(_)) => assert!(!gone && !fatal && record.destroyed_epoch == 0),
+            Err(CommitFailed::Unknown) => {
+                after_the_head += 1;
+                assert!(fatal && gone && record.destroyed_epoch == started.epoch.0);
+                assert_eq!(started.rolled_forward, Some(started.revision));
+            }
+            other => {
+                assert!(other.is_ok() && !faults.fired(), "{other:?}");
+                break;
+            }
+        }
+    }
+    assert_eq!(after_the_head, 1, "1,200 records in parts of 1,024");
 }
