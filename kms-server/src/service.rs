@@ -148,7 +148,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
     let warnings = Warnings::default();
     let readiness = readiness(health.clone(), warnings.clone());
     tokio::spawn(admin::serve(admin, metrics, readiness, stop.clone()));
-    tokio::spawn(reload(tls.clone(), policies, audit.clone(), reloads, stop.clone()));
+    changes.spawn(reload(tls.clone(), policies, audit.clone(), reloads, stop.clone()));
     let watching = Watching {
         audit: audit.clone(),
         health: health.clone(),
