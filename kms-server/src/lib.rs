@@ -1,7 +1,7 @@
 //! The key centre's server.
 //!
 //! # Layout, in the order in which one layer may use another (never the other way)
-//! - [`cli`], [`dev`], [`service`]: the command line and the wiring; [`config`], [`seal`], [`hardening`], [`logging`], [`reload`], [`admin`], [`clock`]:
+//! - [`cli`], [`dev`], [`service`]: the command line and the wiring; [`config`], [`seal`], [`hardening`], [`logging`], [`reload`], [`admin`], [`clock`], `watch`:
 //!   the daemon's outside.
 //! - [`rpc`], [`tls`]: what a socket speaks.
 //! - `usecase`: one file each.
@@ -37,3 +37,4 @@ pub mod share;
 pub mod store;
 pub mod tls;
 pub mod usecase;
+mod watch;

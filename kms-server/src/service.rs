@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,8 +11,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, AskReadiness, Readiness};
-use crate::audit::{self, AuditLog, ServerEvent};
+use crate::admin;
+use crate::audit::{AuditLog, ServerEvent};
 use crate::clock::Clock;
 use crate::config::{Config, Limits as Bounds};
 use crate::gate::Gate;
@@ -27,6 +26,7 @@ use crate::rpc::health::{Fault, HealthState};
 use crate::rpc::limits::{self, Limits};
 use crate::rpc::server::{self, Parts};
 use crate::tls::{Accepting, Tally, Tls, TlsProblems};
+use crate::watch::{Warnings, Watching, readiness};
 
 /// Where the server can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +80,6 @@ pub enum ServiceError {
 const DENIALS: Rate = Rate::new(20, 200);
 /// How long tasks that were told to end may take for it.
 const LAST_LINES: Duration = Duration::from_secs(5);
-/// How often health is looked at, and refused handshakes are handed to the audit.
-const WATCH: Duration = Duration::from_secs(1);
 /// Share of the memory budget that cached policy decisions may take.
 const DECISIONS: u64 = 8;
 
@@ -220,72 +218,6 @@ fn limits_of(bounds: &Bounds) -> Limits {
         in_flight_per_identity: bounds.in_flight_per_identity,
         deadline: bounds.deadline,
     })
-}
-
-/// What an operator should see to, as it was when last looked at.
-type Warnings = Arc<parking_lot::Mutex<Vec<String>>>;
-
-fn readiness(health: HealthState, warnings: Warnings) -> AskReadiness {
-    Arc::new(move || Readiness {
-        faults: health.faults().into_iter().map(|fault| format!("{fault:?}").to_lowercase()).collect(),
-        warnings: warnings.lock().clone(),
-    })
-}
-
-/// Looks each second: tells health how the audit is, operators where room runs short or the clock was set back, and the audit which
-/// handshakes were refused.
-struct Watching {
-    audit: AuditLog,
-    health: HealthState,
-    warnings: Warnings,
-    data: PathBuf,
-    clock: Clock,
-    tally: Arc<Tally>,
-}
-
-impl Watching {
-    async fn watch(mut self, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(WATCH);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.look();
-            let refused = self.tally.drain();
-            if refused.is_empty() {
-                continue;
-            }
-            let log = self.audit.clone();
-            let written = tokio::task::spawn_blocking(move || log.record_handshake_failures(&refused)).await;
-            if let Ok(Err(error)) = written {
-                tracing::warn!(%error, "refused handshakes could not be written down");
-            }
-        }
-    }
-
-    fn look(&mut self) {
-        let state = self.audit.health();
-        if let Some(refusal) = &state.refusing {
-            tracing::error!(why = %refusal.why, "the audit cannot be written: requests are refused");
-        }
-        self.health.set(Fault::Audit, state.refusing.is_some());
-        let mut warnings = Vec::new();
-        if let Some(shortage) = state.warning {
-            warnings.push(format!("{shortage}: export segments, then delete them"));
-        }
-        let percent = audit::disk_percent(&self.data).unwrap_or(0);
-        if percent >= audit::WARN_AT {
-            warnings.push(format!("the disk of `data` is {percent} % full: make room"));
-        }
-        if let Some(behind) = self.clock.behind(SystemTime::now(), Instant::now()) {
-            let behind = behind.as_secs();
-            warnings.push(format!("the clock was set back by {behind} s: certificates that have expired may be taken for valid; correct it"));
-        }
-        metrics::gauge!("kms_data_disk_used_percent").set(percent as f64);
-        metrics::gauge!("kms_warnings").set(warnings.len() as f64);
-        let more = warnings.len() > self.warnings.lock().len();
-        for warning in warnings.iter().filter(|_| more) {
-            tracing::warn!("{warning}");
-        }
-        *self.warnings.lock() = warnings;
-    }
 }
 
 /// Puts new files in force, until `stop`; what does not load is reported, and the last good stays.

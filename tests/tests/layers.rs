@@ -29,6 +29,7 @@ const LAYERS: [&[&str]; 7] = [
         "reload",
         "seal",
         "service",
+        "watch",
     ],
     &["rpc", "tls"],
     &["usecase"],
