@@ -189,12 +189,8 @@ impl Drop for RedbStore {
             drop(db);
             Ok(())
         });
-        let length =
-            writer.file.sync_all().and_then(|()| writer.file.metadata()).map(|metadata| metadata.len());
-        if let (Ok(()), Ok(length), Some(sidecar)) = (closed, length, writer.sidecar.as_mut())
-            && let Err(error) = sidecar.note_closed(length)
-        {
-            tracing::warn!(%error, "the store's sidecar could not be closed: the next start will try the store on a copy");
+        if let (Ok(()), Some(sidecar)) = (closed, writer.sidecar.as_mut()) {
+            sidecar.close_after(&writer.file);
         }
     }
 }

@@ -131,6 +131,14 @@ impl Sidecar {
         self.sync()
     }
 
+    /// After the engine closed: brings its file onto the medium, and states how long it is.
+    pub(super) fn close_after(&mut self, engine: &File) {
+        let length = engine.sync_all().and_then(|()| engine.metadata()).map(|metadata| metadata.len());
+        if let Err(error) = length.and_then(|length| self.note_closed(length)) {
+            tracing::warn!(%error, "the store's sidecar could not be closed: the next start will try the store on a copy");
+        }
+    }
+
     /// States that the engine was closed, durably.
     pub(super) fn note_closed(&mut self, length: u64) -> io::Result<()> {
         self.noted = Noted { length, closed: true, ..self.noted };
