@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kms_core::names::NameError;
+use kms_core::names::{KeyName, NameError};
 use kms_proto::{reason::Reason, refusal, v1};
 use tonic::Code;
 
@@ -21,7 +21,7 @@ pub enum Error {
     #[error(transparent)]
     Name(#[from] NameError),
     /// No server answered, or none that could be trusted.
-    #[error("the key centre at `{endpoint}` cannot be reached: {problem}")]
+    #[error("{}", unreachable(endpoint, problem))]
     Unreachable {
         /// Where it should be.
         endpoint: Arc<str>,
@@ -48,6 +48,15 @@ pub enum Error {
     Value {
         /// Why, in the words the server would use.
         reason: Reason,
+    },
+    /// The value was sealed under another key than was named. The caller may use that key, for the server says which it is only to
+    /// those who may.
+    #[error("it was sealed under key `{sealed_under}`, and not under `{named}`")]
+    OtherKey {
+        /// The key that opens it.
+        sealed_under: Box<KeyName>,
+        /// The key that was to open it.
+        named: Box<KeyName>,
     },
     /// The server answered something this release does not understand.
     #[error("the key centre's answer cannot be used: {what} (request {request_id})")]
@@ -90,6 +99,7 @@ impl Error {
         match self {
             Self::Refused(refused) => refused.reason,
             Self::Value { reason } => Some(*reason),
+            Self::OtherKey { .. } => Some(Reason::CiphertextRejected),
             Self::Name(_) => Some(Reason::NameInvalid),
             Self::Unreachable { problem, .. } if problem.is_about_us() => Some(Reason::IdentityMissing),
             Self::Unreachable { .. } => Some(Reason::ServerUnreachable),
@@ -181,7 +191,7 @@ impl Error {
     /// Whether this concerns one value only, so that others of the same batch can be fine.
     pub fn is_about_one_value(&self) -> bool {
         match self {
-            Self::Value { .. } => true,
+            Self::Value { .. } | Self::OtherKey { .. } => true,
             Self::Refused(_) => matches!(
                 self.reason(),
                 Some(
@@ -238,6 +248,14 @@ impl Error {
 impl From<ProfileError> for Error {
     fn from(error: ProfileError) -> Self {
         Self::Profile(Arc::new(error))
+    }
+}
+
+/// Only where nobody answered was nobody reached.
+fn unreachable(endpoint: &str, problem: &ConnectProblem) -> String {
+    match problem.has_answered() {
+        true => format!("the key centre at `{endpoint}`: {problem}"),
+        false => format!("the key centre at `{endpoint}` cannot be reached: {problem}"),
     }
 }
 
@@ -319,12 +337,14 @@ mod tests {
             request_id: "".into(),
         };
         assert_eq!((unreachable.exit_code(), unreachable.request_id()), (6, None));
+        assert!(unreachable.to_string().contains("cannot be reached: no connection"), "{unreachable}");
         let refused = Error::Unreachable {
             endpoint: "https://a:1".into(),
             problem: Arc::new(ConnectProblem::IdentityRefused("expired".into())),
             request_id: "".into(),
         };
         assert_eq!(refused.exit_code(), 5);
+        assert!(refused.to_string().starts_with("the key centre at `https://a:1`: the server refuses our"));
         assert!(!refused.is_retryable());
         let profile = Error::from(ProfileError::Endpoint { endpoint: "x".into(), problem: "is not a URL" });
         assert_eq!((profile.exit_code(), profile.reason_word()), (2, "PROFILE_INVALID"));

@@ -63,6 +63,11 @@ impl ConnectProblem {
         matches!(self, Self::Network(_) | Self::TimedOut | Self::Lost)
     }
 
+    /// Whether somebody was there who spoke TLS.
+    pub(crate) fn has_answered(&self) -> bool {
+        matches!(self, Self::ServerNotTrusted(_) | Self::IdentityRefused(_) | Self::Tls(_))
+    }
+
     /// Whether the server was there and it is our certificate that it does not take.
     pub(crate) fn is_about_us(&self) -> bool {
         matches!(self, Self::IdentityRefused(_))
@@ -90,6 +95,9 @@ impl From<io::Error> for ConnectProblem {
                 Self::IdentityRefused(format!("{alert:?}").into())
             }
             Some(other) => Self::Tls(other.to_string().into()),
+            None if error.kind() == io::ErrorKind::ConnectionRefused => {
+                Self::Network(format!("{error}; is the server running?").into())
+            }
             None => Self::Network(error.to_string().into()),
         }
     }

@@ -40,7 +40,7 @@ impl Records {
         }
         let lease = self.kms.lease(&self.want_to_open((version, data_key))).await?;
         if *lease.key() != self.key {
-            return Err(Error::Value { reason: Reason::KeyNotAccessible });
+            return Err(self.other_key(&lease));
         }
         Ok(DataKeyLease { lease })
     }

@@ -7,7 +7,6 @@ use kms_core::{
     id::{DataKeyId, VersionId},
     secret::Plaintext,
 };
-use kms_proto::reason::Reason;
 
 use super::{
     FRUITLESS, NO_RESULT, Records, STRETCH,
@@ -79,7 +78,7 @@ impl Records {
             let lease = match leased {
                 // ATTACK: a value of another key of the tenant is not opened in the name of this one.
                 Ok(lease) if *lease.key() != self.key => {
-                    return fail(left, &Error::Value { reason: Reason::KeyNotAccessible }, results);
+                    return fail(left, &self.other_key(&lease), results);
                 }
                 Ok(lease) if fruitless < FRUITLESS => lease,
                 Ok(_) => return fail(left, &NO_RESULT, results),
@@ -96,6 +95,11 @@ impl Records {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// Says which key it is: the server leased it, so the caller may know.
+    pub(super) fn other_key(&self, lease: &Lease) -> Error {
+        Error::OtherKey { sealed_under: lease.key().clone().into(), named: self.key.clone().into() }
     }
 
     pub(super) fn want_to_open(&self, (version, data_key): Address) -> Want {

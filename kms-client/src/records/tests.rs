@@ -97,7 +97,8 @@ async fn a_value_of_another_key_is_not_opened_in_the_name_of_this_one() {
     let payroll = scene.kms.records(&TENANT.parse().unwrap(), &"payroll".parse().unwrap());
     let sealed = payroll.seal(&phone(), &row("1"), b"x").await.unwrap();
     let error = scene.records().open(&phone(), &row("1"), &sealed).await.unwrap_err();
-    assert_eq!(error.reason(), Some(Reason::KeyNotAccessible));
+    assert_eq!((error.reason(), error.exit_code()), (Some(Reason::CiphertextRejected), 1), "not a denial");
+    assert_eq!(error.to_string(), "it was sealed under key `payroll`, and not under `attendance`");
     payroll.open(&phone(), &row("1"), &sealed).await.unwrap();
     scene.records().open(&phone(), &row("1"), &sealed).await.unwrap_err();
 }
