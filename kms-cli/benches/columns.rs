@@ -99,7 +99,7 @@ fn main() {
 fn turn(cipher: &impl CellCipher, input: &Path, output: &Path) -> Duration {
     let columns = COLUMNS.map(str::to_owned).to_vec();
     let table = Table { format: Format::Csv { delimiter: b',' }, id: "id".into(), columns };
-    let job = Job { table, action: Action::Seal, keep_going: false, workers: 2 };
+    let job = Job { table, action: Action::Seal, again: false, keep_going: false, workers: 2 };
     let begun = Instant::now();
     let mut whole = WholeFile::create(output, Readers::Mode(0o666)).unwrap();
     run(&job, cipher, File::open(input).unwrap(), &mut whole, &|_| {}).unwrap();

@@ -2,7 +2,7 @@
 
 use std::{future::Future, path::PathBuf, time::Duration};
 
-use kms_client::{Kms, Profile};
+use kms_client::{Kms, Profile, Reason};
 use serde_json::Value;
 
 use crate::{
@@ -85,12 +85,31 @@ impl From<kms_client::Error> for Failure {
             7 => Exit::Partly,
             _ => Exit::Failed,
         };
+        let hint = match &error {
+            kms_client::Error::OtherKey { sealed_under, .. } => {
+                format!(" that `--key` names; give `--key {sealed_under}`")
+            }
+            kms_client::Error::Refused(_) if error.reason() == Some(Reason::FieldRequired) => {
+                flag_of(&error.to_string())
+            }
+            _ => String::new(),
+        };
         let request_id = error.request_id().map(str::to_owned);
         Self {
             exit,
             reason: error.reason_word().into(),
-            message: print::harmless(&error.to_string()),
+            message: print::harmless(&format!("{error}{hint}")),
             request_id,
         }
+    }
+}
+
+/// The server names fields of the call; who typed knows them as flags.
+fn flag_of(message: &str) -> String {
+    let field =
+        message.strip_prefix('`').and_then(|rest| rest.strip_suffix("` is required")).unwrap_or_default();
+    match field {
+        "tenant" | "key" | "table" | "column" | "reason" | "ticket" => format!("; give `--{field}`"),
+        _ => String::new(),
     }
 }

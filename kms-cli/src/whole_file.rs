@@ -60,7 +60,7 @@ impl WholeFile {
         let mut replaced = None;
         match place.metadata() {
             Ok(meta) if meta.is_dir() => {
-                return Err(Failure::usage(format!("`{}` is a directory; name a file", place.display())));
+                return Err(is_directory(&place));
             }
             Ok(meta) if !meta.is_file() => {
                 let stream =
@@ -71,6 +71,10 @@ impl WholeFile {
             Err(_) => {}
         }
         let directory = place.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !directory.is_dir() {
+            let message = format!("the directory `{}` is not there; make it first", directory.display());
+            return Err(Failure::failed("INPUT_OUTPUT", message));
+        }
         let name = place.file_name().ok_or_else(|| Failure::usage("the output has no file name"))?;
         let mut prefix = std::ffi::OsString::from(".");
         prefix.push(name);
@@ -84,7 +88,7 @@ impl WholeFile {
             .suffix(".tmp")
             .permissions(Permissions::from_mode(mode))
             .tempfile_in(directory)
-            .map_err(|e| cannot("create a file in", directory, &e))?;
+            .map_err(|e| cannot_create(directory, &e))?;
         if let (Readers::Mode(_), Some(permissions)) = (readers, replaced) {
             temp.as_file()
                 .set_permissions(permissions)
@@ -137,11 +141,18 @@ pub fn open_input(place: &Path) -> Result<File, Failure> {
     }
     let file = File::open(place).map_err(|e| cannot("read", place, &e))?;
     match file.metadata() {
-        Ok(meta) if meta.is_dir() => {
-            Err(Failure::usage(format!("`{}` is a directory; name a file", place.display())))
-        }
+        Ok(meta) if meta.is_dir() => Err(is_directory(place)),
         _ => Ok(file),
     }
+}
+
+fn is_directory(place: &Path) -> Failure {
+    Failure::failed("INPUT_OUTPUT", format!("`{}` is a directory; name a file", place.display()))
+}
+
+/// The file has a name of ours, which says nothing to who reads it: only what happened is passed on.
+fn cannot_create(directory: &Path, error: &io::Error) -> Failure {
+    cannot("create a file in", directory, &error.kind().into())
 }
 
 fn cannot(what: &str, place: &Path, error: &io::Error) -> Failure {
@@ -228,7 +239,21 @@ mod tests {
     #[test]
     fn a_directory_is_neither_read_nor_written() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(WholeFile::create(dir.path(), Readers::Mode(0o666)).unwrap_err().exit, Exit::Usage);
-        assert_eq!(open_input(dir.path()).unwrap_err().exit, Exit::Usage);
+        assert_eq!(WholeFile::create(dir.path(), Readers::Mode(0o666)).unwrap_err().exit, Exit::Failed);
+        assert_eq!(open_input(dir.path()).unwrap_err().exit, Exit::Failed);
+        assert_eq!(open_input(&dir.path().join("missing")).unwrap_err().exit, Exit::Failed);
+    }
+
+    #[test]
+    fn an_output_that_cannot_be_made_is_told_by_its_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("no/out.csv");
+        let failure = WholeFile::create(&place, Readers::Owner).unwrap_err();
+        let expected =
+            format!("the directory `{}` is not there; make it first", dir.path().join("no").display());
+        assert_eq!((failure.exit, failure.message), (Exit::Failed, expected));
+        let denied = io::Error::new(io::ErrorKind::PermissionDenied, "at path .out.csv.x7.tmp");
+        let failure = cannot_create(Path::new("out"), &denied);
+        assert_eq!(failure.message, "cannot create a file in `out`: permission denied");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use kms_core::names::Context;
-use kms_server::operation::Operation;
+use kms_server::{identity::IdentityName, operation::Operation};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{args::ContextPair, failure::Failure};
@@ -75,6 +75,17 @@ pub fn operation(word: &str) -> Result<String, String> {
     }
 }
 
+/// An identity in full, as the audit and policies have it.
+///
+/// # Errors
+/// Where it is a part of one, or none.
+pub fn identity(word: &str) -> Result<String, String> {
+    match word.parse::<IdentityName>() {
+        Ok(_) => Ok(word.into()),
+        Err(_) => Err("an identity is `spiffe://DOMAIN/PATH` or `spki:sha256:HEX`, in full".into()),
+    }
+}
+
 /// One character; `\t` and `tab` are a tab.
 ///
 /// # Errors
@@ -130,6 +141,17 @@ mod tests {
         let ago = SystemTime::now().duration_since(then).unwrap();
         assert!((7200..7260).contains(&ago.as_secs()));
         assert!(moment("yesterday").is_err());
+    }
+
+    #[test]
+    fn an_identity_is_given_in_full() {
+        let spki = format!("spki:sha256:{}", "0".repeat(64));
+        for whole in ["spiffe://dev.local/hr-portal", &spki] {
+            assert_eq!(identity(whole).as_deref(), Ok(whole));
+        }
+        for part in ["hr-portal", "dev.local/hr-portal", "spiffe://", "spki:sha256:00", ""] {
+            assert!(identity(part).unwrap_err().contains("spiffe://DOMAIN/PATH"), "{part}");
+        }
     }
 
     #[test]

@@ -69,8 +69,8 @@ pub struct AuditFilter {
     /// Of this key
     #[arg(long, value_name = "K")]
     pub key: Option<KeyName>,
-    /// By this identity, such as `spiffe://dev.local/attendance`
-    #[arg(long, value_name = "ID")]
+    /// By this identity: `spiffe://dev.local/attendance` or `spki:sha256:HEX`, in full
+    #[arg(long, value_name = "ID", value_parser = words::identity)]
     pub identity: Option<String>,
     /// Of this operation, such as `Encrypt`
     #[arg(long, value_name = "OP", value_parser = words::operation)]
@@ -101,7 +101,7 @@ pub enum Policy {
     #[command(after_help = after_operations())]
     Explain {
         /// Whose request: a SPIFFE ID or `spki:sha256:HEX`
-        #[arg(long = "as", value_name = "IDENTITY")]
+        #[arg(long = "as", value_name = "IDENTITY", value_parser = words::identity)]
         identity: String,
         /// What they would do
         #[arg(long, value_name = "OP", value_parser = words::operation)]

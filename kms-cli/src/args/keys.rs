@@ -76,8 +76,9 @@ pub enum Key {
         /// Makes a family, which has subjects (not in this release)
         #[arg(long)]
         family: bool,
-        /// How sensitive the data is: L1 to L4
-        #[arg(long, default_value = "L2")]
+        /// How sensitive the data is: L1 public or nearly so; L2 the usual; L3 the audit is on disk before an answer leaves; L4 as
+        /// L3, and no data key leaves the server, which seals and opens each value itself. It never changes
+        #[arg(long, default_value = "L2", value_name = "L1..L4")]
         class: KeyClass,
         /// What the key may be used for, as policy sees it
         #[arg(long = "purpose", value_name = "WORD")]

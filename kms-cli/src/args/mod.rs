@@ -16,7 +16,7 @@ pub use audit::{Audit, AuditFilter, Policy};
 pub use bench::{Bench, BenchCall};
 pub use crypt::{ContextPair, Crypt, Reencrypt, WithKey};
 pub use keys::{Destruction, Key, OfTenant, OneKey, Tenant};
-pub use tables::{Columns, ColumnsJob, FileFormat, OpenJob, WholeFile};
+pub use tables::{Columns, ColumnsJob, FileFormat, OpenJob, SealJob, WholeFile};
 
 /// The key centre from the command line: tenants, keys, files, columns, audit, policy.
 #[derive(Debug, Parser)]
@@ -74,9 +74,9 @@ pub enum Command {
     /// Keys of a tenant, and their versions
     #[command(subcommand)]
     Key(Key),
-    /// Seals what comes on stdin, under the active version of a key
+    /// Seals what comes on stdin, at most 64 KiB, under the active version of a key; binary, so send it to a file: `> FILE`
     Encrypt(Crypt),
-    /// Opens what comes on stdin
+    /// Opens what `encrypt` made and comes on stdin
     Decrypt(Crypt),
     /// Opens and seals again, under the active version, another key or another context; the plaintext stays on the server
     Reencrypt(Reencrypt),

@@ -12,7 +12,7 @@ use crate::words;
 #[derive(Debug, Subcommand)]
 pub enum Columns {
     /// Plaintext to `kf1.` text
-    Seal(ColumnsJob),
+    Seal(SealJob),
     /// `kf1.` text to plaintext
     Open(OpenJob),
     /// `kf1.` text to `kf1.` text under the active version; what is already under it stays as it is
@@ -24,13 +24,13 @@ pub enum Columns {
 #[command(after_help = "\
 What is not named is written back as it was: byte-order mark, line endings, delimiter, column order, quoting, line breaks inside
 quotes. Blank lines are dropped and counted. An empty CSV cell is sealed too; a JSON value that is absent or null stays so. A
-JSON value that is not text is sealed into a string that remembers it (\"\\u006bf1.…\"), so that it opens as what it was.
+JSON value that is not text is sealed into an array of one string ([\"kf1.…\"]), so that it opens as what it was.
 
 The record id binds each cell to its row: it must be present and not empty. That ids are unique is up to you: cells of two
 rows with the same id could be exchanged without anybody noticing.
 
 A deterministic column shows which rows hold equal values, so that you can search and join; its cells are not bound to their
-rows. OUT is written whole or not at all. At the end stderr says rows, cells, key-server calls and seconds.")]
+rows. OUT is written whole or not at all, and replaced where it exists. At the end stderr says rows, cells, key-server calls and seconds.")]
 pub struct ColumnsJob {
     /// With what
     #[command(flatten)]
@@ -53,9 +53,20 @@ pub struct ColumnsJob {
     /// File to read; `-` is stdin
     #[arg(value_name = "IN")]
     pub input: PathBuf,
-    /// File to write; `-` is stdout
+    /// File to write, replaced where it exists; `-` is stdout
     #[arg(value_name = "OUT")]
     pub out: PathBuf,
+}
+
+/// `kms columns seal`
+#[derive(Debug, Args)]
+pub struct SealJob {
+    /// Which cells
+    #[command(flatten)]
+    pub job: ColumnsJob,
+    /// Seals once more what is sealed already; without it, such a cell ends the run
+    #[arg(long)]
+    pub again: bool,
 }
 
 /// `kms columns open`, `kms columns reseal`
@@ -80,6 +91,7 @@ pub enum FileFormat {
 
 /// `kms seal-file`, `kms open-file`
 #[derive(Debug, Args)]
+#[command(after_help = "OUT is written whole or not at all, and replaced where it exists.")]
 pub struct WholeFile {
     /// With what
     #[command(flatten)]
@@ -87,7 +99,7 @@ pub struct WholeFile {
     /// File to read; `-` is stdin
     #[arg(value_name = "IN")]
     pub input: PathBuf,
-    /// File to write; `-` is stdout
+    /// File to write, replaced where it exists; `-` is stdout
     #[arg(value_name = "OUT")]
     pub out: PathBuf,
 }

@@ -24,6 +24,14 @@ pub enum ColumnsError {
         /// What the header has.
         found: String,
     },
+    /// `--column` names something that no object has, not even as null.
+    #[error("no object has a value named `{}`; they have {found}", print::brief(name, 32))]
+    InNoObject {
+        /// As given.
+        name: String,
+        /// What the first objects have.
+        found: String,
+    },
     /// Which of the two is meant cannot be known.
     #[error("the header has column `{0}` twice; rename one of them")]
     ColumnTwice(String),
@@ -141,7 +149,9 @@ impl From<ColumnsError> for Failure {
         let (exit, reason) = match error {
             E::Stopped(failure) => return failure,
             E::Cell { problem, others_turned } => return problem.ends_the_run(others_turned),
-            E::NoSuchColumn { .. } | E::ColumnTwice(_) => (Exit::Usage, "NO_SUCH_COLUMN"),
+            E::NoSuchColumn { .. } | E::InNoObject { .. } | E::ColumnTwice(_) => {
+                (Exit::Usage, "NO_SUCH_COLUMN")
+            }
             E::NoHeader | E::Utf16 | E::Ragged { .. } | E::OpenQuote { .. } | E::RowTooLong { .. } => {
                 (Exit::Failed, "MALFORMED_TABLE")
             }

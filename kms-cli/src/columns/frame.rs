@@ -13,6 +13,8 @@ use crate::{failure::Failure, print};
 
 /// Most bytes of one row.
 pub(super) const MAX_ROW: usize = 8 << 20;
+/// Most names that an error quotes.
+const NAMES_SHOWN: usize = 8;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How the table is written.
@@ -54,7 +56,25 @@ pub(super) struct BatchReader<'a, R> {
     /// Rows given out so far.
     pub(super) rows: u64,
     header: Header,
+    objects: Objects,
     pub(super) blank_lines: u64,
+}
+
+/// What JSON Lines has in place of a header: the names that stood in its objects.
+#[derive(Default)]
+struct Objects {
+    /// Which of the wanted stood in any object so far.
+    seen: Vec<bool>,
+    /// The first other names.
+    others: Vec<Vec<u8>>,
+}
+
+impl Objects {
+    fn saw_other(&mut self, name: &str) {
+        if self.others.len() <= NAMES_SHOWN && !self.others.iter().any(|known| known == name.as_bytes()) {
+            self.others.push(name.into());
+        }
+    }
 }
 
 /// What the header row says; JSON Lines has none.
@@ -77,6 +97,7 @@ impl<'a, R: Read> BatchReader<'a, R> {
             line: 1,
             rows: 0,
             header: Header::default(),
+            objects: Objects { seen: vec![false; table.wanted()], others: Vec::new() },
             blank_lines: 0,
         };
         let mut bytes = Vec::new();
@@ -119,6 +140,19 @@ impl<'a, R: Read> BatchReader<'a, R> {
         self.rest.extend_from_slice(&batch.bytes[from..]);
         self.rows += batch.rows.len() as u64;
         Ok(!batch.rows.is_empty())
+    }
+
+    /// After the last row: whether what was asked for stood anywhere. A name with a slip in it must not leave plaintext behind
+    /// that passes for sealed.
+    pub(super) fn saw_all_columns(&self) -> Result<(), ColumnsError> {
+        if self.rows == 0 || self.table.format != Format::JsonLines {
+            return Ok(());
+        }
+        let names = || self.table.names().zip(&self.objects.seen);
+        let Some((missing, _)) = names().find(|(_, seen)| !**seen) else { return Ok(()) };
+        let seen = names().filter(|(_, seen)| **seen).map(|(name, _)| name.as_bytes().to_vec());
+        let found: Vec<_> = seen.chain(self.objects.others.iter().cloned()).collect();
+        Err(ColumnsError::InNoObject { name: missing.into(), found: some_of(&found) })
     }
 
     fn check_length(&self, row: &[u8]) -> Result<(), ColumnsError> {
@@ -251,10 +285,13 @@ impl<'a, R: Read> BatchReader<'a, R> {
                 let text = std::str::from_utf8(&batch.bytes[from..next])
                     .map_err(|_| problem("the line is not UTF-8".into()))?;
                 let spans = &mut batch.spans[first..];
+                let (table, objects) = (self.table, &mut self.objects);
                 jsonl::split_object(text, |name, start, end| {
-                    let Some(slot) = self.table.names().position(|wanted| wanted == name) else {
+                    let Some(slot) = table.names().position(|wanted| wanted == name) else {
+                        objects.saw_other(&name);
                         return Ok(());
                     };
+                    objects.seen[slot] = true;
                     if !spans[slot].is_absent() {
                         return Err(format!("the line has `{name}` twice"));
                     }
@@ -272,12 +309,11 @@ impl<'a, R: Read> BatchReader<'a, R> {
 
 /// The first names of a header, each cut where it is long: what is no table may have any number of any length.
 fn some_of(names: &[Vec<u8>]) -> String {
-    const SHOWN: usize = 8;
-    let shown = names.iter().take(SHOWN);
+    let shown = names.iter().take(NAMES_SHOWN);
     let mut shown: Vec<_> =
         shown.map(|name| format!("`{}`", print::brief(&String::from_utf8_lossy(name), 32))).collect();
-    if names.len() > SHOWN {
-        shown.push(format!("and {} more", names.len() - SHOWN));
+    if names.len() > NAMES_SHOWN {
+        shown.push("and more".into());
     }
     shown.join(", ")
 }

@@ -1,15 +1,12 @@
 //! JSON Lines: where the values of a line's object stand in its bytes, and how a value becomes a plaintext and comes back.
 //!
 //! A plaintext follows the encoding that all parts of the product share: text raw, everything else as its JSON stands. So that a
-//! number comes back as a number, what was not text is sealed into a string whose first letter is written as an escape,
-//! `"\u006bf1.…"`: the same string to every JSON reader, and still its type to us (docs/decisions/0080).
+//! number comes back as a number, what was not text is sealed into an array of one string, `["kf1.…"]`: JSON programs and
+//! databases that write the value again keep that apart from the string (docs/decisions/0080).
 
 use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
-
-const TEXT: &[u8] = b"\"kf1.";
-const NOT_TEXT: &[u8] = b"\"\\u006bf1.";
 
 /// Tells the place of each value of the object in `line` to `value`, with the name it stands under.
 pub(super) fn split_object<'a>(
@@ -110,28 +107,33 @@ pub(super) fn record_id(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
     }
 }
 
-/// Whether sealed text stands for something that was not text.
-pub(super) fn is_marked(raw: &[u8]) -> bool {
-    raw.starts_with(NOT_TEXT)
+/// The sealed text of a value, and whether it stands for text: a string does, an array of just one `kf1.` string does not. What is
+/// neither is sealed by nobody, and is answered as it stands.
+pub(super) fn sealed(raw: &[u8]) -> (Cow<'_, [u8]>, bool) {
+    if let Some(text) = text(raw) {
+        return (text, true);
+    }
+    let alone = raw.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).map(<[u8]>::trim_ascii);
+    match alone.and_then(text) {
+        // INVARIANT: `kf1.` text holds no quote; with one inside, these are two strings.
+        Some(text) if text.starts_with(b"kf1.") && !text.contains(&b'"') => (text, false),
+        _ => (Cow::Borrowed(raw), true),
+    }
 }
 
 /// Writes `kf1.` text in the place of a value.
 pub(super) fn write_sealed(sealed: &[u8], is_text: bool, out: &mut Vec<u8>) {
+    let (before, after): (&[u8], &[u8]) = if is_text { (b"\"", b"\"") } else { (b"[\"", b"\"]") };
     // INVARIANT: `kf1.` text needs no escapes.
-    match sealed.strip_prefix(b"kf1.") {
-        Some(rest) => {
-            out.extend_from_slice(if is_text { TEXT } else { NOT_TEXT });
-            out.extend_from_slice(rest);
-            out.push(b'"');
-        }
-        None => write_text(&String::from_utf8_lossy(sealed), out),
-    }
+    out.extend_from_slice(before);
+    out.extend_from_slice(sealed);
+    out.extend_from_slice(after);
 }
 
 /// Writes an opened plaintext in the place of its sealed text; `false` where JSON cannot hold it.
 pub(super) fn write_opened(plaintext: &[u8], is_text: bool, out: &mut Vec<u8>) -> bool {
     let Ok(text) = std::str::from_utf8(plaintext) else { return false };
-    // ATTACK: the mark is not authenticated; it may choose how a value is written, never break out of its place.
+    // ATTACK: the array is not authenticated; it may choose how a value is written, never break out of its place.
     let one_line = memchr::memchr(b'\n', plaintext).is_none();
     if !is_text && one_line && serde_json::from_str::<IgnoredAny>(text).is_ok() {
         out.extend_from_slice(plaintext);
@@ -202,6 +204,18 @@ mod tests {
         assert_eq!(record_id(b"-17").unwrap().as_ref(), b"-17");
         for not in ["1.0", "1e3", "true", "null", "{}", "[1]", "-"] {
             assert!(record_id(not.as_bytes()).is_none(), "{not}");
+        }
+    }
+
+    #[test]
+    fn an_array_of_one_sealed_string_is_a_sealed_value_that_is_no_text() {
+        for raw in [r#"["kf1.AA"]"#, "[ \t\"kf1.AA\"\r ]", r#"["\u006bf1.AA"]"#] {
+            assert_eq!(sealed(raw.as_bytes()), (Cow::Borrowed(&b"kf1.AA"[..]), false), "{raw}");
+        }
+        assert_eq!(sealed(br#""kf1.AA""#), (Cow::Borrowed(&b"kf1.AA"[..]), true));
+        for not in [r#"["kf1.AA","kf1.AA"]"#, r#"["kf1.AA",1]"#, r#"[["kf1.AA"]]"#, r#"["text"]"#, "[]", "41"]
+        {
+            assert_eq!(sealed(not.as_bytes()), (Cow::Borrowed(not.as_bytes()), true), "{not}");
         }
     }
 

@@ -40,7 +40,7 @@ impl KeyCentre {
             let sealed = self.seal_one(&mut sealers, row.record(cell.record)?, cell)?;
             match sealed {
                 Ok(sealed) => answers.done(|out| text::append(&sealed, out)),
-                Err(error) => answers.failed(error.into()),
+                Err(error) => answers.failed(self.failure(cell, error)),
             }
         }
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(sealers);
@@ -87,15 +87,15 @@ impl KeyCentre {
         let records = record_ids(cells)?;
         let item = |(cell, record)| to_seal(&self.columns, cell, record);
         let items: Vec<_> = cells.iter().zip(&records).map(item).collect();
-        for sealed in self.runtime.block_on(self.records.seal_batch(&items)) {
-            answer(sealed, answers, text::append)?;
+        for (cell, sealed) in cells.iter().zip(self.runtime.block_on(self.records.seal_batch(&items))) {
+            self.answer(cell, sealed, answers, text::append)?;
         }
         Ok(())
     }
 
     fn open(&self, cells: &[Cell<'_>], answers: &mut Answers) -> Result<(), Failure> {
-        for opened in self.opened(cells)? {
-            answer(opened.content, answers, |plaintext, out| out.extend_from_slice(plaintext))?;
+        for (cell, opened) in cells.iter().zip(self.opened(cells)?) {
+            self.answer(cell, opened.content, answers, |plaintext, out| out.extend_from_slice(plaintext))?;
         }
         Ok(())
     }
@@ -157,7 +157,7 @@ impl KeyCentre {
         for (cell, content) in cells.iter().zip(contents) {
             match content {
                 Content::Current => answers.done(|out| out.extend_from_slice(cell.content)),
-                Content::Failed(error) => answers.failed(error.into()),
+                Content::Failed(error) => answers.failed(self.failure(cell, error)),
                 Content::Stale => match sealed.next() {
                     Some(Ok(sealed)) => answers.done(|out| out.extend_from_slice(sealed)),
                     Some(Err(failure)) => answers.failed(failure.clone()),
@@ -166,6 +166,36 @@ impl KeyCentre {
             }
         }
         Ok(())
+    }
+
+    /// Answers with a result; what does not concern this cell only stops the run.
+    fn answer<T: AsRef<[u8]>>(
+        &self,
+        cell: &Cell<'_>,
+        result: Result<T, Error>,
+        answers: &mut Answers,
+        write: impl FnOnce(&[u8], &mut Vec<u8>),
+    ) -> Result<(), Failure> {
+        match result {
+            Ok(bytes) => answers.done(|out| write(bytes.as_ref(), out)),
+            Err(error) if error.is_about_one_value() => answers.failed(self.failure(cell, error)),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// What a value is bound to that does not open: the caller gave two of the three, and can have mistaken them.
+    fn failure(&self, cell: &Cell<'_>, error: Error) -> Failure {
+        let is_rejected = error.reason() == Some(Reason::CiphertextRejected);
+        if !is_rejected || matches!(error, Error::OtherKey { .. }) {
+            return error.into();
+        }
+        let table = self.columns[cell.column].table();
+        let message = format!(
+            "it does not open here: check `--table {table}` and `--id`, which it is bound to when sealed; or it was \
+             moved or changed"
+        );
+        Failure { message, ..error.into() }
     }
 
     /// For each column the kind and version that seal now; `None` where only the server knows.
@@ -244,18 +274,4 @@ fn to_seal<'a>(columns: &'a [Column], cell: &Cell<'a>, record: &'a RecordId) -> 
 
 fn decode(content: &[u8]) -> Option<Vec<u8>> {
     text::decode(std::str::from_utf8(content).ok()?).ok()
-}
-
-/// Answers with a result; what does not concern this cell only stops the run.
-fn answer<T: AsRef<[u8]>>(
-    result: Result<T, Error>,
-    answers: &mut Answers,
-    write: impl FnOnce(&[u8], &mut Vec<u8>),
-) -> Result<(), Failure> {
-    match result {
-        Ok(bytes) => answers.done(|out| write(bytes.as_ref(), out)),
-        Err(error) if error.is_about_one_value() => answers.failed(error.into()),
-        Err(error) => return Err(error.into()),
-    }
-    Ok(())
 }

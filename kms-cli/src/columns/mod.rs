@@ -61,6 +61,8 @@ pub struct Job {
     pub table: Table,
     /// What to do with them.
     pub action: Action,
+    /// Seals a cell once more that is sealed already; without it, the first such cell ends the run.
+    pub again: bool,
     /// Leaves a cell that does not open as it is, and goes on.
     pub keep_going: bool,
     /// Threads that seal or open.

@@ -85,6 +85,7 @@ pub fn run<C: CellCipher>(
     if reader.rows != summary.rows {
         return Err(ColumnsError::Lost);
     }
+    reader.saw_all_columns()?;
     summary.blank_lines = reader.blank_lines;
     summary.cells = summary.cells_of.iter().sum();
     summary.elapsed = begun.elapsed();
@@ -132,8 +133,14 @@ fn work<C: CellCipher>(
     results: &SyncSender<Outcome>,
 ) {
     let answers = Answers::default();
-    let mut turner =
-        Turner { table: &job.table, action: job.action, keep_going: job.keep_going, cipher, answers };
+    let mut turner = Turner {
+        table: &job.table,
+        action: job.action,
+        keep_going: job.keep_going,
+        again: job.again,
+        cipher,
+        answers,
+    };
     for task in tasks {
         let outcome = task.and_then(|batch| {
             let turned = turner.turn(&batch, take(&pool.outputs));

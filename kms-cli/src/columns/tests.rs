@@ -44,7 +44,13 @@ const CSV: Format = Format::Csv { delimiter: b',' };
 
 fn job(format: Format, action: Action, columns: &[&str]) -> Job {
     let columns = columns.iter().map(|c| c.to_string()).collect();
-    Job { table: Table { format, id: "id".into(), columns }, action, keep_going: false, workers: 2 }
+    Job {
+        table: Table { format, id: "id".into(), columns },
+        action,
+        again: false,
+        keep_going: false,
+        workers: 2,
+    }
 }
 
 fn turn(job: &Job, input: &[u8]) -> Result<(String, Summary), ColumnsError> {
@@ -96,7 +102,8 @@ fn a_missing_json_value_stays_missing_and_every_other_type_comes_back() {
     let (sealed, opened) = there_and_back(Format::JsonLines, &["v"], input.as_bytes());
     for line in String::from_utf8(sealed).unwrap().lines() {
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
-        let sealed = value.get("v").and_then(|v| v.as_str()).map(|v| v.starts_with("kf1."));
+        let sealed = |v: &serde_json::Value| v.as_str().unwrap_or_default().starts_with("kf1.");
+        let sealed = value.get("v").filter(|v| !v.is_null()).map(|v| sealed(v) || sealed(&v[0]));
         assert_eq!(
             sealed,
             if ["17", "\"c\""].contains(&value["id"].to_string().as_str()) { None } else { Some(true) }
@@ -120,7 +127,7 @@ fn json_strings_that_are_no_text_come_back_byte_for_byte_and_never_as_nothing() 
     );
     let (sealed, opened) = there_and_back(Format::JsonLines, &["v"], input.as_bytes());
     let marked =
-        |line: usize| String::from_utf8_lossy(&sealed).lines().nth(line).unwrap().contains(r"\u006b");
+        |line: usize| String::from_utf8_lossy(&sealed).lines().nth(line).unwrap().contains("[\"kf1.");
     assert_eq!([0, 1, 2, 3].map(marked), [true, true, false, false]);
     assert_eq!(String::from_utf8(opened).unwrap(), input.replace(r"\ud83d\ude00", "\u{1f600}"));
 
@@ -133,6 +140,73 @@ fn json_strings_that_are_no_text_come_back_byte_for_byte_and_never_as_nothing() 
     let seal = job(Format::JsonLines, Action::Seal, &["v"]);
     let problem = turn(&seal, br#"{"id":"\ud800","v":"x"}"#).unwrap_err();
     assert!(matches!(problem, ColumnsError::NoRecordId { line: 1, .. }), "{problem}");
+}
+
+#[test]
+fn a_sealed_json_value_keeps_its_type_when_other_programs_write_the_file_again() {
+    let input = concat!(
+        r#"{"id":1,"v":41}"#,
+        "\n",
+        r#"{"id":2,"v":"41"}"#,
+        "\n",
+        r#"{"id":3,"v":-1.50e3}"#,
+        "\n",
+        r#"{"id":4,"v":{"lat": 1, "x":[true]}}"#,
+        "\n",
+        r#"{"id":5,"v":["kf1.is no sealed text"]}"#,
+        "\n",
+    );
+    let (sealed, summary) = turn(&job(Format::JsonLines, Action::Seal, &["v"]), input.as_bytes()).unwrap();
+    assert_eq!((summary.cells, sealed.matches("[\"kf1.").count()), (5, 4), "{sealed}");
+    let again = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    let open = job(Format::JsonLines, Action::Open, &["v"]);
+    for write in [|v: &_| serde_json::to_string(v).unwrap(), |v: &_| format!("{v:#}").replace('\n', " ")] {
+        let rewritten: String = sealed.lines().map(|line| write(&again(line)) + "\n").collect();
+        let resealed = turn(&job(Format::JsonLines, Action::Reseal, &["v"]), rewritten.as_bytes()).unwrap().0;
+        for (opened, given) in turn(&open, resealed.as_bytes()).unwrap().0.lines().zip(input.lines()) {
+            let value = given.split_once("\"v\":").unwrap().1.strip_suffix('}').unwrap();
+            assert!(opened.contains(value), "{opened} has {value} as it stood");
+        }
+    }
+}
+
+#[test]
+fn a_column_that_no_json_object_has_is_an_error_that_names_what_they_have() {
+    for action in [Action::Seal, Action::Open, Action::Reseal] {
+        let wrong = job(Format::JsonLines, action, &["v", "nmae"]);
+        let failure = Failure::from(turn(&wrong, br#"{"id":1,"name":"a","v":null}"#).unwrap_err());
+        assert_eq!((failure.exit, failure.reason.as_str()), (Exit::Usage, "NO_SUCH_COLUMN"));
+        assert_eq!(failure.message, "no object has a value named `nmae`; they have `id`, `v`, `name`");
+    }
+    let seal = job(Format::JsonLines, Action::Seal, &["v"]);
+    let (out, _) = turn(&seal, b"{\"id\":1}\n{\"id\":2,\"v\":null}\n").unwrap();
+    assert!(out.ends_with("null}\n"), "null is a value that is missing, not a name that is wrong");
+}
+
+#[test]
+fn what_is_sealed_is_sealed_again_only_where_that_is_said() {
+    let header = [0x4B, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 16];
+    let sealed = kms_core::field::text::encode(&[&header[..], &[7; 64]].concat());
+    for (format, cell) in [
+        (CSV, format!("id,v\n1,a\n2,{sealed}\n")),
+        (Format::JsonLines, format!("{{\"id\":1,\"v\":2}}\n{{\"id\":2,\"v\":\"{sealed}\"}}\n")),
+        (Format::JsonLines, format!("{{\"id\":1,\"v\":2}}\n{{\"id\":2,\"v\":[ \"{sealed}\" ]}}\n")),
+    ] {
+        let mut seal = job(format, Action::Seal, &["v"]);
+        let failure = Failure::from(turn(&seal, cell.as_bytes()).unwrap_err());
+        assert_eq!((failure.exit, failure.reason.as_str()), (Exit::Failed, "ALREADY_SEALED"));
+        assert!(failure.message.contains("row 2, column `v`"), "{failure}");
+        assert!(
+            failure.message.contains("columns reseal") && failure.message.contains("--again"),
+            "{failure}"
+        );
+        seal.again = true;
+        let (twice, summary) = turn(&seal, cell.as_bytes()).unwrap();
+        assert_eq!((summary.cells, summary.sealed_again), (2, 1));
+        assert_eq!(turn(&job(format, Action::Open, &["v"]), twice.as_bytes()).unwrap().0, cell);
+    }
+    let text = turn(&job(CSV, Action::Seal, &["v"]), b"id,v\n1,kf1.notes\n2,kf1.\n").unwrap().1;
+    assert_eq!((text.cells, text.sealed_again), (2, 0), "text that only begins like it is text");
 }
 
 #[test]
@@ -306,7 +380,8 @@ proptest! {
     fn a_json_lines_file_sealed_and_opened_holds_the_same_values(
         rows in proptest::collection::vec((".{1,6}", proptest::option::of(".*"), proptest::option::of(any::<i64>()), any::<f64>()), 0..8),
     ) {
-        let mut given = String::new();
+        // A column that stands nowhere is an error of its own.
+        let mut given = String::from("{\"id\":\"first\",\"v\":null,\"w\":null}\n");
         for (id, text, number, float) in &rows {
             let mut row = serde_json::Map::new();
             row.insert("kept".into(), (*float).into());

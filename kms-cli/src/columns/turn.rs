@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use kms_core::field::{Header, text};
+
 use super::{
     Action, Table,
     batch::{Batch, Row, Span},
@@ -38,6 +40,7 @@ pub(super) struct Turner<'a, C> {
     pub(super) table: &'a Table,
     pub(super) action: Action,
     pub(super) keep_going: bool,
+    pub(super) again: bool,
     pub(super) cipher: &'a C,
     pub(super) answers: Answers,
 }
@@ -58,7 +61,7 @@ impl<C: CellCipher> Turner<'_, C> {
             cells: vec![0; self.table.columns.len()],
             ..Turned::default()
         };
-        let (places, contents) = self.contents(batch, &mut turned);
+        let (places, contents) = self.contents(batch, &mut turned)?;
         let ids = batch.rows.iter().zip(batch.spans.chunks(self.table.wanted()));
         let ids: Vec<_> =
             ids.map(|(row, spans)| self.record_id(batch, row, spans[0])).collect::<Result<_, _>>()?;
@@ -75,7 +78,7 @@ impl<C: CellCipher> Turner<'_, C> {
     }
 
     /// The cells of the batch in the order in which they stand there.
-    fn contents<'b>(&self, batch: &'b Batch, turned: &mut Turned) -> Contents<'b> {
+    fn contents<'b>(&self, batch: &'b Batch, turned: &mut Turned) -> Result<Contents<'b>, ColumnsError> {
         let room = batch.rows.len() * self.table.columns.len();
         let (mut places, mut contents) = (Vec::with_capacity(room), Vec::with_capacity(room));
         let mut order: Vec<usize> = (0..self.table.columns.len()).collect();
@@ -91,14 +94,39 @@ impl<C: CellCipher> Turner<'_, C> {
                         None => continue,
                     },
                     (Format::JsonLines, _) if raw == b"null" => continue,
-                    (Format::JsonLines, _) => jsonl::text(raw).unwrap_or(Cow::Borrowed(raw)),
+                    (Format::JsonLines, _) => jsonl::sealed(raw).0,
                 };
-                turned.sealed_again += u64::from(self.action == Action::Seal && content.starts_with(b"kf1."));
+                if self.action == Action::Seal && looks_sealed(&content, raw, self.table.format) {
+                    self.may_seal_again(batch, row, column)?;
+                    turned.sealed_again += 1;
+                }
                 places.push((row, column));
                 contents.push(content);
             }
         }
-        (places, contents)
+        Ok((places, contents))
+    }
+
+    /// Refuses what a job that is run twice would do: what is sealed twice opens to sealed text, and nobody notices until then.
+    fn may_seal_again(&self, batch: &Batch, row: usize, column: usize) -> Result<(), ColumnsError> {
+        if self.again {
+            return Ok(());
+        }
+        let failure = Failure::failed(
+            "ALREADY_SEALED",
+            "it is sealed already; `kms columns reseal` moves it to the active version, `--again` seals it once more",
+        );
+        let problem = self.problem(batch, row, column, failure);
+        Err(ColumnsError::Cell { problem, others_turned: false })
+    }
+
+    fn problem(&self, batch: &Batch, row: usize, column: usize, failure: Failure) -> CellProblem {
+        CellProblem {
+            row: batch.rows_before + row as u64 + 1,
+            line: batch.rows[row].line,
+            column: self.table.columns[column].clone(),
+            failure,
+        }
     }
 
     fn record_id<'b>(&self, batch: &'b Batch, row: &Row, span: Span) -> Result<Cow<'b, [u8]>, ColumnsError> {
@@ -137,9 +165,7 @@ impl<C: CellCipher> Turner<'_, C> {
                 match written {
                     Ok(()) => turned.cells[*column] += 1,
                     Err(failure) => {
-                        let column = self.table.columns[*column].clone();
-                        let row_number = batch.rows_before + number as u64 + 1;
-                        let problem = CellProblem { row: row_number, line: row.line, column, failure };
+                        let problem = self.problem(batch, number, *column, failure);
                         // ATTACK: a cell that is not sealed never passes for one that is.
                         if !self.keep_going || self.action == Action::Seal {
                             let others_turned = self.answers.iter().any(|answer| answer.is_ok());
@@ -164,9 +190,9 @@ impl<C: CellCipher> Turner<'_, C> {
             // Sealed text keeps the quotes of its plaintext, so that opening gives them back.
             (Format::Csv { delimiter }, _) => csv::write_cell(answer, csv::is_quoted(raw), delimiter, out),
             (Format::JsonLines, Action::Seal) => jsonl::write_sealed(answer, jsonl::text(raw).is_some(), out),
-            (Format::JsonLines, Action::Reseal) => jsonl::write_sealed(answer, !jsonl::is_marked(raw), out),
+            (Format::JsonLines, Action::Reseal) => jsonl::write_sealed(answer, jsonl::sealed(raw).1, out),
             (Format::JsonLines, Action::Open) => {
-                if !jsonl::write_opened(answer, !jsonl::is_marked(raw), out) {
+                if !jsonl::write_opened(answer, jsonl::sealed(raw).1, out) {
                     return Err(Failure::failed(
                         "NOT_TEXT",
                         "its content is not UTF-8, which JSON cannot hold",
@@ -176,4 +202,15 @@ impl<C: CellCipher> Turner<'_, C> {
         }
         Ok(())
     }
+}
+
+/// Whether a plaintext is what this product makes: `kf1.` text around a header that it knows.
+fn looks_sealed(content: &[u8], raw: &[u8], format: Format) -> bool {
+    let content = match format {
+        Format::JsonLines if raw.starts_with(b"[") => jsonl::sealed(raw).0,
+        _ => Cow::Borrowed(content),
+    };
+    content.starts_with(text::PREFIX.as_bytes())
+        && std::str::from_utf8(&content)
+            .is_ok_and(|sealed| text::decode(sealed).is_ok_and(|sealed| Header::parse(&sealed).is_ok()))
 }

@@ -27,14 +27,14 @@ const WORKERS: usize = 2;
 /// # Errors
 /// The first problem of the file, of a cell, or of the server.
 pub async fn run(command: args::Columns, session: &Session) -> Result<Exit, Failure> {
-    let (what, action, keep_going) = match command {
-        args::Columns::Seal(job) => (job, Action::Seal, false),
-        args::Columns::Open(open) => (open.job, Action::Open, open.keep_going),
-        args::Columns::Reseal(open) => (open.job, Action::Reseal, open.keep_going),
+    let (what, action, keep_going, again) = match command {
+        args::Columns::Seal(seal) => (seal.job, Action::Seal, false, seal.again),
+        args::Columns::Open(open) => (open.job, Action::Open, open.keep_going, false),
+        args::Columns::Reseal(open) => (open.job, Action::Reseal, open.keep_going, false),
     };
     let (table, columns) = parse(&what)?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS);
-    let job = Job { table, action, keep_going, workers };
+    let job = Job { table, action, again, keep_going, workers };
     let input = whole_file::open_input(&what.input)?;
     let length = input.metadata().ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
     let readers = if action == Action::Open { Readers::Owner } else { Readers::of_sealed(&input) };
@@ -139,7 +139,7 @@ fn progress(length: Option<u64>, session: &Session) -> ProgressBar {
 fn say(job: &Job, summary: &Summary, kms: &Kms, session: &Session) -> Result<(), Failure> {
     let calls = kms.server_calls();
     let text = match session.is_json() {
-        true => to_json(summary, calls).to_string(),
+        true => to_json(job, summary, calls).to_string(),
         false => to_text(job, summary, calls),
     };
     let mut stderr = BufWriter::new(std::io::stderr().lock());
@@ -148,7 +148,7 @@ fn say(job: &Job, summary: &Summary, kms: &Kms, session: &Session) -> Result<(),
         .map_err(|e| Failure::failed("INPUT_OUTPUT", format!("cannot write to standard error: {e}")))
 }
 
-fn to_json(summary: &Summary, server_calls: u64) -> Value {
+fn to_json(job: &Job, summary: &Summary, server_calls: u64) -> Value {
     let problem = |p: &crate::columns::error::CellProblem| json!({ "row": p.row, "line": p.line, "column": p.column, "reason": p.failure.reason });
     json!({
         "rows": summary.rows,
@@ -158,7 +158,22 @@ fn to_json(summary: &Summary, server_calls: u64) -> Value {
         "seconds": summary.elapsed.as_secs_f64(),
         "blank_lines": summary.blank_lines,
         "problems": summary.problems.iter().map(problem).collect::<Vec<_>>(),
+        "notes": notes(job, summary),
     })
+}
+
+/// What went as asked and may still not be what was meant.
+fn notes(job: &Job, summary: &Summary) -> Vec<String> {
+    let mut notes = Vec::new();
+    let columns = summary.cells_of.iter().zip(&job.table.columns);
+    for (_, column) in columns.filter(|(cells, _)| **cells == 0 && summary.rows > 0 && summary.failed == 0) {
+        notes.push(print::harmless(&format!("no row has a value in `{column}`")));
+    }
+    if summary.sealed_again > 0 {
+        let cells = words::count(summary.sealed_again, "cell");
+        notes.push(format!("{cells} looked sealed and were sealed once more; open them twice"));
+    }
+    notes
 }
 
 fn to_text(job: &Job, summary: &Summary, server_calls: u64) -> String {
@@ -172,14 +187,7 @@ fn to_text(job: &Job, summary: &Summary, server_calls: u64) -> String {
         lines
             .push(format!("… and {} more", words::thousands(summary.failed - summary.problems.len() as u64)));
     }
-    let missing = summary.cells_of.iter().zip(&job.table.columns);
-    for (_, column) in missing.filter(|(cells, _)| **cells == 0 && summary.rows > 0 && summary.failed == 0) {
-        lines.push(print::harmless(&format!("note: no row has a value in `{column}`; is the name right?")));
-    }
-    if summary.sealed_again > 0 {
-        let cells = words::count(summary.sealed_again, "cell");
-        lines.push(format!("note: {cells} looked sealed and were sealed once more; open them twice"));
-    }
+    lines.extend(notes(job, summary).into_iter().map(|note| format!("note: {note}")));
     if summary.blank_lines > 0 {
         lines.push(format!("dropped {}", words::count(summary.blank_lines, "blank line")));
     }
@@ -211,8 +219,10 @@ mod tests {
     fn parsed(words: &str) -> Result<(Table, Vec<Column>), Failure> {
         let line = format!("kms columns seal --tenant a --key k --table t --id id {words}");
         let cli = args::Cli::try_parse_from(line.split_whitespace()).unwrap();
-        let args::Command::Columns(args::Columns::Seal(job)) = cli.command else { panic!("another command") };
-        parse(&job)
+        let args::Command::Columns(args::Columns::Seal(seal)) = cli.command else {
+            panic!("another command")
+        };
+        parse(&seal.job)
     }
 
     #[test]
@@ -244,9 +254,16 @@ mod tests {
 
     #[test]
     fn the_json_has_the_fields_of_the_contract() {
-        let json = to_json(&Summary { rows: 2, cells: 5, failed: 1, ..Summary::default() }, 3);
+        let (table, _) = parsed("--column name a.csv b").unwrap();
+        let job = Job { table, action: Action::Seal, again: true, keep_going: false, workers: 1 };
+        let done = Summary { rows: 2, cells: 5, failed: 1, sealed_again: 4, ..Summary::default() };
+        let json = to_json(&job, &done, 3);
         let fields: Vec<_> = json.as_object().unwrap().keys().take(5).cloned().collect();
         assert_eq!(fields, ["rows", "cells", "failed", "server_calls", "seconds"]);
         assert_eq!((&json["rows"], &json["server_calls"]), (&json!(2), &json!(3)));
+        assert_eq!(
+            json["notes"],
+            json!(["4 cells looked sealed and were sealed once more; open them twice"])
+        );
     }
 }

@@ -64,7 +64,8 @@ pub async fn open(command: args::WholeFile, session: &Session) -> Result<(), Fai
     let mut head = Vec::new();
     (&mut file).take(FileHeader::LEN as u64).read_to_end(&mut head).map_err(cannot_read)?;
     let header = FileHeader::parse(&head).map_err(|problem| {
-        Failure::failed("CIPHERTEXT_MALFORMED", format!("`{}`: {problem}", input.display()))
+        let made_by = made_by(&head).map_or(problem.to_string(), str::to_owned);
+        Failure::failed("CIPHERTEXT_MALFORMED", format!("`{}`: {made_by}", input.display()))
     })?;
     let mut chunks = Chunks::new(file, SEALED_CHUNK);
     let interruption = Interruption::catch()?;
@@ -145,6 +146,20 @@ impl<R: Read> Chunks<R> {
     }
 }
 
+/// What made a file that is none of ours and yet ours.
+fn made_by(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [b'k', b'f', b'1', b'.', ..] => {
+            Some("this is the sealed text of one value; `kms columns open` opens files with such cells")
+        }
+        [0x4B, 3, ..] => Some("`kms encrypt` made this; open it with `kms decrypt`"),
+        [0x4B, 1 | 2, ..] => {
+            Some("this is one sealed value of a column; `kms columns open` opens such, in their files")
+        }
+        _ => None,
+    }
+}
+
 fn say(what: &str, bytes: u64, session: &Session) -> Result<(), Failure> {
     // Stdout may be the file: what is said goes to stderr.
     let text = match session.is_json() {
@@ -186,6 +201,16 @@ mod tests {
     fn a_file_is_sealed_on_under_another_data_key_but_not_under_another_version() {
         assert_eq!(still_seals(7.into(), 7.into()), Ok(()));
         assert_eq!(still_seals(7.into(), 8.into()).unwrap_err().reason, "KEY_ROTATED");
+    }
+
+    #[test]
+    fn what_another_command_made_is_told_apart_from_what_nobody_made() {
+        let said = |head: &[u8]| made_by(head).unwrap_or_default();
+        assert!(said(&[0x4B, 3, 0]).contains("kms decrypt"));
+        assert!(
+            said(&[0x4B, 1, 0]).contains("kms columns open") && said(b"kf1.SwE").contains("kms columns open")
+        );
+        assert_eq!([made_by(b"id,name"), made_by(&[0x4B, 4]), made_by(b"")], [None; 3]);
     }
 
     #[test]

@@ -87,13 +87,34 @@ fn json_lines_keep_their_types() {
         place.feed("attendance", &format!("columns seal {cells} --format jsonl - -"), lines.as_bytes()).ok();
     for line in sealed.text().lines() {
         let row: Value = serde_json::from_str(line).unwrap();
+        let is_sealed = |v: &Value| v.as_str().is_some_and(|v| v.starts_with("kf1."));
         let sealed =
-            |name: &str| row.get(name).is_none_or(|v| v.is_null() || v.as_str().unwrap().starts_with("kf1."));
+            |name: &str| row.get(name).is_none_or(|v| v.is_null() || is_sealed(v) || is_sealed(&v[0]));
         assert!(sealed("v") && sealed("w"), "{line}");
     }
     let opened =
         place.feed("attendance", &format!("columns open {cells} --format jsonl - -"), &sealed.stdout).ok();
     assert_eq!(opened.text(), lines);
+}
+
+#[test]
+fn a_job_that_seals_the_same_file_again_and_one_that_names_no_column_write_nothing() {
+    let place = Place::with_key("twice", "");
+    let cells = "K --table t --id id --column v";
+    fs::write(place.path("in.jsonl"), "{\"id\":1,\"v\":17}\n{\"id\":2,\"v\":\"a\"}\n").unwrap();
+    place.run("attendance", &format!("columns seal {cells} in.jsonl sealed.jsonl")).ok();
+    let again = format!("columns seal {cells} sealed.jsonl twice.jsonl -o json");
+    assert_eq!(place.run("attendance", &again).ends_with(1).reason(), "ALREADY_SEALED");
+    assert!(!place.path("twice.jsonl").exists());
+    let said = place.run("attendance", &format!("{again} --again")).ok().said();
+    assert!(said["notes"][0].as_str().unwrap().contains("2 cells looked sealed"), "{said}");
+    place.run("attendance", &format!("columns open {cells} twice.jsonl once.jsonl")).ok();
+    assert_eq!(place.read("once.jsonl"), place.read("sealed.jsonl"));
+
+    let wrong = place.run("attendance", "columns seal K --table t --id id --column vv in.jsonl plain.jsonl");
+    let said = wrong.ends_with(2);
+    assert!(said.stderr.contains("they have `id`, `v`"));
+    assert!(!place.path("plain.jsonl").exists());
 }
 
 #[test]
@@ -143,4 +164,32 @@ fn a_sealed_file_opens_whole_or_not_at_all() {
     flipped[header + 5] ^= 1;
     refused("flipped", &flipped);
     place.run("hr-portal", "open-file K sealed opened").ends_with(5);
+}
+
+#[test]
+fn what_does_not_open_says_what_to_check() {
+    let place = Place::with_key("slips", "");
+    fs::write(place.path("in.csv"), "id,v\n1,a\n").unwrap();
+    place.run("attendance", "columns seal K --table t --id id --column v in.csv sealed.csv").ok();
+    place.run("attendance", "seal-file K in.csv sealed").ok();
+    let other = "--tenant T --key payroll".replace('T', "slips");
+    for words in ["columns open OTHER --table t --id id --column v sealed.csv x", "open-file OTHER sealed x"]
+    {
+        let said = place.run("attendance", &words.replace("OTHER", &other)).ends_with(1).stderr;
+        assert!(said.contains("`attendance`") && said.contains("`payroll`"), "both keys are named: {said}");
+        assert!(said.contains("give `--key attendance`"), "{said}");
+    }
+    let moved = place.run("attendance", "columns open K --table other --id id --column v sealed.csv x");
+    let said = moved.ends_with(1).stderr;
+    assert!(said.contains("`--table other`") && said.contains("`--id`"), "{said}");
+    let value = place.feed("attendance", "encrypt K", b"value").ok().stdout;
+    fs::write(place.path("value"), value).unwrap();
+    let said = place.run("attendance", "open-file K value x").ends_with(1).stderr;
+    assert!(said.contains("`kms encrypt` made this"), "{said}");
+    for words in
+        ["seal-file K missing x", "seal-file K . x", "seal-file K in.csv .", "seal-file K in.csv no/x"]
+    {
+        place.run("attendance", words).ends_with(1);
+    }
+    assert!(!place.path("x").exists());
 }
