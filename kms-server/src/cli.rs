@@ -162,6 +162,7 @@ fn perform(command: Command) -> Result<(), Failure> {
                 place.write_profiles(ready.address)?;
                 say(&format!("ready https://{}", ready.address));
                 say(&format!("admin http://{}", ready.admin));
+                drop(writeln!(std::io::stderr(), "{}", place.next_steps()));
                 Ok(())
             })
         }

@@ -36,7 +36,7 @@ const VALIDITY: Duration = Duration::days(90);
 const RENEW: Duration = Duration::days(30);
 
 /// The configuration of a new place.
-pub const CONFIG: &str = r#"# Made by `kms-server dev`; change it as you like. Every option is explained in the file that ships: kms-server.toml.
+pub const CONFIG: &str = r#"# Made by `kms-server dev`; change it as you like. Every option is explained in kms-server/kms-server.toml of the source tree.
 version = 1
 listen = "127.0.0.1:0"
 admin = "127.0.0.1:0"
@@ -64,6 +64,20 @@ segment_size = "8 MiB"
 filter = "warn"
 "#;
 
+/// What stands in a place; who starts a server for themselves has its log there before it runs.
+const PARTS: [&str; 10] = [
+    "kms-server.toml",
+    "policies",
+    "policies.new",
+    "seal",
+    "store",
+    "effaceable",
+    "audit",
+    "tls",
+    "profiles",
+    "server.log",
+];
+
 /// A directory with everything in it.
 #[derive(Debug)]
 pub struct Place {
@@ -77,6 +91,7 @@ impl Place {
         let dir = std::path::absolute(dir).map_err(Failure::usage)?;
         let mut place = Self { dir, listen: listen.unwrap_or((Ipv4Addr::LOCALHOST, 0).into()) };
         place.refuse_other_than_loopback(place.listen)?;
+        place.refuse_what_is_not_ours()?;
         place
             .fill()
             .map_err(|error| Failure::failed(format!("cannot prepare `{}`: {error}", place.dir.display())))?;
@@ -94,6 +109,34 @@ impl Place {
         Err(Failure::usage(format!(
             "`dev` listens on this machine only, and `{ip}` is not loopback; for others use `init` and `run`"
         )))
+    }
+
+    /// A directory with something else in it is a slip of the one who typed: nothing is strewn among their files.
+    fn refuse_what_is_not_ours(&self) -> Result<(), Failure> {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return Ok(()) };
+        let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+        let is_ours = self.dir.join("tls/ca.key").is_file();
+        // A kill at the very beginning leaves such, and whoever brings policies of their own lays them there before.
+        match names.find(|name| !PARTS.iter().any(|part| name == part)) {
+            Some(other) if !is_ours => Err(Failure::usage(format!(
+                "`{}` has `{}` in it and was not made by `dev`; give a new or an empty directory",
+                self.dir.display(),
+                other.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// For whoever reads along: what was written, and what to try.
+    pub(crate) fn next_steps(&self) -> String {
+        let profiles = self.dir.join("profiles");
+        format!(
+            "profiles in {}: {}\ntry: kms tenant create acme --profile {}\nwho may do what: {}",
+            profiles.display(),
+            IDENTITIES.map(|name| format!("{name}.toml")).join(", "),
+            profiles.join("operator.toml").display(),
+            self.dir.join("policies").display()
+        )
     }
 
     pub(crate) fn listen(&self) -> SocketAddr {
@@ -209,4 +252,27 @@ fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_with_other_files_is_left_as_it_is_and_one_of_its_own_is_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (foreign, ours) = (dir.path().join("foreign"), dir.path().join("ours"));
+        fs::create_dir(&foreign).unwrap();
+        fs::write(foreign.join("thesis.tex"), "").unwrap();
+        let refused = Place::prepare(&foreign, None).unwrap_err();
+        assert!(matches!(&refused, Failure::Usage(why) if why.contains("`thesis.tex`")), "{refused:?}");
+        assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1, "nothing was written");
+
+        fs::create_dir(&ours).unwrap();
+        let place = Place::prepare(&ours, None).unwrap();
+        Place::prepare(&ours, None).unwrap();
+        assert!(place.next_steps().contains("operator.toml") && place.next_steps().lines().count() <= 4);
+        fs::remove_file(place.config_file()).unwrap();
+        Place::prepare(&ours, None).unwrap();
+    }
 }
