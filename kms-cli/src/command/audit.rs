@@ -65,7 +65,8 @@ fn show(line: &AuditLine, session: &Session) -> Result<(), Failure> {
 pub fn in_words(line: &AuditLine) -> String {
     let fields: Value = serde_json::from_str(&line.json).unwrap_or_default();
     let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
-    let when = text("time").get(..19).unwrap_or_default().replace('T', " ");
+    // The server writes UTC.
+    let when = format!("{}Z", text("time").get(..19).unwrap_or_default().replace('T', " "));
     if text("type") != "request" {
         let about = if text("type") == "server" { text("event") } else { text("type") };
         return print::harmless(&format!("{when}  {:<7}  the audit itself: {about}", "-"));
@@ -91,7 +92,13 @@ pub fn in_words(line: &AuditLine) -> String {
         (reason, "") => format!(": {reason}"),
         (reason, rules) => format!(": {reason} by {rules}"),
     };
-    print::harmless(&format!("{when}  {:<7}  {what}{why}", text("outcome")))
+    let mut what_for = String::new();
+    for (name, said) in [("destroy_reason", "because of"), ("ticket", "ticket")] {
+        if let Some(word) = fields[name].as_str() {
+            what_for.push_str(&format!(", {said} {word}"));
+        }
+    }
+    print::harmless(&format!("{when}  {:<7}  {what}{why}{what_for}", text("outcome")))
 }
 
 /// Writes the segments below `dir`, each whole or absent.
@@ -175,6 +182,7 @@ pub struct Against {
 /// # Errors
 /// Where there is nothing to check, or anything is wrong with it.
 pub fn verify(dir: &Path, against: Against, session: &Session) -> Result<(), Failure> {
+    let is_pinned = against.pin.is_some();
     let report = checked(dir, against)?;
     let as_json = || {
         let finding =
@@ -194,13 +202,47 @@ pub fn verify(dir: &Path, against: Against, session: &Session) -> Result<(), Fai
         })
     };
     session.answer(as_json, || {
-        let lines: Vec<_> = report.to_string().lines().map(print::harmless).collect();
+        let lines: Vec<_> = in_lines(&report).iter().map(|line| print::harmless(line)).collect();
         match report.is_sound() {
-            true => format!("{}\nsound; its head, to pin next time: {}", lines.join("\n"), report.end),
+            true => {
+                let unchecked = unchecked(report.key_given, is_pinned);
+                let head = format!("sound; its head, to pin next time: {}", report.end);
+                lines.into_iter().chain(unchecked).chain([head]).collect::<Vec<_>>().join("\n")
+            }
             false => format!("{}\nNOT SOUND", lines.join("\n")),
         }
     })?;
     if report.is_sound() { Ok(()) } else { Err(not_sound(dir, &report)) }
+}
+
+/// What was found, and how far the audit is vouched for.
+fn in_lines(report: &Report) -> Vec<String> {
+    let mut lines: Vec<_> = report.findings.iter().chain(&report.notes).map(ToString::to_string).collect();
+    if report.wrong > report.findings.len() as u64 {
+        lines.push(format!("and {} more", words::thousands(report.wrong - report.findings.len() as u64)));
+    }
+    let after = match report.unanchored() {
+        0 => String::new(),
+        1 => "; 1 line after the last signed head follows from it and is vouched for by no signature"
+            .to_owned(),
+        n => format!(
+            "; {} lines after the last signed head follow from it and are vouched for by no signature",
+            words::thousands(n)
+        ),
+    };
+    lines.push(format!("complete up to line {}{after}", words::thousands(report.complete_to)));
+    lines
+}
+
+/// What a sound copy proves nothing about, for want of something from outside of it.
+fn unchecked(key_given: bool, is_pinned: bool) -> Option<String> {
+    let what = match (key_given, is_pinned) {
+        (true, true) => return None,
+        (true, false) => "not that its end is there: give `--pin`",
+        (false, true) => "not who signed it: give `--key`",
+        (false, false) => "neither who signed it nor that its end is there: give `--key` and `--pin`",
+    };
+    Some(format!("checked against nothing outside this copy is the rest: {what}"))
 }
 
 fn checked(dir: &Path, against: Against) -> Result<Report, Failure> {
@@ -276,6 +318,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_destruction_is_shown_with_its_reason_and_ticket() {
+        let json = r#"{"type":"request","time":"2026-11-04T08:00:00.1Z","identity":"spiffe://d/o","operation":"DestroyKey","tenant":"acme","key":"k","outcome":"allowed","rules":["operators-manage"],"version":1,"destroy_reason":"retention-ended","ticket":"OPS-1"}"#;
+        let line = in_words(&AuditLine { sequence: 1, json: json.into() });
+        assert!(
+            line.ends_with("acme/k version 1 by operators-manage, because of retention-ended, ticket OPS-1"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_sound_copy_says_what_it_was_not_checked_against() {
+        assert_eq!(unchecked(true, true), None);
+        let said = |key, pin| unchecked(key, pin).unwrap();
+        assert!(
+            said(false, false).contains("`--key` and `--pin`") && said(false, true).contains("who signed it")
+        );
+        assert!(said(true, false).contains("its end is there") && !said(true, false).contains("--key"));
+    }
+
+    #[test]
     fn a_server_cannot_write_outside_the_directory() {
         let dir = Path::new("/tmp/export");
         assert_eq!(below(dir, "00000001.jsonl").unwrap(), dir.join("00000001.jsonl"));
@@ -313,7 +375,7 @@ mod tests {
         let line = AuditLine { sequence: 1, json: json.into() };
         assert_eq!(
             in_words(&line),
-            "2026-11-04 08:00:00  denied   spiffe://dev.local/hr-portal Decrypt acme/attendance (3 items, 1 failed): KEY_NOT_ACCESSIBLE"
+            "2026-11-04 08:00:00Z  denied   spiffe://dev.local/hr-portal Decrypt acme/attendance (3 items, 1 failed): KEY_NOT_ACCESSIBLE"
         );
     }
 }

@@ -1,6 +1,6 @@
 //! `kms encrypt`, `kms decrypt`, `kms reencrypt`: bytes from stdin to stdout.
 
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 
 use kms_client::api::{Binding, ReEncrypt};
 use zeroize::Zeroizing;
@@ -17,6 +17,7 @@ const OVERHEAD: usize = 74;
 /// # Errors
 /// Those of the call; where the value is too long for one.
 pub async fn encrypt(command: args::Crypt, session: &Session) -> Result<(), Failure> {
+    refuse_terminal()?;
     let binding = Binding::Direct(words::context(&command.context)?);
     let with = command.with;
     let kms = session.connect().await?;
@@ -43,6 +44,7 @@ pub async fn decrypt(command: args::Crypt, session: &Session) -> Result<(), Fail
 /// # Errors
 /// Those of the call.
 pub async fn reencrypt(command: args::Reencrypt, session: &Session) -> Result<(), Failure> {
+    refuse_terminal()?;
     let args::Reencrypt { from, to_key, to_context, no_context } = command;
     let source_binding = Binding::Direct(words::context(&from.context)?);
     let moves = no_context || !to_context.is_empty();
@@ -52,6 +54,16 @@ pub async fn reencrypt(command: args::Reencrypt, session: &Session) -> Result<()
     let how = ReEncrypt { source_binding, destination_key: to_key, destination_binding };
     let sealed = kms.reencrypt(&from.with.tenant, &from.with.key, &ciphertext, &how).await?;
     print::bytes(&sealed.ciphertext)
+}
+
+/// A ciphertext is binary: a terminal would obey it, and nobody could copy it from there.
+fn refuse_terminal() -> Result<(), Failure> {
+    match std::io::stdout().is_terminal() {
+        true => Err(Failure::usage(
+            "the ciphertext is binary and stdout is a terminal; send it to a file: `> FILE`",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn stdin(most: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {

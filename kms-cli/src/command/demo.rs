@@ -23,7 +23,7 @@ const CHECKINS: &str = include_str!("../../../examples/attendance/checkins.csv")
 /// Rows of the second day.
 const MORE: usize = 250;
 /// A line that fits a wide terminal.
-const WIDTH: usize = 128;
+const WIDTH: usize = 160;
 const CELLS: &str =
     "--tenant acme --key attendance --table checkins --id id --column name --column phone --column location";
 
@@ -161,7 +161,8 @@ impl Story {
         self.chapter(
             "5. Destruction",
             "Version 1 is destroyed. No copy of the sealed rows has to be hunted down, in backups or elsewhere:\n\
-             without the key they are noise.",
+             without the key they are noise. Each destruction renews the secret that everything is wrapped under;\n\
+             epoch 2 is the time of the second such secret.",
         )?;
         let destroy =
             "key destroy attendance --tenant acme --version 1 --reason retention-ended --ticket DEMO-1";
@@ -191,14 +192,17 @@ impl Story {
         self.chapter(
             "6. The audit",
             "Everything above is on record: who, what, with which key, allowed by which rule. Each line carries the\n\
-             hash of the one before, and signed heads; compliance reads it, and checks a copy of it offline.",
+             hash of the one before, and now and then the server signs the last one, which vouches for all before it.\n\
+             Compliance reads the audit, and checks a copy of it offline. (Each thread of the HR portal's command asked,\n\
+             and each was denied: the open command has two.)",
         )?;
         self.shown("compliance", "audit query --tenant acme", Exit::Done)?;
         self.shown("compliance", "audit export exported", Exit::Done)?;
         self.shown("compliance", "audit verify exported", Exit::Done)?;
         self.tell("Now somebody makes the denial in that copy look allowed:")?;
         self.tamper()?;
-        self.shown("compliance", "audit verify exported", Exit::Failed)
+        self.shown("compliance", "audit verify exported", Exit::Failed)?;
+        self.tell("The line is named; what comes after the last signed head before it is proven no more, so those are more lines now.")
     }
 
     /// Changes one line of the exported audit.

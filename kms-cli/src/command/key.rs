@@ -1,7 +1,10 @@
 //! `kms key`
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use futures_util::TryStreamExt as _;
 use kms_client::api::{Change, CreateKey, DestroyKey, DestroyTarget, Destroyed, Key, KeyVersion, RotateKey};
+use kms_core::state::KeyClass;
 use serde_json::{Value, json};
 
 use super::tenant::effaced;
@@ -45,15 +48,7 @@ pub async fn run(command: args::Key, session: &Session) -> Result<(), Failure> {
         args::Key::Rotate { which: OneKey { key, of }, deterministic } => {
             let how = RotateKey { deterministic, change: Change::default() };
             let rotated = session.connect().await?.rotate_key(&of.tenant, &key, how).await?;
-            let note =
-                if deterministic { "; reseal deterministic columns with `kms columns reseal`" } else { "" };
-            let text = || {
-                format!(
-                    "rotated key {key}: version {} is active, older ones open on{note}",
-                    rotated.active_version
-                )
-            };
-            session.answer(|| to_json(&rotated), text)
+            session.answer(|| to_json(&rotated), || rotation(&rotated))
         }
         args::Key::Suspend(OneKey { key, of }) => {
             let now = session.connect().await?.suspend_key(&of.tenant, &key, Change::default()).await?;
@@ -72,6 +67,36 @@ pub async fn run(command: args::Key, session: &Session) -> Result<(), Failure> {
 /// Whether the server may have older versions than it told, of which `oldest` is the first: it describes the newest 1,000.
 fn lacks_older(oldest: Option<u32>) -> bool {
     oldest != Some(1)
+}
+
+fn rotation(key: &Key) -> String {
+    let (name, active, deterministic) = (&key.name, key.active_version, key.deterministic_version);
+    let columns = match active == deterministic {
+        true => "reseal deterministic columns with `kms columns reseal`".to_owned(),
+        false => format!(
+            "version {deterministic} goes on sealing deterministic columns (`--deterministic` moves them)"
+        ),
+    };
+    format!("rotated key {name}: version {active} is active, older ones open on\n{columns}")
+}
+
+/// Until when clients may go on with what the server gave them before.
+fn leased(key: &Key, now: SystemTime) -> String {
+    match (key.class, key.lease) {
+        (KeyClass::L4, _) => "no client holds a data key: class L4 releases none".to_owned(),
+        (_, Some(lease)) => format!(
+            "clients may hold data keys until the end of their leases, {} at the latest (lease time {})",
+            words::of_moment(whole_seconds(now + lease)),
+            words::of_duration(lease)
+        ),
+        (_, None) => "clients may hold data keys until the end of their leases".to_owned(),
+    }
+}
+
+/// The next whole second, as people read the time.
+fn whole_seconds(moment: SystemTime) -> SystemTime {
+    let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+    UNIX_EPOCH + Duration::from_secs(since.as_secs() + u64::from(since.subsec_nanos() > 0))
 }
 
 async fn destroy(
@@ -98,9 +123,10 @@ async fn destroy(
         let numbers: Vec<_> = versions.iter().map(u32::to_string).collect();
         let noun = if versions.len() == 1 { "version" } else { "versions" };
         format!(
-            "destroyed {noun} {} of key {key}, in epoch {}{}",
+            "destroyed {noun} {} of key {key}, in epoch {}\n{}{}",
             numbers.join(", "),
             epoch.0,
+            leased(now, SystemTime::now()),
             effaced(*is_effaced)
         )
     })

@@ -42,7 +42,8 @@ pub async fn run(command: args::Tenant, session: &Session) -> Result<(), Failure
             };
             session.answer(as_json, || {
                 format!(
-                    "destroyed tenant {tenant} with all its keys, in epoch {}{}",
+                    "destroyed tenant {tenant} with all its keys, in epoch {}\n\
+                     clients may hold data keys until the end of their leases{}",
                     done.epoch.0,
                     effaced(done.effaced)
                 )
@@ -51,12 +52,12 @@ pub async fn run(command: args::Tenant, session: &Session) -> Result<(), Failure
     }
 }
 
-/// What a destruction says about the bytes left behind.
+/// What a destruction says about the bytes left behind. How far the medium forgets, the server does not tell, and most prove nothing.
 pub(super) fn effaced(effaced: bool) -> &'static str {
     if effaced {
-        "; no byte the server wrote leads to the material any more"
+        "\nthe server overwrote what led to the material; that the medium keeps no old copy is not proven (effaceable class `none`)"
     } else {
-        "; the medium still has to efface"
+        "\nthe medium still has to efface what leads to the material"
     }
 }
 

@@ -88,7 +88,8 @@ fn a_suspended_key_does_nothing_until_resumed() {
 fn a_destroyed_version_opens_nothing_and_its_neighbours_open_on() {
     let place = Place::with_key("destroyed", "");
     let first = place.feed("attendance", "encrypt K", b"one").ok().stdout;
-    place.run("operator", "key rotate attendance --tenant T").ok();
+    let rotated = place.run("operator", "key rotate attendance --tenant T").ok().text();
+    assert!(rotated.contains("version 1 goes on sealing deterministic columns"), "{rotated}");
     let second = place.feed("attendance", "encrypt K", b"two").ok().stdout;
     let destroy =
         "key destroy attendance --tenant T --version 1 --reason retention-ended --ticket OPS-1 -o json";
@@ -100,7 +101,10 @@ fn a_destroyed_version_opens_nothing_and_its_neighbours_open_on() {
 
     place.run("operator", "key destroy attendance --tenant T --all --reason test").ends_with(2);
     assert_eq!(place.feed("attendance", "decrypt K", &second).ok().stdout, b"two", "refused is refused");
-    place.run("operator", "key destroy attendance --tenant T --all --now --force --reason test").ok();
+    let wide = "key destroy attendance --tenant T --all --now --force --reason test";
+    let said = place.run("operator", wide).ok().text();
+    assert!(said.contains("end of their leases") && said.contains("lease time 5m"), "{said}");
+    assert!(said.contains("effaceable class `none`"), "{said}");
     place.feed("attendance", "decrypt K", &second).ends_with(1);
     place.run("operator", "tenant destroy T --now --reason contract-ended").ok();
     place.feed("attendance", "decrypt K", &second);

@@ -19,12 +19,17 @@ fn the_audit_is_read_by_compliance_and_a_changed_copy_is_found_out() {
     assert_eq!(lines[3]["outcome"], "denied");
     let denied = place.run("compliance", "audit query --tenant T --outcome denied --from 1h").ok().text();
     assert_eq!(denied.lines().count(), 1, "{denied}");
+    assert!(denied.contains("Z  denied") && denied.contains(": KEY_NOT_ACCESSIBLE"), "{denied}");
+    let part = place.run("compliance", "audit query --identity hr-portal").ends_with(2);
+    assert!(part.stderr.contains("spiffe://DOMAIN/PATH"), "{}", part.stderr);
     assert!(denied.contains("hr-portal") && !denied.contains("plain text"));
     assert_eq!(place.run("compliance", "audit query --limit 2 -o json").ok().text().lines().count(), 2);
 
     place.run("compliance", "audit export copy").ok();
     let report = place.run("compliance", "audit verify copy -o json").ok().json();
     assert_eq!((&report["sound"], &report["wrong"]), (&true.into(), &0.into()));
+    let bare = place.run("compliance", "audit verify copy").ok().text();
+    assert!(bare.contains("give `--key` and `--pin`"), "{bare}");
     place.run("compliance", &format!("audit verify copy --pin {}", report["end"].as_str().unwrap())).ok();
     let segment = fs::read_dir(place.path("copy")).unwrap().map(|f| f.unwrap().path());
     let segment = segment.filter(|f| f.extension().is_some_and(|e| e == "jsonl")).max().unwrap();
@@ -59,6 +64,13 @@ fn policy_explains_itself_to_those_who_may_ask() {
     let words = "policy explain --as spiffe://dev.local/hr-portal --operation Decrypt K";
     assert!(place.run("operator", words).ok().text().starts_with("denied"));
     place.run("attendance", words).ends_with(5);
+    let text = place.run("operator", words).ok().text();
+    assert!(!text.contains("denied: denied") && !text.contains("note:"), "{text}");
+    let missing = words.replace('K', "--tenant T --key nowhere");
+    let text = place.run("operator", &missing).ok().text();
+    assert!(text.contains("note: there is no key nowhere of tenant explained"), "{text}");
+    let said = place.run("operator", &words.replace('K', "")).ends_with(2);
+    assert!(said.stderr.contains("give `--tenant`"), "{}", said.stderr);
 }
 
 #[test]
@@ -66,5 +78,7 @@ fn a_server_that_is_not_there_is_6() {
     let place = Place::new("unreachable");
     let gone = profile_with("operator", "gone", &format!("endpoint = \"https://127.0.0.1:{}\"", free_port()));
     let words = format!("--profile {} tenant list -o json", gone.display());
-    assert_eq!(place.run("operator", &words).ends_with(6).reason(), "SERVER_UNREACHABLE");
+    let said = place.run("operator", &words).ends_with(6);
+    assert_eq!(said.reason(), "SERVER_UNREACHABLE");
+    assert!(said.stderr.contains("is the server running?"), "{}", said.stderr);
 }
