@@ -118,7 +118,10 @@ fn refuse(error: &clap::Error, as_json: bool) -> ExitCode {
 /// What is wrong in one line, what to do in the next; the rest stands in the help.
 fn in_two_lines(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    let mut parts = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    // clap lists hidden commands too; ours begin with two underscores.
+    let shown = |word: &&str| !word.starts_with("__");
+    let mut parts =
+        text.split("\n\n").map(|part| part.split_whitespace().filter(shown).collect::<Vec<_>>().join(" "));
     let what = parts.next().unwrap_or_default();
     let what = what.strip_prefix("error: ").unwrap_or(&what);
     let next = parts.find(|part| part.starts_with("tip: ") || part.starts_with("Usage: "));

@@ -27,6 +27,13 @@ fn help_and_version_are_answers_and_not_errors() {
     };
     let help = unwrapped("columns seal --help");
     assert!(help.contains("That ids are unique is up to you"), "{help}");
+    for replacing in ["columns open", "seal-file", "open-file"] {
+        let help = unwrapped(&format!("{replacing} --help"));
+        assert!(help.contains("replaced where it exists"), "{help}");
+    }
+    assert!(unwrapped("encrypt --help").contains("64 KiB"));
+    let help = unwrapped("key create --help");
+    assert!(["L1 ", "L2 ", "L3 ", "L4 "].iter().all(|class| help.contains(class)), "{help}");
     let help = unwrapped("--help");
     assert!(!help.contains("__server") && help.contains("Exit codes: 0 done"), "{help}");
 }
@@ -43,6 +50,16 @@ fn a_wrong_command_line_ends_with_2_and_says_so_on_stderr() {
 
 #[test]
 fn with_json_an_error_is_one_object_on_stderr() {
+    let message = |words: &str| {
+        let error: serde_json::Value = serde_json::from_slice(&kms(words).stderr).unwrap();
+        error["error"]["message"].as_str().unwrap().to_owned()
+    };
+    let missing = message("key destroy -o json");
+    for argument in ["--tenant <T>", "--reason <CODE>", "--version <N>|--all", "<KEY>"] {
+        assert!(missing.contains(argument), "{argument} is missing and named: {missing}");
+    }
+    let missing = message("-o json");
+    assert!(missing.contains("columns") && !missing.contains("__"), "{missing}");
     for words in ["-o json tenant list", "tenant create ACME -o json", "--output=json nonsense"] {
         let output = kms(words);
         assert_eq!(output.status.code(), Some(2));

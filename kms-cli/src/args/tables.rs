@@ -22,15 +22,14 @@ pub enum Columns {
 /// Which cells of which file.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What is not named is written back as it was: byte-order mark, line endings, delimiter, column order, quoting, line breaks inside
-quotes. Blank lines are dropped and counted. An empty CSV cell is sealed too; a JSON value that is absent or null stays so. A
-JSON value that is not text is sealed into an array of one string ([\"kf1.…\"]), so that it opens as what it was.
-
-The record id binds each cell to its row: it must be present and not empty. That ids are unique is up to you: cells of two
-rows with the same id could be exchanged without anybody noticing.
-
-A deterministic column shows which rows hold equal values, so that you can search and join; its cells are not bound to their
-rows. OUT is written whole or not at all, and replaced where it exists. At the end stderr says rows, cells, key-server calls and seconds.")]
+What is not named is written back as it was: byte-order mark, line endings, delimiter, column order, quoting, line breaks \
+inside quotes. Blank lines are dropped and counted. An empty CSV cell is sealed too; a JSON value that is absent or null stays \
+so. A JSON value that is not text is sealed into an array of one string ([\"kf1.…\"]), so that it opens as what it was.\n\n\
+The record id binds each cell to its row: it must be present and not empty. That ids are unique is up to you: cells of two \
+rows with the same id could be exchanged without anybody noticing.\n\n\
+A deterministic column shows which rows hold equal values, so that you can search and join; its cells are not bound to their \
+rows. OUT is written whole or not at all, and replaced where it exists. At the end stderr says rows, cells, key-server calls \
+and seconds.")]
 pub struct ColumnsJob {
     /// With what
     #[command(flatten)]

@@ -154,6 +154,27 @@ fn a_hangup_while_a_server_starts_does_not_end_it() {
 }
 
 #[test]
+fn dev_says_what_to_try_and_leaves_a_directory_alone_that_it_did_not_make() {
+    let dir = tempfile::tempdir().unwrap();
+    let (foreign, own) = (dir.path().join("foreign"), dir.path().join("own"));
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("thesis.tex"), "").unwrap();
+    let refused = dev(&foreign, &[]).wait_with_output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("`thesis.tex`"));
+    assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1);
+
+    let mut child = dev(&own, &[]);
+    assert!(serves(&mut child));
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let next = said.find_map(|line| line.strip_prefix("try: kms ").map(str::to_owned)).unwrap();
+    let tried = Command::new(env!("CARGO_BIN_EXE_kms")).args(next.split(' ')).output().unwrap();
+    assert!(tried.status.success(), "{next}: {}", String::from_utf8_lossy(&tried.stderr));
+    drop(child.stdin.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn dev_listens_on_this_machine_only_and_writes_whole_profiles() {
     let dir = tempfile::tempdir().unwrap();
     for address in ["admin=0.0.0.0:0", "admin=[::]:0", "listen=0.0.0.0:0"] {
