@@ -196,6 +196,7 @@ pub fn verify(dir: &Path, against: Against, session: &Session) -> Result<(), Fai
             "unanchored": report.unanchored(),
             "key": report.key.to_string(),
             "key_given": report.key_given,
+            "pin_given": is_pinned,
             "wrong": report.wrong,
             "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
             "notes": report.notes.iter().map(finding).collect::<Vec<_>>(),
@@ -221,14 +222,10 @@ fn in_lines(report: &Report) -> Vec<String> {
     if report.wrong > report.findings.len() as u64 {
         lines.push(format!("and {} more", words::thousands(report.wrong - report.findings.len() as u64)));
     }
-    let after = match report.unanchored() {
-        0 => String::new(),
-        1 => "; 1 line after the last signed head follows from it and is vouched for by no signature"
-            .to_owned(),
-        n => format!(
-            "; {} lines after the last signed head follow from it and are vouched for by no signature",
-            words::thousands(n)
-        ),
+    let after = match (report.unanchored(), report.is_sound()) {
+        (0, _) => String::new(),
+        (n, true) => format!("; after the last signed head {}, not yet vouched for", words::count(n, "line")),
+        (n, false) => format!("; {} after that not vouched for", words::count(n, "line")),
     };
     lines.push(format!("complete up to line {}{after}", words::thousands(report.complete_to)));
     lines
@@ -236,13 +233,10 @@ fn in_lines(report: &Report) -> Vec<String> {
 
 /// What a sound copy proves nothing about, for want of something from outside of it.
 fn unchecked(key_given: bool, is_pinned: bool) -> Option<String> {
-    let what = match (key_given, is_pinned) {
-        (true, true) => return None,
-        (true, false) => "not that its end is there: give `--pin`",
-        (false, true) => "not who signed it: give `--key`",
-        (false, false) => "neither who signed it nor that its end is there: give `--key` and `--pin`",
-    };
-    Some(format!("checked against nothing outside this copy is the rest: {what}"))
+    let by_whom = (!key_given).then_some("who signed it (give `--key`)");
+    let how_far = (!is_pinned).then_some("whether its end is there (give `--pin`)");
+    let open: Vec<_> = by_whom.into_iter().chain(how_far).collect();
+    (!open.is_empty()).then(|| format!("not checked against anything outside this copy: {}", open.join(", ")))
 }
 
 fn checked(dir: &Path, against: Against) -> Result<Report, Failure> {
@@ -332,7 +326,8 @@ mod tests {
         assert_eq!(unchecked(true, true), None);
         let said = |key, pin| unchecked(key, pin).unwrap();
         assert!(
-            said(false, false).contains("`--key` and `--pin`") && said(false, true).contains("who signed it")
+            said(false, false).contains("`--key`), whether its end is there (give `--pin`)")
+                && said(false, true).contains("who signed it")
         );
         assert!(said(true, false).contains("its end is there") && !said(true, false).contains("--key"));
     }

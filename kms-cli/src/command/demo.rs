@@ -202,7 +202,7 @@ impl Story {
         self.tell("Now somebody makes the denial in that copy look allowed:")?;
         self.tamper()?;
         self.shown("compliance", "audit verify exported", Exit::Failed)?;
-        self.tell("The line is named; what comes after the last signed head before it is proven no more, so those are more lines now.")
+        self.tell("The line is named. Nothing vouches for what comes after the signed head before it: those are more lines than above.")
     }
 
     /// Changes one line of the exported audit.

@@ -29,7 +29,7 @@ fn the_audit_is_read_by_compliance_and_a_changed_copy_is_found_out() {
     let report = place.run("compliance", "audit verify copy -o json").ok().json();
     assert_eq!((&report["sound"], &report["wrong"]), (&true.into(), &0.into()));
     let bare = place.run("compliance", "audit verify copy").ok().text();
-    assert!(bare.contains("give `--key` and `--pin`"), "{bare}");
+    assert!(bare.contains("give `--key`") && bare.contains("give `--pin`"), "{bare}");
     place.run("compliance", &format!("audit verify copy --pin {}", report["end"].as_str().unwrap())).ok();
     let segment = fs::read_dir(place.path("copy")).unwrap().map(|f| f.unwrap().path());
     let segment = segment.filter(|f| f.extension().is_some_and(|e| e == "jsonl")).max().unwrap();
