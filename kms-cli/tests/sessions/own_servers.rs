@@ -159,7 +159,10 @@ fn dev_says_what_to_try_and_leaves_a_directory_alone_that_it_did_not_make() {
     let (foreign, own) = (dir.path().join("foreign"), dir.path().join("own"));
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("thesis.tex"), "").unwrap();
-    let refused = dev(&foreign, &[]).wait_with_output().unwrap();
+    let mut child = dev(&foreign, &[]);
+    // Where it closes, the server ends.
+    let _open = child.stdin.take();
+    let refused = child.wait_with_output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("`thesis.tex`"));
     assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1);

@@ -229,7 +229,7 @@ impl Kms {
         for want in wants {
             passages.push(if let Some(flight) = flights.get(&want) {
                 Passage::Flight(flight.clone())
-            // ORDER: a fetch keeps its lease before it leaves `flights`; so who finds no fetch looks once more.
+            // Since the first look a fetch may have landed.
             } else if !anew && let Some(lease) = leases.at_hand(&want) {
                 Passage::Settled(Ok(lease))
             // The keeper has a pace of its own.
@@ -238,7 +238,7 @@ impl Kms {
             } else {
                 let (landed, flight) = watch::channel(None);
                 flights.insert(want.clone(), flight.clone());
-                mine.push(Boarded { kms: self.clone(), want, landed });
+                mine.push(Boarded { kms: self.clone(), want, landed: Some(landed) });
                 Passage::Flight(flight)
             });
         }
@@ -264,12 +264,32 @@ enum Passage {
 struct Boarded {
     kms: Kms,
     want: Want,
-    landed: watch::Sender<Option<Outcome>>,
+    landed: Option<watch::Sender<Option<Outcome>>>,
+}
+
+impl Boarded {
+    /// Notes what the fetch brought, and tells those who wait.
+    fn land(mut self, fetched: Result<Fetched, Error>) {
+        let leases = &self.kms.shared.leases;
+        // ORDER: the lease is kept and the fetch leaves `flights` at once. Who finds no fetch finds its lease; and whoever has that
+        // lease and renews it does not join the fetch that brought it.
+        let mut flights = leases.flights.lock();
+        let outcome = leases.settle(&self.want, fetched);
+        self.kms.renewal_settled(&self.want, outcome.as_ref().err());
+        flights.remove(&self.want);
+        drop(flights);
+        if let Some(landed) = self.landed.take() {
+            landed.send_replace(Some(outcome));
+        }
+    }
 }
 
 impl Drop for Boarded {
     fn drop(&mut self) {
-        self.kms.shared.leases.flights.lock().remove(&self.want);
+        // What has landed has left; under its name there may be another by now.
+        if self.landed.is_some() {
+            self.kms.shared.leases.flights.lock().remove(&self.want);
+        }
     }
 }
 
@@ -286,8 +306,6 @@ async fn fly(kms: Kms, scope: Scope, boarded: Vec<Boarded>) {
         }
     }
     for (one, fetched) in boarded.into_iter().zip(fetched) {
-        let outcome = kms.shared.leases.settle(&one.want, fetched);
-        kms.renewal_settled(&one.want, outcome.as_ref().err());
-        one.landed.send_replace(Some(outcome));
+        one.land(fetched);
     }
 }
