@@ -342,6 +342,13 @@ events! {
     }
 }
 
+impl Event {
+    /// Whether it destroys: such entries stand between `first` and `last` of their epoch's commit.
+    pub fn destroys(&self) -> bool {
+        matches!(self, Self::DestroyVersion(_) | Self::DestroyKey(_) | Self::TenantDestroy(_))
+    }
+}
+
 /// Where a version's material came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {

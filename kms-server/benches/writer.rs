@@ -112,7 +112,7 @@ async fn destroys(root: &Path, count: u32) -> Duration {
     for turn in 0..21 {
         let version = made[(turn * 7919 + 13) % made.len()];
         let destroyed = writer.destroy(move |change| {
-            change.destroy_version(version);
+            change.destroy_version(version, 0);
             Ok::<_, ChangeError>(())
         });
         times.push(timed(async { assert!(destroyed.await.expect("a destruction").effaced) }).await);
@@ -139,7 +139,7 @@ async fn tenant_destroy(root: &Path, count: u32) -> Duration {
     let (tenant, _other) = (tenant(&writer).await, tenant(&writer).await);
     fill(&writer, tenant, count).await;
     let destroyed = writer.destroy(move |change| {
-        change.destroy_tenant(tenant);
+        change.destroy_tenant(tenant, 0);
         Ok::<_, ChangeError>(())
     });
     let time = timed(async { assert!(destroyed.await.expect("a destruction").effaced) }).await;

@@ -13,7 +13,9 @@ use kms_core::names::{KeyName, TenantName};
 use kms_proto::storage as stored;
 use sha2::{Digest, Sha256};
 
-pub use value::{Damaged, class, class_number, millis, name, reason, reason_number, state, state_number};
+pub use value::{
+    Damaged, class, class_number, millis, name, reason, reason_number, state, state_number, uid,
+};
 
 use crate::{identity::IdentityName, operation::Operation};
 

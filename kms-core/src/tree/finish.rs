@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    node::{Child, Node, fresh_key, hash_of, payload_of, wrap_record},
+    node::{Child, Children, Node, fresh_key, hash_of, payload_of, wrap_record},
     payload::ChildKey,
     place::{Address, FAN_OUT, Place, TreeName},
     plan::{Plan, PlanError, Source, TenantShape},
@@ -54,6 +54,17 @@ pub enum Superseded {
     Tree(TenantSlot),
 }
 
+/// What stood below a node before a plan, and what stands there after: public hashes, for those who check the committed states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Witness {
+    /// The node.
+    pub place: Place,
+    /// Hashes of its children before; `None` where there was no such node.
+    pub before: Option<[Option<Hash>; FAN_OUT]>,
+    /// Hashes of its children after.
+    pub after: [Option<Hash>; FAN_OUT],
+}
+
 /// What one commit writes.
 pub struct Planned {
     /// The epoch it belongs to: the next one, if it destroys.
@@ -80,6 +91,12 @@ pub struct Planned {
     pub nodes: Vec<(Place, Arc<Node>)>,
     /// Tenants that are gone.
     pub gone: Vec<TenantSlot>,
+    /// What the trees of those came to, before.
+    pub gone_roots: Vec<(TenantSlot, Hash)>,
+    /// Of a plan that destroys: every node below which something changed.
+    pub witnesses: Vec<Witness>,
+    /// Levels of the top tree, and live key versions, before.
+    pub before: (u8, u64),
     /// Key versions that are no longer live.
     pub destroyed_versions: u64,
     /// Tenants that are no longer live.
@@ -124,6 +141,9 @@ impl<S: Source> Plan<'_, S> {
                 .filter(|(_, shape)| shape.destroyed.is_some())
                 .map(|(slot, _)| *slot)
                 .collect(),
+            gone_roots: std::mem::take(&mut self.gone_roots),
+            witnesses: Vec::new(),
+            before: self.before,
             destroyed_versions: self.destroyed_versions,
             destroyed_tenants: self.destroyed_tenants,
         };
@@ -166,6 +186,10 @@ impl<S: Source> Plan<'_, S> {
         if work.stale || work.first_write {
             let (key_gen, unreachable) = (work.key.key_gen, work.first_write);
             out.hashes.push(PlannedHash { place, key_gen, hash, unreachable });
+        }
+        if work.stale && out.epoch != self.base.epoch {
+            let before = work.read.as_ref().map(|read| hashes_of(&read.children));
+            out.witnesses.push(Witness { place, before, after: hashes_of(&work.children) });
         }
         let record_ver = self.write_node(place, &work, out)?;
         self.tell_parent(place, &work, hash, out);
@@ -234,6 +258,10 @@ impl<S: Source> Plan<'_, S> {
     }
 }
 
+fn hashes_of(children: &Children) -> [Option<Hash>; FAN_OUT] {
+    std::array::from_fn(|slot| children[slot].as_ref().map(|child| child.hash))
+}
+
 /// The first tree of an instance: an empty top node under a fresh root key, in epoch 1.
 ///
 /// # Errors
@@ -265,6 +293,9 @@ pub fn genesis(instance: InstanceId) -> Result<Planned, PlanError> {
         superseded: Vec::new(),
         nodes: vec![(place, Arc::new(Node { key, record_ver, children, hash }))],
         gone: Vec::new(),
+        gone_roots: Vec::new(),
+        witnesses: Vec::new(),
+        before: (place.level, 0),
         destroyed_versions: 0,
         destroyed_tenants: 0,
     })

@@ -18,7 +18,7 @@ pub mod plan;
 mod tests;
 mod work;
 
-pub use finish::{Planned, PlannedHash, PlannedRecord, Superseded, genesis};
+pub use finish::{Planned, PlannedHash, PlannedRecord, Superseded, Witness, genesis};
 pub use leaf::NewLeaf;
 pub use node::{Child, Node, NodeError, open_keys, open_record};
 pub use payload::{ChildKey, LeafPayload, PayloadError};

@@ -107,6 +107,7 @@ pub struct Plan<'a, S> {
     pub(super) shapes: BTreeMap<TenantSlot, TenantShape>,
     pub(super) leaves: BTreeMap<Place, NewLeaf>,
     pub(super) superseded: Vec<Superseded>,
+    pub(super) gone_roots: Vec<(TenantSlot, Hash)>,
     pub(super) destroyed_versions: u64,
     pub(super) destroyed_tenants: u64,
 }
@@ -124,6 +125,7 @@ impl<'a, S: Source> Plan<'a, S> {
             shapes,
             leaves,
             superseded,
+            gone_roots: Vec::new(),
             destroyed_versions: 0,
             destroyed_tenants: 0,
         }
@@ -207,6 +209,12 @@ impl<'a, S: Source> Plan<'a, S> {
         let Some(above) = self.descend(TreeName::Top, tenant.0, false)? else { return Ok(false) };
         let Some(root) = self.set_child(above, slot_in(above, tenant.0), None) else { return Ok(false) };
         let tree = TreeName::Tenant(tenant);
+        let top_of_it = Place::root(tree, shape.height);
+        let before = match self.work.get(&top_of_it).map(|work| work.read.clone()) {
+            Some(read) => read,
+            None => Some(self.source.node(top_of_it, &root.key)?),
+        };
+        self.gone_roots.extend(before.map(|node| (tenant, node.hash)));
         self.work.retain(|place, _| place.tree != tree);
         self.leaves.retain(|place, _| place.tree != tree);
         self.superseded

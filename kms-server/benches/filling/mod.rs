@@ -44,7 +44,11 @@ pub(crate) fn key(name: &str) -> KeyName {
 
 /// A tenant's tree.
 pub(crate) async fn tenant(writer: &Writer) -> TenantSlot {
-    writer.commit(|change| change.create_tenant_tree(Uid::random()?)).await.expect("a tenant").value
+    writer
+        .commit(|change| Ok::<_, ChangeError>(change.create_tenant_tree(Uid::random()?)?.slot))
+        .await
+        .expect("a tenant")
+        .value
 }
 
 /// Fills a tenant with versions, many a commit.

@@ -8,13 +8,18 @@ use std::{
 };
 
 use kms_core::{
+    canonical::Text,
     commitment::Hash,
+    event::Event,
     id::{Epoch, LeafSlot, TenantSlot, Uid, VersionId},
     tree,
 };
 use prost::Message;
 
-use super::view::{self, Overlay, RecordError};
+use super::{
+    log::{KMS, Logged},
+    view::{self, Overlay, RecordError},
+};
 use crate::{
     records::{Row, Table, Touched, key_bytes, tree::TenantTrees},
     store::Store,
@@ -46,6 +51,17 @@ pub struct NewLeaf {
     pub key_commitment: Hash,
 }
 
+/// A tenant that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTenant {
+    /// Its slot in the top tree.
+    pub slot: TenantSlot,
+    /// Uid of the subject index key, at slot 0 of its own tree.
+    pub index_uid: Uid,
+    /// Public commitment to that key.
+    pub index_commitment: Hash,
+}
+
 /// One change of the trees.
 pub(super) enum TreeOp {
     CreateTenant(TenantSlot, Uid, tree::NewLeaf),
@@ -65,6 +81,12 @@ pub(super) struct Draft {
     /// Tenants that are to be destroyed.
     pub(super) gone: HashSet<TenantSlot>,
     pub(super) touched: HashSet<Touched>,
+    /// Versions made less versions destroyed.
+    pub(super) live: BTreeMap<TenantSlot, i64>,
+    /// What the log will say.
+    pub(super) log: Vec<Logged>,
+    /// The longest lease of a data key that led to what is destroyed, in milliseconds.
+    pub(super) longest_lease_ms: u64,
 }
 
 impl Draft {
@@ -75,6 +97,11 @@ impl Draft {
         self.next_tenant = later.next_tenant.or(self.next_tenant);
         self.gone.extend(later.gone);
         self.touched.extend(later.touched);
+        for (tenant, live) in later.live {
+            *self.live.entry(tenant).or_default() += live;
+        }
+        self.log.extend(later.log);
+        self.longest_lease_ms = self.longest_lease_ms.max(later.longest_lease_ms);
     }
 }
 
@@ -85,17 +112,20 @@ pub(super) struct Ground<'a> {
     pub(super) group: &'a Draft,
     pub(super) next_tenant: u32,
     pub(super) epoch: Epoch,
+    /// Index of the log's next entry, before those of the group.
+    pub(super) next_entry: u64,
 }
 
 /// A change of the control plane, on the writer's thread: reads see its own writes.
 pub struct Change<'a> {
     ground: &'a Ground<'a>,
+    by: Text,
     pub(super) draft: Draft,
 }
 
 impl<'a> Change<'a> {
     pub(super) fn new(ground: &'a Ground<'a>) -> Self {
-        Self { ground, draft: Draft::default() }
+        Self { ground, by: Text::lossy(KMS), draft: Draft::default() }
     }
 
     /// One record.
@@ -136,6 +166,28 @@ impl<'a> Change<'a> {
         self.draft.touched.insert(touched);
     }
 
+    /// Says who asked for what is logged from here on; without it, nobody did.
+    pub fn act_as(&mut self, by: Text) {
+        self.by = by;
+    }
+
+    /// Has the transparency log say that something happened, in the commit that makes it so. Gives the index of the entry.
+    pub fn log(&mut self, event: impl Into<Event>) -> u64 {
+        self.draft.log.push((self.by.clone(), event.into()));
+        self.ground.next_entry + (self.ground.group.log.len() + self.draft.log.len() - 1) as u64
+    }
+
+    /// Live versions of a tenant, as this change leaves them.
+    ///
+    /// # Errors
+    /// Where there is no such tenant.
+    pub fn live_versions(&self, tenant: TenantSlot) -> Result<u64, ChangeError> {
+        let stored = self.get::<TenantTrees>(&tenant)?.map_or(0, |shape| shape.live_versions);
+        let drafts = [&self.draft, self.ground.group].into_iter();
+        let drafted: i64 = drafts.filter_map(|draft| draft.live.get(&tenant)).sum();
+        Ok(stored.saturating_add_signed(drafted))
+    }
+
     /// Epoch that the commit of this change will belong to; the next one, for a destruction that destroys something.
     pub fn epoch(&self) -> Epoch {
         self.ground.epoch
@@ -145,15 +197,17 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// Where no slot is left, or the operating system has no randomness.
-    pub fn create_tenant_tree(&mut self, uid: Uid) -> Result<TenantSlot, ChangeError> {
+    pub fn create_tenant_tree(&mut self, uid: Uid) -> Result<NewTenant, ChangeError> {
         let group = self.ground.group.next_tenant.unwrap_or(self.ground.next_tenant);
         let slot = self.draft.next_tenant.unwrap_or(group);
         // The last slot is left out, so that the next one always has a number.
         let next = slot.checked_add(1).ok_or(ChangeError::Full)?;
-        self.draft.trees.push(TreeOp::CreateTenant(TenantSlot(slot), uid, tree::NewLeaf::index_key()?));
+        let index_key = tree::NewLeaf::index_key()?;
+        let (index_uid, index_commitment) = (index_key.uid, index_key.key_commitment());
+        self.draft.trees.push(TreeOp::CreateTenant(TenantSlot(slot), uid, index_key));
         self.draft.next_tenant = Some(next);
         self.draft.next_leaf.insert(TenantSlot(slot), 1);
-        Ok(TenantSlot(slot))
+        Ok(NewTenant { slot: TenantSlot(slot), index_uid, index_commitment })
     }
 
     /// Makes a key version: random material at the next slot of the tenant's tree.
@@ -167,6 +221,7 @@ impl<'a> Change<'a> {
         let key_commitment = leaf.key_commitment();
         self.draft.trees.push(TreeOp::CreateLeaf(tenant, LeafSlot(slot), leaf));
         self.draft.next_leaf.insert(tenant, next);
+        *self.draft.live.entry(tenant).or_default() += 1;
         let version = VersionId::new(tenant, LeafSlot(slot));
         self.touch(Touched::Version(version));
         Ok(NewLeaf { version, key_commitment })
@@ -193,14 +248,18 @@ impl<'a> Change<'a> {
 pub struct Destruction<'a>(pub(super) Change<'a>);
 
 impl Destruction<'_> {
-    /// Destroys a key version. One that is gone already, or never was, changes nothing.
-    pub fn destroy_version(&mut self, version: VersionId) {
+    /// Destroys a key version. One that is gone already, or never was, changes nothing. `lease_ms` is the longest lease of a data key
+    /// of it that may run.
+    pub fn destroy_version(&mut self, version: VersionId, lease_ms: u64) {
         self.draft.trees.push(TreeOp::DestroyLeaf(version));
+        *self.draft.live.entry(version.tenant_slot()).or_default() -= 1;
+        self.draft.longest_lease_ms = self.draft.longest_lease_ms.max(lease_ms);
         self.touch(Touched::Version(version));
     }
 
     /// Destroys a tenant with every version it ever had: their records need not be touched, for their state follows from its own.
-    pub fn destroy_tenant(&mut self, tenant: TenantSlot) {
+    pub fn destroy_tenant(&mut self, tenant: TenantSlot, lease_ms: u64) {
+        self.draft.longest_lease_ms = self.draft.longest_lease_ms.max(lease_ms);
         self.draft.trees.push(TreeOp::DestroyTenant(tenant));
         self.draft.gone.insert(tenant);
         self.touch(Touched::DestroyedTenant(tenant));

@@ -7,6 +7,7 @@
 //!    of a large one: commits with the rest of its records crash: repeated
 //! -- destroyed: roots swapped, copies purged
 //! P3 efface every secret but (i+1, a), verify            crash: effaced at the restart
+//! P4 log that, in a commit of its own                    crash: logged at the restart
 //!    delete the redo; reply
 //! ```
 //!
@@ -17,31 +18,35 @@ use std::{collections::VecDeque, time::Instant};
 
 use kms_core::id::{InstanceId, KeyGen, RecordVer};
 use kms_core::{
+    canonical::Text,
+    event::{EpochCommit, EpochEffaced, Secrets},
     id::{Attempt, Epoch},
     record::{self, Header, NO_TENANT, RecordKind},
     root,
     secret::{EpochSecret, WrappingKey},
 };
 use kms_proto::storage::{EffacementRecord, EpochRecord};
+use prost::Message;
 use subtle::ConstantTimeEq;
 
 use super::{
     change::Draft,
     group::{Job, Outcome},
     head::{Head, pointer},
+    log::{self, KMS, Log, Logged},
     redo::Redo,
     room::Size,
     state::{Drafted, Failure, State, answer},
-    view::{self, RecordError},
+    view, witness,
     writer::WriteError,
     writes,
 };
 use crate::{
     effaceable::{EffaceableError, Evidence, SecretId},
-    records::tree::Epochs,
+    records::{key_bytes, tree::Epochs},
     store::Batch,
 };
-use kms_core::tree::Planned;
+use kms_core::tree::{Plan, Planned};
 
 /// Header of the root record of an epoch.
 pub(super) fn root_header(instance: InstanceId, epoch: Epoch) -> Header {
@@ -65,6 +70,8 @@ impl State {
         if jobs.is_empty() {
             return;
         }
+        // ORDER: before anything is drafted: drafts name indexes of the log.
+        self.record_evidence();
         if let Some(drafted) = self.draft(None, jobs, Size::EPOCH).drafted {
             match drafted.planned.epoch == self.head.epoch {
                 true => drop(self.commit_drafted(drafted)),
@@ -91,8 +98,8 @@ impl State {
             return Err(Failure::not_written(&Pending));
         }
         let (attempt, secret) = self.prepare(planned.epoch)?;
-        let redo = match self.build(group, &planned, attempt, &secret) {
-            Ok(redo) => redo,
+        let (redo, log) = match self.build(group, &planned, attempt, &secret) {
+            Ok(built) => built,
             Err(error) => return Err(self.abandon(planned.epoch, WriteError::of(&*error))),
         };
         drop(secret);
@@ -101,9 +108,10 @@ impl State {
         }
         self.mutate_efface_early(attempt, planned.epoch);
         let head = self.write_epoch(redo, group, attempt)?;
-        self.settle(head, planned, group);
+        self.settle(head, planned, log, group);
         // ORDER: only now, after the barrier. Effacing earlier would lose every key to a crash.
         let effaced = self.efface();
+        self.record_evidence();
         // A redo that stays is recognised as done by the next commit's head, or repeated.
         if let Err(error) = self.redo.delete(self.head.epoch).and_then(|()| self.redo.prepare()) {
             tracing::warn!("the redo file of epoch {} could not be removed: {error}", self.head.epoch);
@@ -135,24 +143,36 @@ impl State {
         planned: &Planned,
         attempt: Attempt,
         secret: &EpochSecret,
-    ) -> Result<Redo, Box<dyn std::error::Error>> {
+    ) -> Result<(Redo, Log), Box<dyn std::error::Error>> {
         let (instance, epoch, base) = (self.head.instance, planned.epoch, self.head.commit);
         let kek = root::kek(&self.seal, secret, instance, epoch, attempt);
         let root = record::wrap(&kek, &root_header(instance, epoch), planned.root.expose_secret())?;
         let pending_efface = vec![self.head.secret()];
+        let (commit, state_root) = (base.next(), planned.state_root.unwrap_or(self.head.state_root));
+        let (events, committed) = with_commit(&group.log, self.log.size(), |first, last| EpochCommit {
+            epoch,
+            attempt,
+            state_root_before: self.head.state_root,
+            state_root,
+            live: planned.live,
+            first,
+            last,
+        });
+        let (log, entries) = self.log.append(commit, &events);
         let head = Head {
             attempt,
             root,
             redo_attempt: Some(attempt),
             pending_efface,
-            ..self.next_head(group, planned)
+            ..self.next_head(group, planned, &log)
         };
 
         let mut batch = Batch::default();
         let tree = writes::of_tree(planned, head.commit, &mut batch);
         batch.writes.extend(group.writes.clone());
+        batch.writes.extend(entries);
+        witness::put(planned, &*self.published.store, &mut batch)?;
         let tail = writes::split_tail(&mut batch);
-        self.record_evidence(&mut head.clone(), &mut batch)?;
         let record = EpochRecord {
             attempt: attempt.0.to_vec(),
             state_root_before: self.head.state_root.to_vec(),
@@ -161,11 +181,18 @@ impl State {
             destroyed_versions: planned.destroyed_versions,
             destroyed_tenants: planned.destroyed_tenants,
             effaced: None,
+            top_height_before: planned.before.0.into(),
+            top_height: planned.top_height.into(),
+            live_before: planned.before.1,
+            commit_entry: committed,
+            committed_ms: log.last().millis(),
+            longest_lease_ms: group.longest_lease_ms,
+            ..EpochRecord::default()
         };
         writes::put::<Epochs>(&epoch, &record, &mut batch);
         let staged = writes::stage(tree, base, &mut batch);
         writes::put_head(&head, &mut batch);
-        Ok(Redo { instance, epoch, attempt, base, staged, head: batch, tail })
+        Ok((Redo { instance, epoch, attempt, base, staged, head: batch, tail }, log))
     }
 
     /// P2: hands the commits to the store. Returns after the barrier of the last.
@@ -250,31 +277,81 @@ impl State {
     /// Tries a failed effacement again, when its time has come.
     pub(super) fn retry_efface(&mut self) {
         let due = self.retry_at.is_some_and(|at| Instant::now() >= at);
-        if due && !self.published.is_stopped() {
-            self.efface();
+        if due && !self.published.is_stopped() && self.efface() {
+            self.record_evidence();
         }
     }
 
-    /// Lets a commit record that the secrets before the epoch in force are effaced.
-    pub(super) fn record_evidence(&self, head: &mut Head, batch: &mut Batch) -> Result<(), RecordError> {
-        let Some((epoch, evidence)) = &self.evidence else { return Ok(()) };
-        head.pending_efface.clear();
-        if let Some(mut record) = view::stored::<Epochs>(&*self.published.store, epoch)? {
-            // Those that a restart found gone already are named by the head, those of an earlier record by the record itself.
-            let gone = self.head.pending_efface.iter().chain(&evidence.effaced).map(pointer);
-            let mut secrets = record.effaced.take().unwrap_or_default().secrets;
-            for secret in gone {
-                if !secrets.contains(&secret) {
-                    secrets.push(secret);
-                }
+    /// P4: commits what the log will say of the effacement. A failure leaves that to the next time something is committed.
+    pub(super) fn record_evidence(&mut self) {
+        let Some((epoch, evidence)) = &self.evidence else { return };
+        let recorded = self
+            .effacement(*epoch, evidence)
+            .and_then(|group| {
+                let planned = Plan::new(&mut self.nodebook(), self.base()).finish(false);
+                Ok((group, planned.map_err(|error| Failure::not_written(&error))?))
+            })
+            .and_then(|(group, planned)| self.write(group, planned, |head| head.pending_efface.clear()));
+        match recorded {
+            Ok(()) => self.evidence = None,
+            Err(Failure::NotWritten(why)) => {
+                tracing::error!("an effacement is not on the log yet: {why}");
             }
-            let (technique, class) =
-                (evidence.technique.into(), format!("{:?}", evidence.class).to_lowercase());
-            record.effaced = Some(EffacementRecord { secrets, technique, class });
-            writes::put::<Epochs>(epoch, &record, batch);
+            Err(unknown) => drop(self.failed(unknown)),
         }
-        Ok(())
     }
+
+    /// What a commit writes of an effacement.
+    fn effacement(&self, epoch: Epoch, evidence: &Evidence) -> Result<Draft, Failure> {
+        let mut group = Draft::default();
+        let stored = view::stored::<Epochs>(&*self.published.store, &epoch);
+        let Some(mut record) = stored.map_err(|error| Failure::not_written(&error))? else {
+            return Ok(group);
+        };
+        // Those that a restart found gone already are named by the head.
+        let mut gone = self.head.pending_efface.clone();
+        gone.extend(evidence.effaced.iter().filter(|secret| !self.head.pending_efface.contains(secret)));
+        let class = format!("{:?}", evidence.class).to_lowercase();
+        let event = EpochEffaced {
+            epoch: self.head.epoch,
+            attempt: self.head.attempt,
+            effaced: Secrets(gone.iter().map(|secret| (secret.epoch, secret.attempt)).collect()),
+            class: Text::lossy(&class),
+            assurance: Text::lossy("none claimed"),
+            technique: Text::lossy(evidence.technique),
+            media: Text::lossy("file"),
+            verification: Text::lossy("read back"),
+        };
+        group.log.push((Text::lossy(KMS), event.into()));
+        // What a later attempt left behind and is effaced too adds to the record.
+        let mut secrets = match record.effaced.take() {
+            Some(earlier) => earlier.secrets,
+            None => {
+                (record.effaced_entry, record.effaced_ms) = (self.head.log_size, log::now().millis());
+                Vec::new()
+            }
+        };
+        secrets.extend(gone.iter().map(pointer));
+        let technique = evidence.technique.into();
+        record.effaced = Some(EffacementRecord { secrets, technique, class });
+        group.writes.insert(key_bytes::<Epochs>(&epoch), Some(record.encode_to_vec()));
+        Ok(group)
+    }
+}
+
+/// The log of an epoch: what its changes say, and after it the commit itself; and the index of that. `commit` is told between which
+/// indexes the destructions stand.
+fn with_commit(
+    said: &[Logged],
+    size: u64,
+    commit: impl FnOnce(u64, u64) -> EpochCommit,
+) -> (Vec<Logged>, u64) {
+    let own = size + said.len() as u64;
+    let destroys = (size..).zip(said).filter(|(_, (_, event))| event.destroys()).map(|(index, _)| index);
+    let (first, last) = (destroys.clone().next().unwrap_or(own), destroys.last().unwrap_or(own));
+    let mut events = said.to_vec();
+    events.push((Text::lossy(KMS), commit(first, last).into()));
+    (events, own)
 }
 
 /// An epoch cannot begin.

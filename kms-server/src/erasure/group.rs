@@ -118,7 +118,8 @@ impl State {
     pub(super) fn run_change(&self, job: Job, group: &Draft, refused: &mut Vec<Finish>) -> Option<Ran> {
         let epoch = if job.destroys { self.head.epoch.next() } else { self.head.epoch };
         let store = &*self.published.store;
-        let ground = Ground { store, group, next_tenant: self.head.next_tenant, epoch };
+        let (next_tenant, next_entry) = (self.head.next_tenant, self.head.log_size);
+        let ground = Ground { store, group, next_tenant, epoch, next_entry };
         let mut destruction = Destruction(Change::new(&ground));
         // A change that panics drops its reply unsent, and has written nothing.
         let run = catch_unwind(AssertUnwindSafe(|| (job.run)(&mut destruction)));

@@ -28,6 +28,10 @@ pub(super) struct Head {
     pub(super) redo_attempt: Option<Attempt>,
     /// Secrets that must not be on any medium any more.
     pub(super) pending_efface: Vec<SecretId>,
+    /// Entries of the log.
+    pub(super) log_size: u64,
+    /// Root of the log.
+    pub(super) log_root: Hash,
 }
 
 impl Head {
@@ -49,6 +53,8 @@ impl Head {
             state_root: self.state_root.to_vec(),
             redo_attempt: self.redo_attempt.map(|attempt| attempt.0.to_vec()).unwrap_or_default(),
             pending_efface: self.pending_efface.iter().map(pointer).collect(),
+            log_size: self.log_size,
+            log_root: self.log_root.to_vec(),
         }
     }
 
@@ -77,6 +83,8 @@ impl Head {
             state_root: record.state_root.as_slice().try_into().ok()?,
             redo_attempt,
             pending_efface: pending.collect::<Option<_>>()?,
+            log_size: record.log_size,
+            log_root: record.log_root.as_slice().try_into().ok()?,
         })
     }
 }

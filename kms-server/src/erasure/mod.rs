@@ -4,7 +4,7 @@
 //! - [`writer`]: the handle that use cases hold; [`change`]: what a change may do; [`snapshot`]: what request tasks read through.
 //! - [`options`]: what a start is told, and what it answers; `recovery`: the start itself, and `init`.
 //! - `group`: the thread and what shares a commit; `room`: how much fits one; `state`: an ordinary commit; `epoch`: a destroying one; `redo`: its redo file.
-//! - `head`, `nodes`, `writes`, `collect`: what is stored, read, written and thrown away; [`view`]: typed reads over it.
+//! - `head`, `nodes`, `writes`, `collect`: what is stored, read, written and thrown away; `log`: the transparency log's right edge; `witness`: what an epoch leaves for proofs; [`view`]: typed reads over it.
 //! - `published`: what the writer's thread shows to others.
 
 pub mod change;
@@ -12,6 +12,7 @@ mod collect;
 mod epoch;
 mod group;
 mod head;
+mod log;
 mod nodes;
 pub mod options;
 mod published;
@@ -23,11 +24,13 @@ mod state;
 #[cfg(test)]
 mod tests;
 pub mod view;
+pub mod witness;
 pub mod writer;
 mod writes;
 
-pub use change::{Change, ChangeError, Destruction, NewLeaf};
+pub use change::{Change, ChangeError, Destruction, NewLeaf, NewTenant};
 pub use options::{Options, StartError, Started};
+pub use published::LogHead;
 pub use snapshot::{OpenVersionError, Snapshot};
 pub use view::RecordError;
 pub use writer::{CommitFailed, CommitNotice, Committed, WriteError, Writer};

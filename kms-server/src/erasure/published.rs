@@ -7,6 +7,7 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 use kms_core::{
+    commitment::Hash,
     id::{CommitNumber, Epoch, InstanceId},
     secret::WrappingKey,
 };
@@ -22,6 +23,16 @@ pub(super) struct Roots {
     pub(super) epoch: Epoch,
     pub(super) root: Arc<WrappingKey>,
     pub(super) top_height: u8,
+    pub(super) log: LogHead,
+}
+
+/// How far the transparency log has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogHead {
+    /// Number of entries.
+    pub size: u64,
+    /// Root of the tree over them.
+    pub root: Hash,
 }
 
 type Listener = Box<dyn Fn(&CommitNotice) + Send + Sync>;

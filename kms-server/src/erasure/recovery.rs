@@ -15,6 +15,8 @@ use std::{
 };
 
 use kms_core::{
+    canonical::Text,
+    event::Genesis,
     id::{Attempt, CommitNumber, InstanceId, KeyGen},
     record, root,
     secret::{EpochSecret, SealSecret, WrappingKey},
@@ -26,9 +28,10 @@ use super::{
     epoch::{open_root, root_header},
     group,
     head::Head,
+    log::{KMS, Log},
     nodes::NodeCache,
     options::{Options, StartError, Started},
-    published::{Published, Roots},
+    published::{LogHead, Published, Roots},
     redo::{Redo, RedoDirectory, RedoStore},
     state::State,
     view,
@@ -190,8 +193,10 @@ impl Start {
             let head = Head { commit: self.head.commit.next(), redo_attempt: None, ..self.head.clone() };
             self.hand_over(head, Batch::default())?;
         }
-        let Head { instance, commit: revision, epoch, top_height, .. } = self.head;
-        let roots = Roots { instance, revision, epoch, root: root.clone(), top_height };
+        let log = Log::read(&*self.store, &self.head)?;
+        let Head { instance, commit: revision, epoch, top_height, log_size: size, log_root, .. } = self.head;
+        let log_head = LogHead { size, root: log_root };
+        let roots = Roots { instance, revision, epoch, root: root.clone(), top_height, log: log_head };
         let published = Arc::new(Published::new(self.store.clone(), roots));
         let abandoned =
             !self.store.range(&[Staged::PREFIX], None, 1).map_err(view::RecordError::from)?.is_empty();
@@ -208,6 +213,7 @@ impl Start {
             interval: self.options.erasure_interval,
             next_epoch: Instant::now(),
             retry_at: None,
+            log,
             evidence: None,
             abandoned,
             garbage: true,
@@ -221,13 +227,14 @@ impl Start {
             state.redo.delete(*redo).map_err(StartError::Redo)?;
         }
         let effaced = alone && state.head.pending_efface.is_empty() || state.efface();
+        state.record_evidence();
         for redo in redos.iter().filter(|redo| rolled(redo)) {
             state.redo.delete(*redo).map_err(StartError::Redo)?;
         }
         if let Err(error) = state.redo.prepare() {
             tracing::warn!("no room is kept ready for a redo file: {error}");
         }
-        let live_versions = state.head.live;
+        let (live_versions, revision) = (state.head.live, state.head.commit);
         let started = Started { instance, revision, epoch, live_versions, rolled_forward, effaced };
         let (queue, changes) = mpsc::channel();
         let thread = thread::Builder::new().name("writer".into());
@@ -259,6 +266,8 @@ pub(super) fn create(
     let root = record::wrap(&kek, &root_header(instance, planned.epoch), planned.root.expose_secret())
         .map_err(|_| StartError::Tree)?;
     let state_root = planned.state_root.ok_or(StartError::Tree)?;
+    let genesis = Genesis { instance, epoch: planned.epoch, attempt, state_root };
+    let (log, entries) = Log::empty().append(CommitNumber(1), &[(Text::lossy(KMS), genesis.into())]);
     let head = Head {
         instance,
         commit: CommitNumber(1),
@@ -271,8 +280,10 @@ pub(super) fn create(
         state_root,
         redo_attempt: None,
         pending_efface: Vec::new(),
+        log_size: log.size(),
+        log_root: log.root(),
     };
-    let mut batch = Batch::default();
+    let mut batch = Batch { writes: entries };
     let tree = writes::of_tree(&planned, head.commit, &mut batch);
     batch.writes.extend(tree.into_iter().flat_map(|(_, writes)| writes));
     writes::put::<Schema>(&(), &SchemaRecord { version: SCHEMA }, &mut batch);

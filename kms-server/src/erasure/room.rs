@@ -20,6 +20,8 @@ const NODE: Size = Size { writes: 3, bytes: 3 * 1024 };
 const LEAF: Size = Size { writes: 1, bytes: 384 };
 /// A tenant's shape, the hash of its tree, what names it once it is garbage.
 const TENANT: Size = Size { writes: 4, bytes: 2 * 1024 };
+/// An entry of the log.
+const ENTRY: Size = Size { writes: 1, bytes: 1024 };
 /// Key, length and tag of a write, beside its value.
 const WRITE: usize = 16;
 
@@ -67,6 +69,7 @@ impl Room {
             let bytes = key.len() + value.as_ref().map_or(0, Vec::len) + WRITE;
             room.taken.add(Size { writes: 1, bytes });
         }
+        draft.log.iter().for_each(|_| room.taken.add(ENTRY));
         for op in &draft.trees {
             let (tenant, slot) = match op {
                 TreeOp::CreateTenant(tenant, ..) | TreeOp::DestroyTenant(tenant) => {

@@ -11,7 +11,7 @@ use kms_core::{
 use kms_proto::storage::TreeRecord;
 
 use super::{
-    published::{Published, Roots},
+    published::{LogHead, Published, Roots},
     view::{self, RecordError},
 };
 use crate::records::{
@@ -85,6 +85,29 @@ impl Snapshot {
     /// Number of the last durable commit.
     pub fn revision(&self) -> CommitNumber {
         self.published.roots().revision
+    }
+
+    /// How far the transparency log has come.
+    pub fn log(&self) -> LogHead {
+        self.published.roots().log
+    }
+
+    /// An entry of the log as it was hashed, of those that [`Self::log`] counts.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn log_entry(&self, index: u64) -> Result<Vec<u8>, RecordError> {
+        self.check()?;
+        super::log::entry(&*self.published.store, index)
+    }
+
+    /// The hash of 2^level entries of the log from index·2^level on, all of them among those that [`Self::log`] counts.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn log_subtree(&self, level: u8, index: u64) -> Result<commitment::Hash, RecordError> {
+        self.check()?;
+        super::log::subtree(&*self.published.store, level, index)
     }
 
     /// The epoch in force. Whoever keeps what [`Self::open_version`] gave reads it before, and again after keeping it.

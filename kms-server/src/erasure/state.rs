@@ -18,9 +18,10 @@ use super::{
     collect,
     group::{Finish, Job, Outcome},
     head::Head,
+    log::Log,
     nodes::{NodeCache, Nodebook, TreeError},
     options::{Fatal, Rider},
-    published::{Published, Roots},
+    published::{LogHead, Published, Roots},
     redo::RedoStore,
     room::{Room, Size},
     view::Overlay,
@@ -48,7 +49,9 @@ pub(super) struct State {
     pub(super) next_epoch: Instant,
     /// When a failed effacement is tried again.
     pub(super) retry_at: Option<Instant>,
-    /// Evidence that the next commit records.
+    /// Right edge of the transparency log.
+    pub(super) log: Log,
+    /// Evidence that a commit of its own is to record.
     pub(super) evidence: Option<(Epoch, Evidence)>,
     /// Whether records of an abandoned epoch may be left.
     pub(super) abandoned: bool,
@@ -105,6 +108,9 @@ impl From<CommitError> for Failure {
 impl State {
     /// Runs changes and commits them together; those that do not fit, in commits of their own.
     pub(super) fn commit(&mut self, mut jobs: VecDeque<Job>) {
+        if !jobs.is_empty() {
+            self.record_evidence();
+        }
         let mut next = None;
         while (next.is_some() || !jobs.is_empty()) && !self.published.is_stopped() {
             let Drafting { drafted, left } = self.draft(next.take(), &mut jobs, Size::COMMIT);
@@ -121,7 +127,7 @@ impl State {
 
     pub(super) fn commit_drafted(&mut self, drafted: Drafted) -> Outcome {
         let Drafted { group, planned, mut kept, refused } = drafted;
-        let outcome = match self.write(group, planned) {
+        let outcome = match self.write(group, planned, |_| {}) {
             Ok(()) => self.durable(self.retry_at.is_none()),
             Err(failure) => self.failed(failure),
         };
@@ -208,30 +214,37 @@ impl State {
         Nodebook { store, cache, instance: self.head.instance, abandoned: self.abandoned }
     }
 
-    fn base(&self) -> Base {
+    pub(super) fn base(&self) -> Base {
         let Head { instance, epoch, top_height, live, .. } = self.head;
         Base { instance, epoch, root: self.root.clone(), top_height, live }
     }
 
     /// One ordinary commit.
-    fn write(&mut self, group: Draft, planned: Planned) -> Result<(), Failure> {
-        if group.writes.is_empty() && planned.records.is_empty() {
+    pub(super) fn write(
+        &mut self,
+        group: Draft,
+        planned: Planned,
+        edit: impl FnOnce(&mut Head),
+    ) -> Result<(), Failure> {
+        if group.writes.is_empty() && planned.records.is_empty() && group.log.is_empty() {
             return Ok(());
         }
-        let mut head = self.next_head(&group, &planned);
+        let (log, entries) = self.log.append(self.head.commit.next(), &group.log);
+        let mut head = self.next_head(&group, &planned, &log);
+        edit(&mut head);
         let mut batch = Batch::default();
         let tree = writes::of_tree(&planned, head.commit, &mut batch);
         batch.writes.extend(tree.into_iter().flat_map(|(_, writes)| writes));
         batch.writes.extend(group.writes.clone());
+        batch.writes.extend(entries);
         collect::some(self, &mut batch).map_err(|error| Failure::not_written(&error))?;
-        self.record_evidence(&mut head, &mut batch).map_err(|error| Failure::not_written(&error))?;
         self.hide(&group.writes)?;
         self.hand_over(&head, batch).inspect_err(|_| self.published.reveal())?;
-        self.settle(head, planned, &group);
+        self.settle(head, planned, log, &group);
         Ok(())
     }
 
-    pub(super) fn next_head(&self, group: &Draft, planned: &Planned) -> Head {
+    pub(super) fn next_head(&self, group: &Draft, planned: &Planned, log: &Log) -> Head {
         Head {
             commit: self.head.commit.next(),
             epoch: planned.epoch,
@@ -240,6 +253,8 @@ impl State {
             live: planned.live,
             state_root: planned.state_root.unwrap_or(self.head.state_root),
             redo_attempt: None,
+            log_size: log.size(),
+            log_root: log.root(),
             ..self.head.clone()
         }
     }
@@ -263,12 +278,12 @@ impl State {
     }
 
     /// The commit is durable: what it left becomes what is read and built on, and copies of what it changed are forgotten.
-    pub(super) fn settle(&mut self, head: Head, mut planned: Planned, group: &Draft) {
+    pub(super) fn settle(&mut self, head: Head, mut planned: Planned, log: Log, group: &Draft) {
         self.root = planned.root.clone();
         self.cache.fill(&mut planned);
         self.garbage |= planned.superseded.iter().any(|what| !matches!(what, Superseded::Write(_)));
         self.head = head;
-        self.evidence = None;
+        self.log = log;
         // ORDER: roots and values first; whoever reads after the listeners ran reads what is true now.
         self.published.swap(self.roots());
         self.published.reveal();
@@ -278,8 +293,9 @@ impl State {
     }
 
     pub(super) fn roots(&self) -> Roots {
-        let Head { instance, commit: revision, epoch, top_height, .. } = self.head;
-        Roots { instance, revision, epoch, root: self.root.clone(), top_height }
+        let Head { instance, commit: revision, epoch, top_height, log_size: size, log_root, .. } = self.head;
+        let log = LogHead { size, root: log_root };
+        Roots { instance, revision, epoch, root: self.root.clone(), top_height, log }
     }
 
     pub(super) fn durable(&self, effaced: bool) -> Outcome {

@@ -63,7 +63,7 @@ impl Ground {
     pub(crate) async fn destroy(&self, number: u32) {
         let id = self.id(number);
         let destroyed = self.writer.destroy(move |change| -> Result<(), ChangeError> {
-            change.destroy_version(id);
+            change.destroy_version(id, 0);
             let mut record = change.get::<Versions>(&id)?.unwrap_or_default();
             record.state = state_number(LifecycleState::Destroyed);
             change.put::<Versions>(&id, &record);
@@ -75,7 +75,7 @@ impl Ground {
     pub(crate) async fn destroy_tenant(&self) {
         let slot = self.slot;
         let destroyed = self.writer.destroy(move |change| -> Result<(), ChangeError> {
-            change.destroy_tenant(slot);
+            change.destroy_tenant(slot, 0);
             let mut record = change.get::<TenantsBySlot>(&slot)?.unwrap_or_default();
             record.state = state_number(LifecycleState::Destroyed);
             put_tenant(change, slot, &record);
@@ -102,7 +102,7 @@ fn put_tenant(change: &mut Change<'_>, slot: TenantSlot, record: &TenantRecord) 
 }
 
 fn make(change: &mut Change<'_>) -> Result<TenantSlot, ChangeError> {
-    let slot = change.create_tenant_tree(Uid::random()?)?;
+    let slot = change.create_tenant_tree(Uid::random()?)?.slot;
     let active = state_number(LifecycleState::Active);
     let tenant = TenantRecord { name: TENANT.into(), slot: slot.0, state: active, ..TenantRecord::default() };
     put_tenant(change, slot, &tenant);

@@ -27,6 +27,14 @@ pub enum Garbage {}
 pub enum Staged {}
 /// Committed epochs.
 pub enum Epochs {}
+/// Public hashes below the nodes that an epoch touched: what its certificates prove from.
+pub enum EpochNodes {}
+/// Tenants that an epoch touched.
+pub enum EpochTenants {}
+/// Entries of the log, by index.
+pub enum LogEntries {}
+/// Hashes of complete subtrees of the log, at levels that are multiples of 8 from 8 on.
+pub enum LogHashes {}
 
 macro_rules! single {
     ($table:ident, $value:ident, $prefix:literal, $name:literal) => {
@@ -183,5 +191,83 @@ impl Table for Epochs {
     fn write_group((): &(), _: &mut Vec<u8>) {}
     fn parse_key(bytes: &[u8]) -> Option<Epoch> {
         Some(Epoch(u64::from_be_bytes(bytes.try_into().ok()?)))
+    }
+}
+
+impl Table for EpochNodes {
+    type Key = (Epoch, Place);
+    type Group = Epoch;
+    type Value = stored::EpochNodeRecord;
+    const PREFIX: u8 = 0x26;
+    const NAME: &'static str = "epoch's node";
+
+    fn write_key((epoch, place): &Self::Key, out: &mut Vec<u8>) {
+        out.extend_from_slice(&epoch.0.to_be_bytes());
+        write_place(*place, out);
+    }
+    fn write_group(epoch: &Epoch, out: &mut Vec<u8>) {
+        out.extend_from_slice(&epoch.0.to_be_bytes());
+    }
+    fn parse_key(bytes: &[u8]) -> Option<Self::Key> {
+        let (epoch, place) = bytes.split_first_chunk::<8>()?;
+        Some((Epoch(u64::from_be_bytes(*epoch)), parse_place(place.try_into().ok()?)?))
+    }
+}
+
+impl Table for EpochTenants {
+    type Key = (Epoch, TenantSlot);
+    type Group = Epoch;
+    type Value = stored::EpochTenantRecord;
+    const PREFIX: u8 = 0x27;
+    const NAME: &'static str = "epoch's tenant";
+
+    fn write_key((epoch, tenant): &Self::Key, out: &mut Vec<u8>) {
+        out.extend_from_slice(&epoch.0.to_be_bytes());
+        out.extend_from_slice(&tenant.0.to_be_bytes());
+    }
+    fn write_group(epoch: &Epoch, out: &mut Vec<u8>) {
+        out.extend_from_slice(&epoch.0.to_be_bytes());
+    }
+    fn parse_key(bytes: &[u8]) -> Option<Self::Key> {
+        let (epoch, tenant) = bytes.split_first_chunk::<8>()?;
+        let tenant = TenantSlot(u32::from_be_bytes(tenant.try_into().ok()?));
+        Some((Epoch(u64::from_be_bytes(*epoch)), tenant))
+    }
+}
+
+impl Table for LogEntries {
+    type Key = u64;
+    type Group = ();
+    type Value = stored::LogEntryRecord;
+    const PREFIX: u8 = 0x30;
+    const NAME: &'static str = "log entry";
+
+    fn write_key(index: &u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(&index.to_be_bytes());
+    }
+    fn write_group((): &(), _: &mut Vec<u8>) {}
+    fn parse_key(bytes: &[u8]) -> Option<u64> {
+        Some(u64::from_be_bytes(bytes.try_into().ok()?))
+    }
+}
+
+impl Table for LogHashes {
+    /// Level and index.
+    type Key = (u8, u64);
+    type Group = u8;
+    type Value = stored::HashRecord;
+    const PREFIX: u8 = 0x31;
+    const NAME: &'static str = "log hash";
+
+    fn write_key((level, index): &Self::Key, out: &mut Vec<u8>) {
+        out.push(*level);
+        out.extend_from_slice(&index.to_be_bytes());
+    }
+    fn write_group(level: &u8, out: &mut Vec<u8>) {
+        out.push(*level);
+    }
+    fn parse_key(bytes: &[u8]) -> Option<Self::Key> {
+        let (level, index) = bytes.split_first()?;
+        Some((*level, u64::from_be_bytes(index.try_into().ok()?)))
     }
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use kms_core::id::Uid;
 use kms_core::state::{DestroyReason, KeyClass, LifecycleState};
 use kms_proto::v1;
 
@@ -68,6 +69,14 @@ numbers!(
 /// Where it breaks the rule it was written under.
 pub fn name<'a, N: TryFrom<&'a str>>(text: &'a str) -> Result<N, Damaged> {
     N::try_from(text).map_err(|_| Damaged("name"))
+}
+
+/// A stored uid.
+///
+/// # Errors
+/// Where it has not 16 bytes.
+pub fn uid(bytes: &[u8]) -> Result<Uid, Damaged> {
+    Uid::try_from(bytes).map_err(|_| Damaged("uid"))
 }
 
 /// A duration as it is stored.

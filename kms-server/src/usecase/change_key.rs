@@ -4,10 +4,12 @@ use std::borrow::Borrow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use kms_core::event::KeyState;
+use kms_core::id::{TenantSlot, Uid};
 use kms_core::state::LifecycleState;
-use kms_proto::storage::{KeyRecord, OutcomeRecord};
+use kms_proto::storage::{KeyRecord, OutcomeRecord, TenantRecord};
 
-use super::change_tenant::living;
+use super::change_tenant::{living, put};
 use super::describe::{self, KeyView};
 use super::mutation::Mutation;
 use super::refused::Refused;
@@ -16,7 +18,7 @@ use crate::erasure::Change;
 use crate::gate::permit::op;
 use crate::gate::{Note, Op, Permit, Unrecorded};
 use crate::keyring::{KeyEntry, Keyring};
-use crate::records::{Keys, millis, state, state_number};
+use crate::records::{Keys, Table as _, TenantsBySlot, millis, name, state, state_number, uid};
 
 type Changed = Unrecorded<Result<KeyView, Refused>>;
 
@@ -38,10 +40,11 @@ pub async fn update(
     mutation: Mutation,
 ) -> Changed {
     let purposes = permit.target().purposes.clone();
-    change(permit, keyring, expected, mutation, move |_, key| {
+    change(permit, keyring, expected, mutation, move |change, key| {
         if let Some(lease) = update.lease {
             key.lease_ms = millis(lease);
             key.longest_lease_ms = key.longest_lease_ms.max(key.lease_ms);
+            raise_longest_lease(change, key)?;
         }
         if let Some(period) = update.rotate_every {
             key.rotate_every_ms = millis(period);
@@ -98,7 +101,13 @@ pub(super) async fn change<O: Op<Target: Borrow<Arc<KeyEntry>>>>(
     let write = written.clone();
     let changed = mutation.run(keyring.writer(), move |change| {
         let mut key = living_key(change, &entry, expected)?;
+        let before = (key.state, key.versions);
         let outcome = edit(change, &mut key)?;
+        // A rotation has an entry of its own.
+        if key.state != before.0 && key.versions == before.1 {
+            let (tenant_uid, state) = (tenant_uid(change, &key)?, state(key.state)?);
+            change.log(KeyState { tenant_uid, key: entry.name.clone(), key_uid: entry.uid, state });
+        }
         write.put(change, &entry, key);
         Ok(outcome)
     });
@@ -142,6 +151,26 @@ impl Written {
     }
 }
 
+/// The uid of the tenant that owns a key.
+pub(super) fn tenant_uid(change: &Change<'_>, key: &KeyRecord) -> Result<Uid, Refused> {
+    Ok(uid(&owner(change, key)?.uid)?)
+}
+
+/// A tenant remembers the longest lease of its keys: so long after its destruction a client may still hold a data key.
+fn raise_longest_lease(change: &mut Change<'_>, key: &KeyRecord) -> Result<(), Refused> {
+    let mut tenant = owner(change, key)?;
+    if tenant.longest_lease_ms < key.longest_lease_ms {
+        tenant.longest_lease_ms = key.longest_lease_ms;
+        put(change, &name(&tenant.name)?, &tenant);
+    }
+    Ok(())
+}
+
+fn owner(change: &Change<'_>, key: &KeyRecord) -> Result<TenantRecord, Refused> {
+    let tenant = change.get::<TenantsBySlot>(&TenantSlot(key.tenant_slot))?;
+    tenant.ok_or_else(|| Refused::damaged(TenantsBySlot::NAME))
+}
+
 /// The record of a key that is not destroyed, its revision raised.
 pub(super) fn living_key(
     change: &Change<'_>,
@@ -163,17 +192,15 @@ pub(super) fn living_key(
 
 #[cfg(test)]
 mod tests {
-    use kms_core::id::{InstanceId, TenantSlot, Uid};
-    use kms_core::names::TenantName;
-    use kms_core::secret::SealSecret;
-    use kms_core::state::KeyClass;
-    use kms_proto::storage::TenantRecord;
-
     use super::*;
     use crate::effaceable::memory::MemoryMedium;
     use crate::erasure::{ChangeError, Options, Writer};
     use crate::records::{Tenants, class_number};
     use crate::store::memory::MemoryStore;
+    use kms_core::id::InstanceId;
+    use kms_core::names::TenantName;
+    use kms_core::secret::SealSecret;
+    use kms_core::state::KeyClass;
 
     #[tokio::test]
     async fn a_durable_change_is_never_answered_with_an_error_though_nothing_can_be_read_any_more() {

@@ -1,5 +1,6 @@
 //! Changes a tenant's label, suspends it, resumes it.
 
+use kms_core::event::TenantState;
 use kms_core::id::TenantSlot;
 use kms_core::names::TenantName;
 use kms_core::state::LifecycleState;
@@ -13,7 +14,7 @@ use crate::erasure::Change;
 use crate::gate::permit::op;
 use crate::gate::{Note, Op, Permit, Unrecorded};
 use crate::keyring::Keyring;
-use crate::records::{Tenants, TenantsBySlot, state, state_number};
+use crate::records::{Tenants, TenantsBySlot, state, state_number, uid};
 
 type Changed = Unrecorded<Result<TenantView, Refused>>;
 
@@ -70,7 +71,12 @@ async fn change<O: Op<Target = TenantName>>(
     let changed = mutation.run(keyring.writer(), move |change| {
         let mut tenant = living(change, &name)?;
         revision::advance(&mut tenant.revision, expected)?;
+        let before = tenant.state;
         edit(&mut tenant)?;
+        if tenant.state != before {
+            let (tenant_uid, state) = (uid(&tenant.uid)?, state(tenant.state)?);
+            change.log(TenantState { tenant: name.clone(), tenant_uid, state });
+        }
         put(change, &name, &tenant);
         Ok(OutcomeRecord::default())
     });

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use kms_core::id::{TenantSlot, Uid, VersionId};
+use kms_core::commitment::ALG_AES_256;
+use kms_core::event::{KeyCreate, KeyRotate, Origin};
+use kms_core::id::{TenantSlot, Uid};
 use kms_core::names::KeyName;
 use kms_core::state::{KeyClass, LifecycleState};
 use kms_proto::storage::{KeyRecord, OutcomeRecord, VersionPointer, VersionRecord};
 
-use super::change_tenant::living;
+use super::change_tenant::{living, put};
 use super::describe::{self, KeyView};
 use super::mutation::{Mutation, now_ms};
 use super::refused::Refused;
@@ -15,7 +17,7 @@ use crate::erasure::Change;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::Keyring;
-use crate::records::{Keys, VersionNumbers, Versions, class_number, millis, state, state_number};
+use crate::records::{Keys, VersionNumbers, Versions, class, class_number, millis, state, state_number, uid};
 
 /// How a key is to be, beside what policy looked at.
 #[derive(Debug, Clone)]
@@ -36,7 +38,7 @@ pub async fn create_key(
     let new = permit.target().clone();
     let (tenant, name) = (new.tenant.clone(), new.name.clone());
     let made = mutation.run(keyring.writer(), move |change| {
-        let owner = living(change, &tenant)?;
+        let mut owner = living(change, &tenant)?;
         if state(owner.state)? == LifecycleState::Suspended {
             return Err(Refused::TenantSuspended(tenant));
         }
@@ -66,7 +68,11 @@ pub async fn create_key(
             deterministic_version: number,
             ..KeyRecord::default()
         };
-        add_version(change, &place, &mut key)?;
+        key.created_entry = add_version(change, &place, &mut key, uid(&owner.uid)?)?;
+        if lease > owner.longest_lease_ms {
+            owner.longest_lease_ms = lease;
+            put(change, &tenant, &owner);
+        }
         change.put::<Keys>(&place, &key);
         Ok(OutcomeRecord { versions: vec![number], ..OutcomeRecord::default() })
     });
@@ -79,33 +85,64 @@ pub async fn create_key(
     permit.finish(result, note)
 }
 
-/// Adds a version to a key and makes it the active one.
+/// Adds a version to a key and makes it the active one. Gives the index of its entry in the log.
 pub(super) fn add_version(
     change: &mut Change<'_>,
     place: &(TenantSlot, KeyName),
     key: &mut KeyRecord,
-) -> Result<VersionId, Refused> {
-    let uid = Uid::random().map_err(Refused::internal)?;
-    let leaf = change.create_leaf(place.0, uid)?;
+    tenant_uid: Uid,
+) -> Result<u64, Refused> {
+    let version_uid = Uid::random().map_err(Refused::internal)?;
+    let leaf = change.create_leaf(place.0, version_uid)?;
     let number = key.versions + 1;
-    let leaf_slot = leaf.version.leaf_slot().0;
+    let (slot, name) = (leaf.version.leaf_slot(), place.1.clone());
+    let (key_uid, class) = (uid(&key.uid)?, class(key.key_class)?);
+    let (alg, kc, origin) = (ALG_AES_256, leaf.key_commitment, Origin::Generated);
+    let entry = match number == key.first_version {
+        true => change.log(KeyCreate {
+            tenant_uid,
+            key: name,
+            key_uid,
+            class,
+            number,
+            version_uid,
+            slot,
+            alg,
+            kc,
+            origin,
+        }),
+        false => change.log(KeyRotate {
+            tenant_uid,
+            key: name,
+            key_uid,
+            class,
+            number,
+            version_uid,
+            slot,
+            alg,
+            kc,
+            origin,
+        }),
+    };
     change.put::<Versions>(
         &leaf.version,
         &VersionRecord {
             tenant_slot: place.0.0,
-            leaf_slot,
+            leaf_slot: slot.0,
             key: place.1.to_string(),
             version: number,
-            uid: uid.0.to_vec(),
+            uid: version_uid.0.to_vec(),
             state: state_number(LifecycleState::Active),
             created_ms: now_ms(),
             key_commitment: leaf.key_commitment.to_vec(),
+            created_entry: entry,
             ..VersionRecord::default()
         },
     );
-    change.put::<VersionNumbers>(&(place.0, place.1.clone(), number), &VersionPointer { leaf_slot });
+    let pointer = VersionPointer { leaf_slot: slot.0 };
+    change.put::<VersionNumbers>(&(place.0, place.1.clone(), number), &pointer);
     key.versions = number;
     key.live_versions += 1;
     key.active_version = number;
-    Ok(leaf.version)
+    Ok(entry)
 }

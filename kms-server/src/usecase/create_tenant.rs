@@ -1,5 +1,6 @@
 //! Creates a tenant: a slot in the top tree, and a tree of its own with the subject index key at slot 0.
 
+use kms_core::event::TenantCreate;
 use kms_core::id::Uid;
 use kms_core::state::LifecycleState;
 use kms_proto::storage::{OutcomeRecord, TenantRecord};
@@ -7,6 +8,7 @@ use kms_proto::storage::{OutcomeRecord, TenantRecord};
 use super::describe::{self, TenantView};
 use super::mutation::{Mutation, now_ms};
 use super::refused::Refused;
+use crate::erasure::NewTenant;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::Keyring;
@@ -27,7 +29,14 @@ pub async fn create_tenant(
             return Err(Refused::AlreadyExists { what: "tenant", name: name.to_string() });
         }
         let uid = Uid::random().map_err(Refused::internal)?;
-        let slot = change.create_tenant_tree(uid)?;
+        let NewTenant { slot, index_uid, index_commitment } = change.create_tenant_tree(uid)?;
+        let created_entry = change.log(TenantCreate {
+            tenant: name.clone(),
+            tenant_uid: uid,
+            tenant_slot: slot,
+            index_uid,
+            index_kc: index_commitment,
+        });
         let record = TenantRecord {
             name: name.to_string(),
             uid: uid.0.to_vec(),
@@ -36,6 +45,7 @@ pub async fn create_tenant(
             revision: 1,
             created_ms: now_ms(),
             label,
+            created_entry,
             ..TenantRecord::default()
         };
         change.put::<Tenants>(&name, &record);

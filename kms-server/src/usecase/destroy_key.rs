@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kms_core::canonical::Text;
+use kms_core::event::{DestroyKey, DestroyVersion};
 use kms_core::id::{Epoch, LeafSlot, TenantSlot, VersionId};
 use kms_core::state::{DestroyReason, LifecycleState};
-use kms_proto::storage::{KeyRecord, OutcomeRecord};
+use kms_proto::storage::{KeyRecord, OutcomeRecord, VersionRecord};
 use parking_lot::Mutex;
 
-use super::change_key::{Written, living_key};
+use super::change_key::{Written, living_key, tenant_uid};
 use super::describe::KeyView;
 use super::mutation::{Mutation, now_ms};
 use super::refused::Refused;
@@ -18,7 +20,7 @@ use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::leases::ToSeal;
 use crate::keyring::{KeyEntry, Keyring};
-use crate::records::{DataKeyIds, VersionNumbers, Versions, reason_number, state, state_number};
+use crate::records::{DataKeyIds, VersionNumbers, Versions, reason_number, state, state_number, uid};
 
 /// Why, and on which revision it was decided.
 #[derive(Debug, Clone)]
@@ -128,7 +130,7 @@ fn destroy(
         Which::All => key.first_version..=key.versions,
     };
     let epoch = change.epoch();
-    let mut versions = Vec::new();
+    let (mut destroyed, mut versions) = (Vec::new(), Vec::new());
     for number in numbers {
         let Some(id) = version_id(change, entry, number)? else {
             return Err(Refused::VersionNotFound { key: entry.name.clone(), version: number });
@@ -145,18 +147,60 @@ fn destroy(
         if number == key.active_version || number == key.deterministic_version {
             leases.end(change, key, entry, which, (id, number))?;
         }
-        change.destroy_version(id);
+        let ids = change.get::<DataKeyIds>(&id)?.unwrap_or_default();
+        version.data_keys_issued = ids.leased.saturating_sub(1) + u32::from(ids.deterministic);
+        // Nobody holds a data key where none was handed out.
+        let lease_ms = if version.data_keys_issued == 0 { 0 } else { key.longest_lease_ms };
+        change.destroy_version(id, lease_ms);
         version.state = state_number(LifecycleState::Destroyed);
         version.destroyed_ms = now_ms();
         version.destroyed_epoch = epoch.0;
-        version.longest_lease_ms = key.longest_lease_ms;
+        version.longest_lease_ms = lease_ms;
         version.destroy_reason = reason_number(request.reason);
         version.destroy_ticket = request.ticket();
-        change.put::<Versions>(&id, &version);
         versions.push(number);
+        destroyed.push((id, version));
         retire_number(key, number);
     }
+    let entry_index = log(change, key, entry, which, request, &destroyed)?;
+    for (id, mut version) in destroyed {
+        version.destroyed_entry = entry_index;
+        change.put::<Versions>(&id, &version);
+    }
     Ok(OutcomeRecord { versions, epoch: epoch.0 })
+}
+
+/// Has the log say what is destroyed; gives the index of the entry.
+fn log(
+    change: &mut Change<'_>,
+    key: &KeyRecord,
+    entry: &KeyEntry,
+    which: Which,
+    request: &Request,
+    destroyed: &[(VersionId, VersionRecord)],
+) -> Result<u64, Refused> {
+    let (tenant_uid, epoch) = (tenant_uid(change, key)?, change.epoch());
+    let (key_uid, name, ticket) = (entry.uid, entry.name.clone(), Text::lossy(&request.ticket()));
+    let (last, live, reason) = (key.versions, key.live_versions.into(), request.reason);
+    match (which, destroyed) {
+        (Which::Version { number, .. }, [(id, version)]) => {
+            let (version_uid, slot) = (uid(&version.uid)?, id.leaf_slot());
+            Ok(change.log(DestroyVersion {
+                tenant_uid,
+                key: name,
+                key_uid,
+                number,
+                version_uid,
+                slot,
+                last,
+                live,
+                epoch,
+                reason,
+                ticket,
+            }))
+        }
+        _ => Ok(change.log(DestroyKey { tenant_uid, key: name, key_uid, last, live, epoch, reason, ticket })),
+    }
 }
 
 /// The key goes on without one of its versions.

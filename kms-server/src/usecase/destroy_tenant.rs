@@ -1,5 +1,7 @@
 //! Destroys a tenant with every key it ever had: one slot of the top tree, whatever the number of keys.
 
+use kms_core::canonical::Text;
+use kms_core::event::TenantDestroy;
 use kms_core::id::{Epoch, TenantSlot};
 use kms_core::state::LifecycleState;
 use kms_proto::storage::OutcomeRecord;
@@ -10,10 +12,11 @@ use super::destroy_key::Request;
 use super::mutation::{Mutation, now_ms};
 use super::refused::Refused;
 use super::revision;
+use crate::erasure::{Change, RecordError};
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::Keyring;
-use crate::records::{reason_number, state_number};
+use crate::records::{DataKeyIds, reason_number, state_number, uid};
 
 /// A destroyed tenant.
 #[derive(Debug)]
@@ -39,7 +42,19 @@ pub async fn destroy_tenant(
         let mut tenant = living(change, &name)?;
         revision::advance(&mut tenant.revision, request.expected_revision)?;
         let epoch = change.epoch();
-        change.destroy_tenant(TenantSlot(tenant.slot));
+        let tenant_slot = TenantSlot(tenant.slot);
+        let live = change.live_versions(tenant_slot)?;
+        tenant.destroyed_entry = change.log(TenantDestroy {
+            tenant: name.clone(),
+            tenant_uid: uid(&tenant.uid)?,
+            tenant_slot,
+            live,
+            epoch,
+            reason: request.reason,
+            ticket: Text::lossy(&request.ticket()),
+        });
+        let lease_ms = if may_hold_data_keys(change, tenant_slot)? { tenant.longest_lease_ms } else { 0 };
+        change.destroy_tenant(tenant_slot, lease_ms);
         tenant.state = state_number(LifecycleState::Destroyed);
         tenant.destroyed_ms = now_ms();
         tenant.destroyed_epoch = epoch.0;
@@ -58,4 +73,13 @@ pub async fn destroy_tenant(
         Err(refused) => Err(refused),
     };
     permit.finish(result, note)
+}
+
+/// Versions that are looked at: a tenant with more is taken to have data keys out.
+const LOOKED_AT: usize = 64;
+
+/// Whether clients may hold data keys of a tenant.
+fn may_hold_data_keys(change: &Change<'_>, tenant: TenantSlot) -> Result<bool, RecordError> {
+    let ids = change.range::<DataKeyIds>(&tenant, None, LOOKED_AT)?;
+    Ok(ids.len() == LOOKED_AT || ids.iter().any(|(_, ids)| ids.leased > 0 || ids.deterministic))
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kms_core::canonical::Text;
 use kms_proto::storage::{OutcomeRecord, RequestPointer, RequestRecord};
 use prost::Message as _;
 use uuid::Uuid;
@@ -46,6 +47,7 @@ impl Mutation {
         let committed = writer.commit(move |view| match self.known(view)? {
             Some(outcome) => Ok(outcome),
             None => {
+                view.act_as(Text::lossy(&self.identity.to_string()));
                 let outcome = change(view)?;
                 self.keep(view, &outcome)?;
                 Ok(outcome)
@@ -66,6 +68,7 @@ impl Mutation {
         let committed = writer.destroy(move |view| match self.known(view)? {
             Some(outcome) => Ok(outcome),
             None => {
+                view.act_as(Text::lossy(&self.identity.to_string()));
                 let outcome = change(view)?;
                 self.keep(view, &outcome)?;
                 Ok(outcome)

@@ -4,7 +4,7 @@ use kms_core::id::TenantSlot;
 use kms_core::state::LifecycleState;
 use kms_proto::storage::{KeyRecord, OutcomeRecord};
 
-use super::change_key::change;
+use super::change_key::{change, tenant_uid};
 use super::create_key::add_version;
 use super::describe::KeyView;
 use super::mutation::Mutation;
@@ -31,7 +31,8 @@ pub async fn rotate_key(
                 return Err(Refused::State { what, state, todo: "resume it before rotating" });
             }
         }
-        add_version(change, &(TenantSlot(key.tenant_slot), name), key)?;
+        let owner = tenant_uid(change, key)?;
+        add_version(change, &(TenantSlot(key.tenant_slot), name), key, owner)?;
         key.state = state_number(LifecycleState::Active);
         if deterministic || key.deterministic_version == 0 {
             key.deterministic_version = key.active_version;

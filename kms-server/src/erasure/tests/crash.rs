@@ -60,7 +60,7 @@ impl Work {
             Self::DestroyOne | Self::DestroyMany => destroy(writer, gone).await.map(|_| ()),
             Self::DestroyTenant => {
                 let destroyed = writer.destroy(move |change| {
-                    change.destroy_tenant(tenant);
+                    change.destroy_tenant(tenant, 0);
                     Ok(())
                 });
                 destroyed.await.map(|_| ())
@@ -68,7 +68,7 @@ impl Work {
             Self::Replace => {
                 let replaced = writer.destroy(move |change| {
                     version(change, tenant)?;
-                    gone.iter().for_each(|gone| change.destroy_version(*gone));
+                    gone.iter().for_each(|gone| change.destroy_version(*gone, 0));
                     Ok(())
                 });
                 replaced.await.map(|_| ())
@@ -294,8 +294,11 @@ async fn a_call_that_fails_leaves_a_clean_state_or_stops_the_writer() {
                 // A fault that has not come by now shall not come later.
                 faults.fail(Call::Step("never"), u64::MAX, When::Before);
                 let unknown = matches!(&result, Err(CommitFailed::Unknown));
-                assert_eq!(world.fatal.lock().is_some(), unknown, "{call:?} {when:?}: {result:?}");
-                if unknown {
+                let stopped = world.fatal.lock().is_some();
+                // What is destroyed is so although the commit that logs the effacement has an unknown outcome.
+                let logging = result.is_ok() && matches!(call, Call::Commit) && !matches!(work, Work::Create);
+                assert!(stopped == unknown || stopped && logging, "{call:?} {when:?}: {result:?}");
+                if stopped {
                     let again = super::world::tenant(&writer).await;
                     assert!(
                         matches!(again, Err(CommitFailed::Stopped)),

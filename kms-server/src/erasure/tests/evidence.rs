@@ -1,6 +1,6 @@
 //! What the record of an epoch says of the secrets before it.
 
-use kms_core::id::Epoch;
+use kms_core::{event::Event, id::Epoch};
 use kms_proto::storage::SecretPointer;
 
 use super::world::*;
@@ -31,14 +31,20 @@ async fn destroyed_one(writer: &Writer) -> Epoch {
 async fn a_secret_that_was_effaced_before_a_restart_is_on_record_after_it() {
     let world = World::new();
     let before = world.head().secret();
-    let writer = world.start();
-    let epoch = destroyed_one(&writer).await;
+    let faults = Faults::none();
+    let (writer, _) = world.start_with(&faults).unwrap();
+    let made = tenant(&writer).await.unwrap().value;
+    let made = versions(&writer, made, 1).await.unwrap().value;
+    faults.fail(Call::Commit, 2, When::Before);
+    let epoch = destroy(&writer, made).await.unwrap().epoch;
+    assert!(faults.fired(), "the commit after the epoch's own records it");
     writer.stop();
-    assert!(!names(&recorded(&world, epoch), before), "the next commit records it");
-    let writer = world.start();
-    tenant(&writer).await.unwrap();
-    writer.stop();
+    assert!(!names(&recorded(&world, epoch), before));
+    world.start().stop();
     assert!(names(&recorded(&world, epoch), before));
+    let log = world.log();
+    let Event::EpochEffaced(effaced) = &log.last().unwrap().event else { panic!("{log:?}") };
+    assert_eq!(effaced.effaced.0, [(before.epoch, before.attempt)]);
 }
 
 #[tokio::test]

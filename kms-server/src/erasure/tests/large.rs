@@ -124,11 +124,18 @@ async fn a_part_after_the_head_that_fails_stops_the_process_and_the_restart_ends
             Err(CommitFailed::Unknown) => {
                 after_the_head += 1;
                 assert!(fatal && gone && record.destroyed_epoch == started.epoch.0);
-                assert_eq!(started.rolled_forward, Some(started.revision));
+                assert_eq!(
+                    started.rolled_forward.unwrap().next(),
+                    started.revision,
+                    "then the effacement is logged"
+                );
             }
             other => {
-                assert!(other.is_ok() && !faults.fired(), "{other:?}");
-                break;
+                assert!(other.is_ok(), "{other:?}");
+                // The commit that logs the effacement may fail: the epoch is there all the same.
+                if !faults.fired() {
+                    break;
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ mod crash;
 mod evidence;
 mod files;
 mod large;
+mod log;
 mod refusals;
 mod sharing;
 mod world;

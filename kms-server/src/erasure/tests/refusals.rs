@@ -104,7 +104,7 @@ async fn a_redo_is_rolled_forward_and_one_that_was_cut_or_changed_is_not() {
     let (world, version) = died_before_the_head().await;
     let whole = world.redo.files.lock().first_entry().unwrap().get().clone();
     let started = world.start_with(&Faults::none()).unwrap();
-    assert_eq!(started.1.rolled_forward, Some(started.1.revision));
+    assert_eq!(started.1.rolled_forward.unwrap().next(), started.1.revision, "then the effacement is logged");
     assert!(started.1.effaced);
     assert!(started.0.snapshot().open_version(version).is_err());
     assert!(

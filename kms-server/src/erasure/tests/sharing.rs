@@ -234,7 +234,7 @@ async fn a_rider_is_in_every_commit() {
     let tenant = tenant(&writer).await.unwrap().value;
     let made = versions(&writer, tenant, 1).await.unwrap().value;
     destroy(&writer, made).await.unwrap();
-    assert_eq!(world.store.get(&[0x03]).unwrap(), Some(vec![3]));
+    assert_eq!(world.store.get(&[0x03]).unwrap(), Some(vec![4]), "the last logs the effacement");
     writer.stop();
 }
 
@@ -246,7 +246,7 @@ async fn what_is_superseded_is_collected_and_the_live_tree_is_not() {
     let made = versions(&writer, kept, 200).await.unwrap().value;
     versions(&writer, gone, 200).await.unwrap();
     let done = writer.destroy(move |change| {
-        change.destroy_tenant(gone);
+        change.destroy_tenant(gone, 0);
         Ok::<_, ChangeError>(())
     });
     done.await.unwrap();
@@ -273,7 +273,7 @@ async fn a_destroyed_tenant_takes_no_more_versions() {
     let writer = world.start();
     let slot = tenant(&writer).await.unwrap().value;
     let done = writer.destroy(move |change| {
-        change.destroy_tenant(slot);
+        change.destroy_tenant(slot, 0);
         assert!(matches!(change.create_leaf(slot, Uid::random()?), Err(ChangeError::NoTenant(_))));
         Ok::<_, ChangeError>(())
     });

@@ -9,6 +9,7 @@ use std::{
 
 use kms_core::{
     commitment::{self, Hash},
+    event::{Entry, Event},
     id::{CommitNumber, Epoch, InstanceId, KeyGen, LeafSlot, TenantSlot, Uid, VersionId},
     secret::SealSecret,
     tree::{ChildKey, LeafPayload, Place, TreeName, open_keys, open_record},
@@ -21,6 +22,7 @@ use super::super::{
     change::ChangeError,
     epoch::open_root,
     head::Head,
+    log::Log,
     options::{Options, Rider, StartError, Started},
     recovery,
     redo::RedoStore,
@@ -31,7 +33,7 @@ use crate::{
     effaceable::{Effaceable, SecretId, memory::MemoryMedium},
     records::{
         Versions, parse_key,
-        tree::{self as tables, Nodes, TenantTrees},
+        tree::{self as tables, LogEntries, Nodes, TenantTrees},
     },
     store::{
         Batch, CommitError, Pair, ReadError, Store,
@@ -262,7 +264,50 @@ impl World {
         let top = ChildKey { key_gen: KeyGen(head.epoch.0), key: root };
         let hash = self.recount_below(Place::root(TreeName::Top, head.top_height), &top, &mut live);
         let count = live.iter().filter(|id| id.leaf_slot().0 != 0).count() as u64;
+        self.check_log(&head);
         (live, commitment::state_root(head.top_height, &hash, count))
+    }
+
+    /// Every entry of the log.
+    pub(super) fn log(&self) -> Vec<Entry> {
+        let entries = view::range::<LogEntries>(&*self.store, &[], &(), None, usize::MAX).unwrap();
+        assert!(entries.iter().map(|(index, _)| *index).eq(0..entries.len() as u64), "no entry is missing");
+        entries.iter().map(|(_, record)| Entry::from_bytes(&record.entry).unwrap()).collect()
+    }
+
+    /// The log says of every epoch that it was committed, of the last state what it is, and of no secret that it is gone which is not.
+    fn check_log(&self, head: &Head) {
+        let log = self.log();
+        assert_eq!(log.len() as u64, head.log_size);
+        assert_eq!(Log::read(&*self.store, head).unwrap().root(), head.log_root);
+        assert!(log.is_sorted_by_key(|entry| (entry.commit, entry.at)));
+        let there = self.medium.list().unwrap();
+        let (mut epoch, mut state_root) = (Epoch(1), None);
+        for entry in &log {
+            match &entry.event {
+                Event::EpochCommit(commit) => {
+                    assert_eq!(commit.epoch, epoch.next());
+                    epoch = commit.epoch;
+                    state_root = Some(commit.state_root);
+                }
+                Event::EpochEffaced(effaced) => {
+                    assert_eq!(effaced.epoch, epoch);
+                    let gone = effaced
+                        .effaced
+                        .0
+                        .iter()
+                        .map(|(epoch, attempt)| SecretId { epoch: *epoch, attempt: *attempt });
+                    gone.for_each(|gone| assert!(!there.contains(&gone), "{gone:?} is there"));
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(epoch, head.epoch);
+        if let (Some(Event::EpochCommit(_)), Some(state_root)) =
+            (log.last().map(|entry| &entry.event), state_root)
+        {
+            assert_eq!(state_root, head.state_root);
+        }
     }
 
     fn recount_below(&self, place: Place, key: &ChildKey, live: &mut BTreeSet<VersionId>) -> Hash {
@@ -300,7 +345,7 @@ pub(super) type Made<R> = Result<Committed<R>, CommitFailed<ChangeError>>;
 
 /// Makes a tenant.
 pub(super) async fn tenant(writer: &Writer) -> Made<TenantSlot> {
-    writer.commit(|change| change.create_tenant_tree(Uid::random()?)).await
+    writer.commit(|change| Ok::<_, ChangeError>(change.create_tenant_tree(Uid::random()?)?.slot)).await
 }
 
 /// Makes versions, with their records, in one change.
@@ -327,7 +372,7 @@ pub(super) fn version(
 pub(super) async fn destroy(writer: &Writer, versions: Vec<VersionId>) -> Made<()> {
     let destroyed = writer.destroy(move |change| {
         for version in &versions {
-            change.destroy_version(*version);
+            change.destroy_version(*version, 0);
             let mut record = change.get::<Versions>(version)?.unwrap_or_default();
             record.destroyed_epoch = change.epoch().0;
             change.put::<Versions>(version, &record);
