@@ -4,12 +4,14 @@
 //!
 //! # Layout
 //! - [`body`], [`proofs`], [`sanitization`], [`risks`]: the sections, as plain structs; [`part`]: how they stand in canonical JSON.
+//! - [`words`]: what the facts mean, for people.
 
 pub mod body;
 pub mod part;
 pub mod proofs;
 pub mod risks;
 pub mod sanitization;
+pub mod words;
 
 use body::Body;
 use part::{NoPart, Part, sections};
@@ -72,3 +74,6 @@ impl Certificate {
         Ok(Self::from_value(Value::from_pretty(text)?)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,13 @@
 //! What a certificate says: who and what was destroyed, at whose request, and how. See `docs/verifying.md`, "The certificate".
 
+use std::collections::BTreeSet;
+
 use super::{
     part::{Flat, NoPart, Part as _, put, sections, take, words},
     proofs::Proofs,
-    risks::Risk,
-    sanitization::Sanitization,
+    risks::{self, Risk},
+    sanitization::{self, Sanitization},
+    words::Words,
 };
 use crate::{
     canonical::{Instant, Members, Text},
@@ -39,6 +42,15 @@ words! {
     Horizon {
         /// No backup can be opened.
         None = "none",
+    }
+    /// What overwriting a medium is worth; a better one is greater.
+    MediumClass {
+        /// No standard is claimed.
+        None = "none",
+        /// A token that says that it destroyed the key.
+        Token = "token",
+        /// Overwritten in place on a disk that keeps its places.
+        Clear = "clear",
     }
 }
 
@@ -183,7 +195,7 @@ sections! {
         /// Index of the `EPOCH_EFFACED`.
         effacement: u64,
         /// What the medium's overwriting is worth.
-        class: Text,
+        class: MediumClass,
         /// What that rests on.
         assurance: Text,
         /// What was done.
@@ -239,10 +251,30 @@ impl Flat for Option<Effacement> {
 impl Body {
     /// The versions that it is about; none for a tenant.
     pub fn versions(&self) -> &[Version] {
+        self.key().map_or(&[], |key| &key.versions)
+    }
+
+    /// The key, unless it is about a tenant.
+    pub fn key(&self) -> Option<&KeySubject> {
         match &self.subject.destroyed {
-            Destroyed::Key(key) => &key.versions,
-            Destroyed::Tenant { .. } => &[],
+            Destroyed::Key(key) => Some(key),
+            Destroyed::Tenant { .. } => None,
         }
+    }
+
+    /// The lowest class of its media; `None` where nothing is effaced yet.
+    pub fn medium_class(&self) -> Option<MediumClass> {
+        self.effaceable.iter().map(|medium| medium.class).min()
+    }
+
+    /// The same with everything that follows from the rest: the risks beside those already named, sentences, sanitization fields.
+    pub fn completed(mut self) -> Self {
+        let risks: BTreeSet<Risk> = self.risks.iter().copied().chain(risks::follow(&self)).collect();
+        self.risks = risks.into_iter().collect();
+        self.sanitization = sanitization::fields(&self);
+        let Words { proven, attested, assumed } = Words::about(&self);
+        (self.proven, self.attested, self.assumed) = (proven, attested, assumed);
+        self
     }
 
     /// What the signature is over.
