@@ -10,6 +10,7 @@
 //! - [`file`](mod@file): sealed files (kind 04), chunk by chunk; [`encoding`]: what plaintext bytes stand for a value.
 //! - [`blind_index`]: finding equal values beside randomized columns.
 //! - [`tree`]: the erasure tree; [`commitment`]: the public commitment to its leaves.
+//! - [`certificate`]: certificates of destruction.
 //! - [`event`]: what the transparency log says of a key's life; [`canonical`]: the one spelling of it.
 //! - [`record`]: KMR1, wrapped records; [`root`]: the key that wraps the root.
 //! - `aead`, `kdf`: AES-256-GCM from two libraries behind one trait, and HKDF.
@@ -17,6 +18,7 @@
 mod aead;
 pub mod blind_index;
 pub mod canonical;
+pub mod certificate;
 pub mod commitment;
 pub mod data_key;
 pub mod encoding;
