@@ -4,12 +4,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const SERVED: [&str; 5] = [
+const SERVED: [&str; 6] = [
     "kms/v1/common.proto",
     "kms/v1/crypto.proto",
     "kms/v1/keys.proto",
     "kms/v1/audit.proto",
     "kms/v1/policy.proto",
+    "kms/v1/transparency.proto",
 ];
 const STORED: [&str; 1] = ["kms/storage/v1/records.proto"];
 

@@ -81,6 +81,12 @@ operations!(
     ReadAudit,
     /// Delete exported audit segments.
     DeleteAudit,
+    /// Read the transparency log: checkpoints, proofs, entries.
+    ReadLog,
+    /// Get the certificate of a key's destruction, or of one of its versions.
+    CertifyKey,
+    /// Get the certificate of a tenant's destruction.
+    CertifyTenant,
     /// Ask what policy would decide.
     ExplainPolicy,
     /// Describe the API by gRPC reflection.

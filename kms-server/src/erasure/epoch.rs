@@ -25,7 +25,7 @@ use kms_core::{
     root,
     secret::{EpochSecret, WrappingKey},
 };
-use kms_proto::storage::{EffacementRecord, EpochRecord};
+use kms_proto::storage::{EffacementRecord, EpochRecord, RunningLeasesRecord};
 use prost::Message;
 use subtle::ConstantTimeEq;
 
@@ -34,6 +34,7 @@ use super::{
     group::{Job, Outcome},
     head::{Head, pointer},
     log::{self, KMS, Log, Logged},
+    quiesce,
     redo::Redo,
     room::Size,
     state::{Drafted, Failure, State, answer},
@@ -43,7 +44,10 @@ use super::{
 };
 use crate::{
     effaceable::{EffaceableError, Evidence, SecretId},
-    records::{key_bytes, tree::Epochs},
+    records::{
+        key_bytes,
+        tree::{Epochs, RunningLeases},
+    },
     store::Batch,
 };
 use kms_core::tree::{Plan, Planned};
@@ -109,6 +113,10 @@ impl State {
         self.mutate_efface_early(attempt, planned.epoch);
         let head = self.write_epoch(redo, group, attempt)?;
         self.settle(head, planned, log, group);
+        if group.longest_lease_ms > 0 {
+            let end = Instant::now() + quiesce::lease(group.longest_lease_ms);
+            self.quiescing.insert(self.head.epoch, end);
+        }
         // ORDER: only now, after the barrier. Effacing earlier would lose every key to a crash.
         let effaced = self.efface();
         self.record_evidence();
@@ -187,8 +195,13 @@ impl State {
             commit_entry: committed,
             committed_ms: log.last().millis(),
             longest_lease_ms: group.longest_lease_ms,
+            quiesced_ms: if group.longest_lease_ms == 0 { log.last().millis() } else { 0 },
             ..EpochRecord::default()
         };
+        if group.longest_lease_ms > 0 {
+            let record = RunningLeasesRecord { longest_lease_ms: group.longest_lease_ms };
+            writes::put::<RunningLeases>(&epoch, &record, &mut batch);
+        }
         writes::put::<Epochs>(&epoch, &record, &mut batch);
         let staged = writes::stage(tree, base, &mut batch);
         writes::put_head(&head, &mut batch);

@@ -88,6 +88,7 @@ pub(super) fn run(mut state: State, queue: &Receiver<Message>) {
             state.commit_epoch(&mut destructions);
         }
         state.retry_efface();
+        state.record_quiescence();
     }
     while !destructions.is_empty() && !published.is_stopped() {
         state.commit_epoch(&mut destructions);
@@ -106,7 +107,8 @@ fn wait(
     next_epoch: Option<Instant>,
 ) -> Result<Message, RecvTimeoutError> {
     let now = Instant::now();
-    match next_epoch.or(state.retry_at) {
+    let waited_for = [next_epoch, state.retry_at, state.next_quiescence()];
+    match waited_for.into_iter().flatten().min() {
         Some(until) => queue.recv_timeout(until.saturating_duration_since(now)),
         None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
     }

@@ -32,6 +32,7 @@ use super::{
     nodes::NodeCache,
     options::{Options, StartError, Started},
     published::{LogHead, Published, Roots},
+    quiesce,
     redo::{Redo, RedoDirectory, RedoStore},
     state::State,
     view,
@@ -194,6 +195,7 @@ impl Start {
             self.hand_over(head, Batch::default())?;
         }
         let log = Log::read(&*self.store, &self.head)?;
+        let quiescing = quiesce::read(&*self.store)?;
         let Head { instance, commit: revision, epoch, top_height, log_size: size, log_root, .. } = self.head;
         let log_head = LogHead { size, root: log_root };
         let roots = Roots { instance, revision, epoch, root: root.clone(), top_height, log: log_head };
@@ -214,6 +216,7 @@ impl Start {
             next_epoch: Instant::now(),
             retry_at: None,
             log,
+            quiescing,
             evidence: None,
             abandoned,
             garbage: true,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::records::{
     Row, Table, group_bytes, key_bytes, parse_key,
-    tree::{Nodes, TenantTrees},
+    tree::{Epochs, Nodes, RunningLeases, TenantTrees},
 };
 
 /// Reads what is durable. Cheap to make and to clone.
@@ -90,6 +90,17 @@ impl Snapshot {
     /// How far the transparency log has come.
     pub fn log(&self) -> LogHead {
         self.published.roots().log
+    }
+
+    /// Whether nothing that is left leads to what an epoch destroyed: the secrets before it are effaced, and no lease runs, of it or
+    /// an earlier one.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn erased(&self, epoch: Epoch) -> Result<bool, RecordError> {
+        let effaced = self.get::<Epochs>(&epoch)?.is_some_and(|record| record.effaced.is_some());
+        let running = self.range::<RunningLeases>(&(), None, 1)?;
+        Ok(effaced && running.first().is_none_or(|(first, _)| *first > epoch))
     }
 
     /// An entry of the log as it was hashed, of those that [`Self::log`] counts.

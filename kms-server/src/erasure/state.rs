@@ -22,6 +22,7 @@ use super::{
     nodes::{NodeCache, Nodebook, TreeError},
     options::{Fatal, Rider},
     published::{LogHead, Published, Roots},
+    quiesce::Quiescing,
     redo::RedoStore,
     room::{Room, Size},
     view::Overlay,
@@ -51,6 +52,8 @@ pub(super) struct State {
     pub(super) retry_at: Option<Instant>,
     /// Right edge of the transparency log.
     pub(super) log: Log,
+    /// Epochs of which leases may run.
+    pub(super) quiescing: Quiescing,
     /// Evidence that a commit of its own is to record.
     pub(super) evidence: Option<(Epoch, Evidence)>,
     /// Whether records of an abandoned epoch may be left.

@@ -42,11 +42,11 @@ macro_rules! ops {
 
 ops! {
     Arc<KeyEntry>: Encrypt, Decrypt, ReEncrypt, GenerateDataKey, LeaseToSeal, LeaseToOpen,
-        DescribeKey, RotateKey, SuspendKey, ResumeKey, DestroyKey;
+        DescribeKey, CertifyKey, RotateKey, SuspendKey, ResumeKey, DestroyKey;
     NewKey: CreateKey;
     KeyUpdate: UpdateKey;
-    TenantName: CreateTenant, DescribeTenant, UpdateTenant, SuspendTenant, ResumeTenant, DestroyTenant, ListKeys;
-    System: ListTenants, GenerateRandom, ReadAudit, DeleteAudit, ExplainPolicy, Reflect;
+    TenantName: CreateTenant, DescribeTenant, UpdateTenant, SuspendTenant, ResumeTenant, DestroyTenant, ListKeys, CertifyTenant;
+    System: ListTenants, GenerateRandom, ReadAudit, DeleteAudit, ReadLog, ExplainPolicy, Reflect;
 }
 
 /// Leave to do one operation on one target, once.

@@ -55,18 +55,23 @@ pub fn resource_kinds(operation: Operation) -> &'static [ResourceKind] {
         | Op::RotateKey
         | Op::SuspendKey
         | Op::ResumeKey
-        | Op::DestroyKey => &[ResourceKind::Key],
+        | Op::DestroyKey
+        | Op::CertifyKey => &[ResourceKind::Key],
         Op::CreateTenant
         | Op::DescribeTenant
         | Op::UpdateTenant
         | Op::SuspendTenant
         | Op::ResumeTenant
         | Op::DestroyTenant
-        | Op::ListKeys => &[ResourceKind::Tenant],
+        | Op::ListKeys
+        | Op::CertifyTenant => &[ResourceKind::Tenant],
         Op::ReadAudit => &[ResourceKind::System, ResourceKind::Tenant],
-        Op::ListTenants | Op::GenerateRandom | Op::DeleteAudit | Op::ExplainPolicy | Op::Reflect => {
-            &[ResourceKind::System]
-        }
+        Op::ListTenants
+        | Op::GenerateRandom
+        | Op::DeleteAudit
+        | Op::ReadLog
+        | Op::ExplainPolicy
+        | Op::Reflect => &[ResourceKind::System],
     }
 }
 

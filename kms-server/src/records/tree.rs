@@ -31,6 +31,8 @@ pub enum Epochs {}
 pub enum EpochNodes {}
 /// Tenants that an epoch touched.
 pub enum EpochTenants {}
+/// Epochs of which leases may run.
+pub enum RunningLeases {}
 /// Entries of the log, by index.
 pub enum LogEntries {}
 /// Hashes of complete subtrees of the log, at levels that are multiples of 8 from 8 on.
@@ -178,21 +180,29 @@ macro_rules! numbered {
 numbered!(Garbage, GarbageRecord, 0x23, "garbage");
 numbered!(Staged, GarbageRecord, 0x25, "staged");
 
-impl Table for Epochs {
-    type Key = Epoch;
-    type Group = ();
-    type Value = stored::EpochRecord;
-    const PREFIX: u8 = 0x24;
-    const NAME: &'static str = "epoch";
+/// One record an epoch.
+macro_rules! by_epoch {
+    ($table:ident, $value:ident, $prefix:literal, $name:literal) => {
+        impl Table for $table {
+            type Key = Epoch;
+            type Group = ();
+            type Value = stored::$value;
+            const PREFIX: u8 = $prefix;
+            const NAME: &'static str = $name;
 
-    fn write_key(epoch: &Epoch, out: &mut Vec<u8>) {
-        out.extend_from_slice(&epoch.0.to_be_bytes());
-    }
-    fn write_group((): &(), _: &mut Vec<u8>) {}
-    fn parse_key(bytes: &[u8]) -> Option<Epoch> {
-        Some(Epoch(u64::from_be_bytes(bytes.try_into().ok()?)))
-    }
+            fn write_key(epoch: &Epoch, out: &mut Vec<u8>) {
+                out.extend_from_slice(&epoch.0.to_be_bytes());
+            }
+            fn write_group((): &(), _: &mut Vec<u8>) {}
+            fn parse_key(bytes: &[u8]) -> Option<Epoch> {
+                Some(Epoch(u64::from_be_bytes(bytes.try_into().ok()?)))
+            }
+        }
+    };
 }
+
+by_epoch!(Epochs, EpochRecord, 0x24, "epoch");
+by_epoch!(RunningLeases, RunningLeasesRecord, 0x28, "running leases");
 
 impl Table for EpochNodes {
     type Key = (Epoch, Place);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kms_core::id::{LeafSlot, TenantSlot, VersionId};
+use kms_core::id::{Epoch, LeafSlot, TenantSlot, VersionId};
 use kms_core::names::{KeyName, TenantName};
 use kms_core::state::{KeyClass, LifecycleState};
 use kms_proto::storage::{KeyRecord, TenantRecord, VersionRecord};
@@ -97,8 +97,9 @@ pub fn list_tenants(
     limit: usize,
 ) -> Unrecorded<Result<Vec<TenantView>, Refused>> {
     let list = || {
-        let found = keyring.writer().snapshot().range::<Tenants>(&(), after.as_ref(), limit)?;
-        found.into_iter().map(|(name, record)| tenant_view(name, record)).collect()
+        let snapshot = keyring.writer().snapshot();
+        let found = snapshot.range::<Tenants>(&(), after.as_ref(), limit)?;
+        found.into_iter().map(|(name, record)| tenant_view(&snapshot, name, record)).collect()
     };
     let result = list();
     permit.finish(result, Note::default())
@@ -117,7 +118,10 @@ pub fn list_keys(
         let slot = TenantSlot(tenant.record.slot);
         let after = after.map(|name| (slot, name));
         let found = snapshot.range::<Keys>(&slot, after.as_ref(), limit)?;
-        found.into_iter().map(|((_, name), record)| key_view(&tenant, name, record, Vec::new())).collect()
+        found
+            .into_iter()
+            .map(|((_, name), record)| key_view(&snapshot, &tenant, name, record, Vec::new()))
+            .collect()
     };
     let result = list();
     permit.finish(result, Note::default())
@@ -144,7 +148,7 @@ pub fn list_versions(
 /// A tenant by name.
 pub(super) fn tenant(snapshot: &Snapshot, name: &TenantName) -> Result<TenantView, Refused> {
     let record = snapshot.get::<Tenants>(name)?.ok_or_else(|| Refused::TenantNotAccessible(name.clone()))?;
-    tenant_view(name.clone(), record)
+    tenant_view(snapshot, name.clone(), record)
 }
 
 /// A key by name, with its newest versions.
@@ -154,11 +158,24 @@ pub(super) fn key(snapshot: &Snapshot, tenant: &TenantName, name: &KeyName) -> R
     let shown = u32::try_from(SHOWN_VERSIONS).unwrap_or(u32::MAX);
     let after = record.versions.saturating_sub(shown).max(record.first_version.saturating_sub(1));
     let versions = versions(snapshot, &tenant, (name, &record), after, SHOWN_VERSIONS)?;
-    key_view(&tenant, name.clone(), record, versions)
+    key_view(snapshot, &tenant, name.clone(), record, versions)
 }
 
-fn tenant_view(name: TenantName, record: TenantRecord) -> Result<TenantView, Refused> {
-    Ok(TenantView { name, state: state(record.state)?, record })
+fn tenant_view(snapshot: &Snapshot, name: TenantName, record: TenantRecord) -> Result<TenantView, Refused> {
+    let state = gone_for_good(snapshot, state(record.state)?, record.destroyed_epoch)?;
+    Ok(TenantView { name, state, record })
+}
+
+/// What is destroyed is erased, once nothing that is left leads to it.
+fn gone_for_good(
+    snapshot: &Snapshot,
+    state: LifecycleState,
+    destroyed_epoch: u64,
+) -> Result<LifecycleState, Refused> {
+    match state {
+        LifecycleState::Destroyed if snapshot.erased(Epoch(destroyed_epoch))? => Ok(LifecycleState::Erased),
+        state => Ok(state),
+    }
 }
 
 fn key_record(snapshot: &Snapshot, tenant: &TenantView, name: &KeyName) -> Result<KeyRecord, Refused> {
@@ -167,6 +184,7 @@ fn key_record(snapshot: &Snapshot, tenant: &TenantView, name: &KeyName) -> Resul
 }
 
 fn key_view(
+    snapshot: &Snapshot,
     tenant: &TenantView,
     name: KeyName,
     mut record: KeyRecord,
@@ -178,8 +196,9 @@ fn key_view(
         (record.active_version, record.deterministic_version) = (0, 0);
     }
     let state = match tenant.state {
+        _ if own.is_destroyed() => gone_for_good(snapshot, own, record.destroyed_epoch)?,
         state if state.is_destroyed() => state,
-        LifecycleState::Suspended if !own.is_destroyed() => LifecycleState::Suspended,
+        LifecycleState::Suspended => LifecycleState::Suspended,
         _ => own,
     };
     Ok(KeyView {
@@ -210,8 +229,8 @@ fn versions(
             record.destroyed_ms = tenant.record.destroyed_ms;
         }
         let state = match state(record.state)? {
-            state if state.is_destroyed() => state,
-            _ if tenant.state.is_destroyed() => LifecycleState::Destroyed,
+            state if state.is_destroyed() => gone_for_good(snapshot, state, record.destroyed_epoch)?,
+            _ if tenant.state.is_destroyed() => tenant.state,
             _ if record.version == key.active_version => LifecycleState::Active,
             _ => LifecycleState::Deactivated,
         };

@@ -162,6 +162,9 @@ fn destroy(
         destroyed.push((id, version));
         retire_number(key, number);
     }
+    if key.live_versions == 0 {
+        key.destroyed_epoch = epoch.0;
+    }
     let entry_index = log(change, key, entry, which, request, &destroyed)?;
     for (id, mut version) in destroyed {
         version.destroyed_entry = entry_index;
