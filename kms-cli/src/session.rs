@@ -46,6 +46,11 @@ impl Session {
         Ok(Profile::load(file).map_err(kms_client::Error::from)?)
     }
 
+    /// How long a call may wait for something to happen, and still be answered.
+    pub fn longest_wait(&self) -> Duration {
+        DEADLINE / 2
+    }
+
     /// Whether programs read the answer.
     pub fn is_json(&self) -> bool {
         self.output == Output::Json

@@ -20,7 +20,7 @@ pub const ALG_INDEX_KEY: u16 = 0;
 /// Algorithm of a leaf that holds 256-bit key material.
 pub const ALG_AES_256: u16 = 1;
 
-fn sha256(parts: &[&[u8]]) -> Hash {
+pub(crate) fn sha256(parts: &[&[u8]]) -> Hash {
     let mut hasher = Sha256::new();
     parts.iter().for_each(|part| hasher.update(part));
     hasher.finalize().into()

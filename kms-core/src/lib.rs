@@ -33,6 +33,7 @@ pub mod record;
 pub mod root;
 pub mod secret;
 pub mod state;
+pub mod transparency;
 pub mod tree;
 #[cfg(test)]
 mod vectors;

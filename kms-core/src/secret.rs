@@ -89,6 +89,10 @@ secret!(
     DataKey
 );
 secret!(
+    /// Signs notes: an Ed25519 seed (RFC 8032).
+    SigningSeed
+);
+secret!(
     /// Makes blind indexes; versioned apart from the keys that seal.
     IndexKey
 );

@@ -3,6 +3,7 @@
 //! ```text
 //! data/store      the store, its lock and its sidecar
 //! data/redo       the redo file of an epoch under way
+//! data/log        the key of the transparency log, and its last signed head
 //! audit.directory the audit
 //! effaceable.path epoch-secrets, never part of a copy
 //! ```
@@ -26,6 +27,7 @@ use crate::seal::{self, SealError};
 use crate::store::ReadError;
 use crate::store::open::{self as store, OpenError};
 use crate::store::sidecar;
+use crate::transparency::{LogError, Transparency};
 
 /// The parts of an open instance.
 pub struct Instance {
@@ -35,6 +37,8 @@ pub struct Instance {
     pub writer: Writer,
     /// Its audit.
     pub audit: AuditLog,
+    /// Its transparency log.
+    pub log: Transparency,
     /// How its writer started.
     pub started: Started,
     /// When the last head of the audit that the store remembers was signed: a time that has been.
@@ -68,6 +72,9 @@ pub enum InstanceError {
     /// The erasure tree.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The transparency log.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The operating system gave no randomness.
     #[error("the operating system gave no random bytes")]
     Random(#[from] getrandom::Error),
@@ -106,6 +113,7 @@ pub fn create(config: &Config) -> Result<InstanceId, InstanceError> {
     let store = store::create(&store_path(config), engine, id)?;
     let mut medium = FileMedium::create(&medium_path(config), id)?;
     AuditLog::create(&config.audit.directory, id)?;
+    Transparency::create(&log_path(config), id)?;
     // ORDER: last: before this the store has no root, and `run` refuses it.
     Writer::create(&*store.store, &mut medium, &seal, id)?;
     Ok(id)
@@ -163,7 +171,8 @@ pub fn open(config: &Config, fatal: Fatal) -> Result<Instance, InstanceError> {
     if !started.effaced {
         tracing::error!("an earlier epoch secret could not be effaced yet: its erasure is pending");
     }
-    Ok(Instance { id, writer, audit, started, last_signed })
+    let log = Transparency::open(log_path(config), id, writer.clone())?;
+    Ok(Instance { id, writer, audit, log, started, last_signed })
 }
 
 fn store_path(config: &Config) -> PathBuf {
@@ -172,6 +181,10 @@ fn store_path(config: &Config) -> PathBuf {
 
 fn redo_path(config: &Config) -> PathBuf {
     config.data.join("redo")
+}
+
+fn log_path(config: &Config) -> PathBuf {
+    config.data.join("log")
 }
 
 fn medium_path(config: &Config) -> PathBuf {

@@ -6,7 +6,7 @@
 //! - [`rpc`], [`tls`]: what a socket speaks.
 //! - `usecase`: one file each.
 //! - `gate`: permits in, recorded results out.
-//! - `policy`, [`audit`], `keyring`, [`erasure`]: what a use case rests on.
+//! - `policy`, [`audit`], `keyring`, [`erasure`], [`transparency`]: what a use case rests on.
 //! - [`store`], [`effaceable`]: what survives power loss, and what can be made not to.
 //! - [`operation`], [`identity`], [`records`]: vocabulary; [`rate`], [`share`]: how fast one identity may go, how much it may hold.
 
@@ -36,5 +36,6 @@ pub mod service;
 pub mod share;
 pub mod store;
 pub mod tls;
+pub mod transparency;
 pub mod usecase;
 mod watch;

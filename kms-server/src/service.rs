@@ -104,7 +104,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
         (config, opened)
     })
     .await?;
-    let Instance { writer, audit, started, last_signed, .. } = opened?;
+    let Instance { writer, audit, log, started, last_signed, .. } = opened?;
     let tls = Tls::load(&config.tls)?;
     let policies = policy::Options { cache_bytes: config.limits.memory / DECISIONS };
     let policies = Arc::new(PolicyEngine::load_with(&config.policies, policies)?);
@@ -129,7 +129,8 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
         streams: config.limits.streams,
     };
     let changes = TaskTracker::new();
-    let router = server::router(&Core { gate, keyring, changes: changes.clone() }, parts)?;
+    let router =
+        server::router(&Core { gate, keyring, log: Arc::new(log), changes: changes.clone() }, parts)?;
 
     let tally = Tally::new();
     let accepting = Accepting {

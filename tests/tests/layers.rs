@@ -34,7 +34,7 @@ const LAYERS: [&[&str]; 7] = [
     &["rpc", "tls"],
     &["usecase"],
     &["gate"],
-    &["audit", "erasure", "keyring", "policy"],
+    &["audit", "erasure", "keyring", "policy", "transparency"],
     &["effaceable", "store"],
     &["binding", "identity", "operation", "rate", "records", "share"],
 ];

@@ -7,6 +7,7 @@ mod bench;
 mod crypt;
 mod keys;
 mod tables;
+mod transparency;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -17,6 +18,7 @@ pub use bench::{Bench, BenchCall};
 pub use crypt::{ContextPair, Crypt, Reencrypt, WithKey};
 pub use keys::{Destruction, Key, OfTenant, OneKey, Tenant};
 pub use tables::{Columns, ColumnsJob, FileFormat, OpenJob, SealJob, WholeFile};
+pub use transparency::{Cert, GetCert, Log};
 
 /// The key centre from the command line: tenants, keys, files, columns, audit, policy.
 #[derive(Debug, Parser)]
@@ -87,6 +89,12 @@ pub enum Command {
     SealFile(WholeFile),
     /// Opens a file that `seal-file` made; a cut or reordered file does not open
     OpenFile(WholeFile),
+    /// Certificates of destruction
+    #[command(subcommand)]
+    Cert(Cert),
+    /// The public log of what was created and destroyed
+    #[command(subcommand)]
+    Log(Log),
     /// Who did what, allowed by which rule
     #[command(subcommand)]
     Audit(Audit),

@@ -2,11 +2,13 @@
 
 pub mod audit;
 pub mod bench;
+pub mod cert;
 pub mod columns;
 pub mod crypt;
 pub mod demo;
 pub mod doctor;
 pub mod files;
 pub mod key;
+pub mod log;
 pub mod policy;
 pub mod tenant;

@@ -4,6 +4,7 @@
 //! - [`crypto`](self): seal, open, envelope keys, random bytes.
 //! - [`keys`](self): tenants, keys, versions.
 //! - [`audit`](self), [`policy`](self): what operators and compliance ask.
+//! - [`transparency`](self): the log, and certificates of destruction.
 //! - `convert`: messages into types and back; the only place that reads enum numbers.
 
 mod audit;
@@ -19,6 +20,7 @@ mod policy;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod transparency;
 
 pub use audit::{AuditFilter, AuditLine, DeletedAudit, ExportedChunk};
 pub use binding::Binding;
@@ -29,6 +31,7 @@ pub use list::{Items, Page, PageRequest};
 pub use model::{Change, Key, KeyVersion, Tenant};
 pub use policy::{Explain, Explained};
 pub use tenants::{CreateTenant, DestroyTenant, TenantDestroyed};
+pub use transparency::{Certificate, Entries, Gone, SignedCheckpoint};
 
 pub(crate) use convert::{duration, key_name};
 pub(crate) use crypto::client as crypto_client;

@@ -12,6 +12,7 @@ use kms_core::{
     secret::WrappingKey,
 };
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use super::{view::Overlay, writer::CommitNotice};
 use crate::store::Store;
@@ -45,12 +46,15 @@ pub(super) struct Published {
     before: ArcSwap<Overlay>,
     stopped: AtomicBool,
     listeners: RwLock<Vec<Listener>>,
+    commits: watch::Sender<CommitNumber>,
 }
 
 impl Published {
     pub(super) fn new(store: Arc<dyn Store>, roots: Roots) -> Self {
+        let commits = watch::Sender::new(roots.revision);
         Self {
             store,
+            commits,
             roots: ArcSwap::from_pointee(roots),
             before: ArcSwap::default(),
             stopped: AtomicBool::new(false),
@@ -83,6 +87,11 @@ impl Published {
 
     pub(super) fn tell(&self, notice: &CommitNotice) {
         self.listeners.read().iter().for_each(|listener| listener(notice));
+        self.commits.send_replace(notice.revision);
+    }
+
+    pub(super) fn commits(&self) -> watch::Receiver<CommitNumber> {
+        self.commits.subscribe()
     }
 
     pub(super) fn listen(&self, listener: Listener) {

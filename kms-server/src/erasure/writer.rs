@@ -9,7 +9,7 @@ use kms_core::{
     id::{CommitNumber, Epoch, InstanceId},
     secret::SealSecret,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     change::{Change, Destruction},
@@ -224,6 +224,11 @@ impl Writer {
     /// Calls `listener` on the writer's thread after each durable commit, before those who asked for it get their reply.
     pub fn on_commit(&self, listener: impl Fn(&CommitNotice) + Send + Sync + 'static) {
         self.published.listen(Box::new(listener));
+    }
+
+    /// Tells of each durable commit, to whoever waits for what one may bring.
+    pub fn commits(&self) -> watch::Receiver<CommitNumber> {
+        self.published.commits()
     }
 
     /// Has destructions that wait for others to share their epoch carried out now, and later ones at once: a stop is near.

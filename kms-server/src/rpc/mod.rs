@@ -3,7 +3,7 @@
 //! # Layout
 //! - this file: a call and its caller.
 //! - `convert`: messages to domain types; [`status`]: facts to statuses.
-//! - [`crypto`] with `leases`, [`keys`], [`audit`], [`policy`]: one service each.
+//! - [`crypto`] with `leases`, [`keys`], [`audit`], [`policy`], [`transparency`]: one service each.
 //! - [`limits`], [`request_id`]: layers around every call; [`health`], [`reflection`].
 
 pub mod audit;
@@ -20,6 +20,7 @@ pub mod reflection;
 pub mod request_id;
 pub mod server;
 pub mod status;
+pub mod transparency;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,7 @@ use crate::gate::{Caller, Gate};
 use crate::keyring::Keyring;
 
 use crate::tls::Peer;
+use crate::transparency::Transparency;
 use status::Failure;
 
 /// How long a caller should wait before it repeats a call that failed for a passing reason.
@@ -46,6 +48,8 @@ pub struct Core {
     pub gate: Arc<Gate>,
     /// Live keys.
     pub keyring: Arc<Keyring>,
+    /// The transparency log.
+    pub log: Arc<Transparency>,
     /// Calls that run to their end although nobody may wait for them: a stop does.
     pub changes: TaskTracker,
 }

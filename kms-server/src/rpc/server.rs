@@ -7,6 +7,7 @@ use kms_proto::v1::audit_server::AuditServer;
 use kms_proto::v1::crypto_server::CryptoServer;
 use kms_proto::v1::keys_server::KeysServer;
 use kms_proto::v1::policy_server::PolicyServer;
+use kms_proto::v1::transparency_server::TransparencyServer;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tower::layer::util::{Identity as NoLayer, Stack};
@@ -19,6 +20,7 @@ use super::limits::{Limits, MAX_MESSAGE};
 use super::policy::PolicyService;
 use super::request_id::RequestIdLayer;
 use super::status::Failure;
+use super::transparency::TransparencyService;
 use super::{Core, reflection};
 use crate::gate::permit::op;
 use crate::gate::{Caller, Note, Permit, target};
@@ -67,7 +69,8 @@ pub fn router(core: &Core, parts: Parts) -> Result<Router<Layers>, tonic_reflect
         .add_service(sized!(CryptoServer, CryptoService))
         .add_service(sized!(KeysServer, KeysService))
         .add_service(sized!(AuditServer, AuditService::new))
-        .add_service(sized!(PolicyServer, PolicyService));
+        .add_service(sized!(PolicyServer, PolicyService))
+        .add_service(sized!(TransparencyServer, TransparencyService));
     if parts.reflection {
         let (v1, v1alpha) = reflection::services(may_reflect(core.clone()))?;
         router = router.add_service(v1).add_service(v1alpha);

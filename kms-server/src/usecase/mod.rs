@@ -4,10 +4,12 @@
 //! - data plane: [`seal`], [`open`], [`reencrypt`], [`envelope_key`], [`lease`], [`random`].
 //! - tenants: [`create_tenant`], [`change_tenant`], [`destroy_tenant`]; keys: [`create_key`], [`change_key`], [`rotate_key`],
 //!   [`destroy_key`]; reading both: [`describe`].
+//! - compliance: [`read_audit`], [`read_log`], [`certify`].
 //! - what they share: [`refused`], [`mutation`] (idempotence), [`revision`], `data_key_ids`.
 //!
 //! [`Unrecorded`]: crate::gate::Unrecorded
 
+pub mod certify;
 pub mod change_key;
 pub mod change_tenant;
 pub mod create_key;
@@ -23,6 +25,7 @@ pub mod mutation;
 pub mod open;
 pub mod random;
 pub mod read_audit;
+pub mod read_log;
 pub mod reencrypt;
 pub mod refused;
 pub mod revision;

@@ -1,0 +1,419 @@
+//! What a certificate says, gathered from the log and the records of what was destroyed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kms_core::{
+    canonical::{Instant, Text},
+    certificate::{
+        Certificate,
+        body::{
+            Body, Destroyed, Effaceable, Effacement, Erasure, ErasureEpoch, Horizon, KeySubject, Log,
+            MediumClass, Request, Scope, Status, Subject, VERSION, Version,
+        },
+        proofs::{Consistency, IndexedEntry, Proofs, SignedCheckpoint as Head},
+        risks::Risk,
+        sanitization::Sanitization,
+    },
+    event::{Entry, Event, Origin},
+    id::{Attempt, Epoch, InstanceId, LeafSlot, TenantSlot, Uid},
+    names::{KeyName, TenantName},
+    state::{DestroyReason, KeyClass},
+    transparency::{MultiProof, ProveError, SignedCheckpoint, prove_consistency, tree_root},
+};
+use kms_proto::storage::{EpochRecord, TenantRecord, VersionRecord};
+
+use super::{
+    LogError, Source, Transparency,
+    states::{self, StateError},
+};
+use crate::{
+    erasure::{RecordError, Snapshot},
+    records::{Damaged, Table, name, tree::Epochs, tree::LogEntries, uid},
+};
+
+/// Earlier checkpoints that one certificate leads from.
+pub const MAX_EARLIER: usize = 16;
+
+/// Versions of one key, each destroyed; or a tenant.
+#[derive(Debug, Clone)]
+pub enum Certified {
+    /// One version, or every one that the key had.
+    Versions {
+        /// Whether it is about the key.
+        key: bool,
+        /// The versions, by rising number.
+        versions: Vec<VersionRecord>,
+    },
+    /// The tenant as a whole.
+    Tenant,
+}
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum CertifyError {
+    /// The version went with its tenant.
+    #[error("it was destroyed with its tenant as a whole: get the tenant's certificate")]
+    WithTenant,
+    /// An earlier checkpoint is none of this log.
+    #[error("the log never had {0} entries at a checkpoint before this one")]
+    NoSuchSize(u64),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A proof about a state.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl From<RecordError> for CertifyError {
+    fn from(error: RecordError) -> Self {
+        Self::Log(error.into())
+    }
+}
+
+impl From<Damaged> for CertifyError {
+    fn from(damaged: Damaged) -> Self {
+        RecordError::from(damaged).into()
+    }
+}
+
+impl From<ProveError> for CertifyError {
+    fn from(error: ProveError) -> Self {
+        Self::Log(error.into())
+    }
+}
+
+impl Transparency {
+    /// The file of a certificate, and whether the erasure is complete. Blocks.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn certify(
+        &self,
+        tenant: &TenantRecord,
+        certified: &Certified,
+        earlier: &BTreeSet<u64>,
+    ) -> Result<(Vec<u8>, bool), CertifyError> {
+        // ORDER: the head first: everything that is read after it may have come later, and nothing that it counts is missing.
+        let snapshot = self.snapshot();
+        let facts = Facts::gather(&snapshot, tenant, certified)?;
+        let head = self.checkpoint()?;
+        let body = facts.body(&snapshot, self.instance()?, self.verifier().to_string(), &head, earlier)?;
+        let erased = body.erasure.status == Status::Erased;
+        let mut signed = true;
+        let certificate = Certificate::sign(body.completed(), |message| {
+            self.sign(message).unwrap_or_else(|| {
+                signed = false;
+                [0; 64]
+            })
+        });
+        if !signed {
+            return Err(RecordError::Damaged(LogEntries::NAME).into());
+        }
+        Ok((certificate.to_file(), erased))
+    }
+
+    fn instance(&self) -> Result<InstanceId, RecordError> {
+        let name = self.verifier().name().as_str().strip_prefix("keycentre/");
+        let bytes = name.and_then(|hex| hex::decode(hex).ok());
+        bytes
+            .and_then(|bytes| InstanceId::try_from(bytes.as_slice()).ok())
+            .ok_or(RecordError::Damaged(LogEntries::NAME))
+    }
+}
+
+/// What is known of a destruction.
+struct Facts {
+    kind: Scope,
+    tenant: TenantName,
+    tenant_uid: Uid,
+    tenant_slot: TenantSlot,
+    destroyed: Destroyed,
+    /// The entries that speak of it.
+    entries: BTreeMap<u64, Entry>,
+    /// The entries that destroyed.
+    destructions: BTreeSet<u64>,
+    /// The epochs, each with the slots that it emptied.
+    epochs: BTreeMap<Epoch, (EpochRecord, BTreeSet<LeafSlot>)>,
+}
+
+impl Facts {
+    fn gather(
+        snapshot: &Snapshot,
+        tenant: &TenantRecord,
+        certified: &Certified,
+    ) -> Result<Self, CertifyError> {
+        let mut facts = Self {
+            kind: Scope::Tenant,
+            tenant: name(&tenant.name)?,
+            tenant_uid: uid(&tenant.uid)?,
+            tenant_slot: TenantSlot(tenant.slot),
+            destroyed: Destroyed::Tenant { live: 0 },
+            entries: BTreeMap::new(),
+            destructions: BTreeSet::new(),
+            epochs: BTreeMap::new(),
+        };
+        match certified {
+            Certified::Tenant => {
+                let event = facts.entry(snapshot, tenant.destroyed_entry)?.event.clone();
+                let Event::TenantDestroy(destroyed) = event else { return Err(unlike()) };
+                facts.destroyed = Destroyed::Tenant { live: destroyed.live };
+                facts.destructions.insert(tenant.destroyed_entry);
+                facts.epoch(snapshot, Epoch(tenant.destroyed_epoch))?;
+            }
+            Certified::Versions { key, versions } => {
+                facts.kind = if *key { Scope::Key } else { Scope::Version };
+                let mut subject: Option<KeySubject> = None;
+                for record in versions {
+                    let (of, version) = facts.version(snapshot, record)?;
+                    subject.get_or_insert(of).versions.push(version);
+                }
+                facts.destroyed = Destroyed::Key(subject.ok_or_else(unlike)?);
+            }
+        }
+        Ok(facts)
+    }
+
+    fn entry(&mut self, snapshot: &Snapshot, index: u64) -> Result<&Entry, CertifyError> {
+        let entry = Entry::from_bytes(&snapshot.log_entry(index)?).map_err(|_| unlike())?;
+        Ok(self.entries.entry(index).or_insert(entry))
+    }
+
+    /// An epoch that destroyed some of it, with what the log says of it.
+    fn epoch(&mut self, snapshot: &Snapshot, epoch: Epoch) -> Result<&mut BTreeSet<LeafSlot>, CertifyError> {
+        if !self.epochs.contains_key(&epoch) {
+            let record = snapshot.get::<Epochs>(&epoch)?.ok_or(RecordError::Damaged(Epochs::NAME))?;
+            self.entry(snapshot, record.commit_entry)?;
+            if record.effaced.is_some() {
+                self.entry(snapshot, record.effaced_entry)?;
+            }
+            self.epochs.insert(epoch, (record, BTreeSet::new()));
+        }
+        self.epochs.get_mut(&epoch).map(|(_, slots)| slots).ok_or_else(unlike)
+    }
+
+    fn version(
+        &mut self,
+        snapshot: &Snapshot,
+        record: &VersionRecord,
+    ) -> Result<(KeySubject, Version), CertifyError> {
+        let epoch = Epoch(record.destroyed_epoch);
+        if epoch.0 == 0 {
+            return Err(CertifyError::WithTenant);
+        }
+        let made = Made::of(&self.entry(snapshot, record.created_entry)?.event).ok_or_else(unlike)?;
+        self.entry(snapshot, record.destroyed_entry)?;
+        self.destructions.insert(record.destroyed_entry);
+        self.epoch(snapshot, epoch)?.insert(made.version.slot);
+        let version = Version {
+            created: record.created_entry,
+            destroyed: record.destroyed_entry,
+            epoch,
+            data_keys_issued: record.data_keys_issued.into(),
+            ..made.version
+        };
+        let subject =
+            KeySubject { key: made.key, key_uid: made.key_uid, class: made.class, versions: Vec::new() };
+        Ok((subject, version))
+    }
+
+    fn body(
+        &self,
+        snapshot: &Snapshot,
+        instance: InstanceId,
+        key: String,
+        head: &SignedCheckpoint,
+        earlier: &BTreeSet<u64>,
+    ) -> Result<Body, CertifyError> {
+        let issued = now();
+        let epochs: Vec<ErasureEpoch> = self
+            .epochs
+            .iter()
+            .map(|(epoch, (record, _))| self.erasure(*epoch, record, issued))
+            .collect::<Result<_, _>>()?;
+        let done = |epoch: &ErasureEpoch| epoch.effacement.is_some() && epoch.quiesced <= issued;
+        let status = if epochs.iter().all(done) { Status::Erased } else { Status::Pending };
+        Ok(Body {
+            v: VERSION,
+            kind: self.kind,
+            issued,
+            instance,
+            log: Log { key: Text::lossy(&key) },
+            subject: Subject {
+                tenant: self.tenant.clone(),
+                tenant_uid: self.tenant_uid,
+                tenant_slot: self.tenant_slot,
+                destroyed: self.destroyed.clone(),
+            },
+            request: self.destructions.iter().map(|index| self.request(*index)).collect::<Result<_, _>>()?,
+            effaceable: epochs.iter().filter_map(|epoch| self.effaceable(epoch)).collect(),
+            erasure: Erasure { status, horizon: Horizon::None, epochs },
+            sanitization: Sanitization::default(),
+            proofs: self.proofs(snapshot, head, earlier)?,
+            proven: Vec::new(),
+            attested: Vec::new(),
+            assumed: Vec::new(),
+            risks: self.risks(),
+        })
+    }
+
+    fn erasure(
+        &self,
+        epoch: Epoch,
+        record: &EpochRecord,
+        issued: Instant,
+    ) -> Result<ErasureEpoch, CertifyError> {
+        let at = |index: &u64| self.entries.get(index).map(|entry| entry.at).ok_or_else(unlike);
+        let quiesced = match record.quiesced_ms {
+            // It will have, at the earliest: after a restart it is counted anew.
+            0 => {
+                let lease = i64::try_from(record.longest_lease_ms).unwrap_or(i64::MAX);
+                record.committed_ms.saturating_add(lease).max(issued.millis().saturating_add(1))
+            }
+            known => known,
+        };
+        let effacement = match record.effaced {
+            Some(_) => {
+                Some(Effacement { effacement: record.effaced_entry, effaced: at(&record.effaced_entry)? })
+            }
+            None => None,
+        };
+        Ok(ErasureEpoch {
+            epoch,
+            attempt: Attempt::try_from(record.attempt.as_slice()).map_err(|_| unlike())?,
+            commit: record.commit_entry,
+            committed: at(&record.commit_entry)?,
+            quiesced: Instant::from_millis(quiesced),
+            effacement,
+        })
+    }
+
+    fn request(&self, index: u64) -> Result<Request, CertifyError> {
+        let entry = self.entries.get(&index).ok_or_else(unlike)?;
+        let (scope, reason, ticket): (_, DestroyReason, _) = match &entry.event {
+            Event::DestroyVersion(event) => (Scope::Version, event.reason, &event.ticket),
+            Event::DestroyKey(event) => (Scope::Key, event.reason, &event.ticket),
+            Event::TenantDestroy(event) => (Scope::Tenant, event.reason, &event.ticket),
+            _ => return Err(unlike()),
+        };
+        let (by, at, ticket) = (entry.by.clone(), entry.at, ticket.clone());
+        Ok(Request { destroy: index, by, at, scope, reason, ticket, approvals: Vec::new() })
+    }
+
+    fn effaceable(&self, epoch: &ErasureEpoch) -> Option<Effaceable> {
+        let effacement = epoch.effacement.as_ref()?.effacement;
+        let Event::EpochEffaced(event) = &self.entries.get(&effacement)?.event else { return None };
+        Some(Effaceable {
+            effacement,
+            class: MediumClass::from_word(event.class.as_str())?,
+            assurance: event.assurance.clone(),
+            technique: event.technique.clone(),
+            media: event.media.clone(),
+            verification: event.verification.clone(),
+        })
+    }
+
+    fn proofs(
+        &self,
+        snapshot: &Snapshot,
+        head: &SignedCheckpoint,
+        earlier: &BTreeSet<u64>,
+    ) -> Result<Proofs, CertifyError> {
+        let (source, checkpoint) = (Source(snapshot), head.checkpoint());
+        let indexes = self.entries.keys().copied().collect();
+        let inclusion = MultiProof::prove(&source, checkpoint.size, &indexes)?.hashes;
+        let entries =
+            self.entries.iter().map(|(index, entry)| IndexedEntry { index: *index, entry: entry.clone() });
+        let consistency = earlier.iter().filter(|size| **size != checkpoint.size).map(|size| {
+            if *size == 0 || *size > checkpoint.size {
+                return Err(CertifyError::NoSuchSize(*size));
+            }
+            let (root, proof) =
+                (tree_root(&source, *size)?, prove_consistency(&source, *size, checkpoint.size)?);
+            Ok(Consistency { size: *size, root, proof })
+        });
+        let states = self.epochs.iter().map(|(epoch, (record, slots))| {
+            states::around(snapshot, (*epoch, record), self.tenant_slot, slots).map_err(CertifyError::from)
+        });
+        Ok(Proofs {
+            checkpoint: Head {
+                size: checkpoint.size,
+                root: checkpoint.root,
+                signature: signature(head).ok_or_else(unlike)?,
+                cosignatures: Vec::new(),
+            },
+            entries: entries.collect(),
+            inclusion,
+            consistency: consistency.collect::<Result<_, _>>()?,
+            states: states.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Those that hold wherever this server destroys something; others follow from what the certificate says.
+    fn risks(&self) -> Vec<Risk> {
+        let mut risks = vec![Risk::ClockUnproven, Risk::MemorySwapCore, Risk::NoRollbackProtection];
+        if self.destructions.iter().any(|index| {
+            matches!(
+                self.entries.get(index).map(|entry| &entry.event),
+                Some(Event::DestroyVersion(_) | Event::DestroyKey(_))
+            )
+        }) {
+            risks.push(Risk::IndexValues);
+        }
+        risks
+    }
+}
+
+/// What the entry of a version's making says.
+struct Made {
+    key: KeyName,
+    key_uid: Uid,
+    class: KeyClass,
+    version: Version,
+}
+
+impl Made {
+    fn of(event: &Event) -> Option<Self> {
+        macro_rules! made {
+            ($event:expr) => {{
+                let event = $event;
+                let version = Version {
+                    number: event.number,
+                    uid: event.version_uid,
+                    slot: event.slot,
+                    alg: event.alg,
+                    kc: event.kc,
+                    origin: Origin::Generated,
+                    created: 0,
+                    destroyed: 0,
+                    epoch: Epoch(0),
+                    data_keys_issued: 0,
+                };
+                Some(Self { key: event.key.clone(), key_uid: event.key_uid, class: event.class, version })
+            }};
+        }
+        match event {
+            Event::KeyCreate(event) => made!(event),
+            Event::KeyRotate(event) => made!(event),
+            _ => None,
+        }
+    }
+}
+
+/// The log's own signature under a head: key id and signature.
+fn signature(head: &SignedCheckpoint) -> Option<[u8; 68]> {
+    let signature = head.note().signatures().first()?;
+    let mut bytes = [0; 68];
+    bytes[..4].copy_from_slice(&signature.id().0);
+    bytes.get_mut(4..)?.copy_from_slice(signature.bytes().get(..64)?);
+    Some(bytes)
+}
+
+fn unlike() -> CertifyError {
+    RecordError::Damaged(LogEntries::NAME).into()
+}
+
+fn now() -> Instant {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Instant::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

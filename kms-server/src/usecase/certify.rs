@@ -1,0 +1,188 @@
+//! Certificates of destruction, and waiting until an erasure is complete.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kms_core::id::{LeafSlot, TenantSlot, VersionId};
+use kms_core::names::{KeyName, TenantName};
+use kms_core::state::LifecycleState;
+use kms_proto::storage::{TenantRecord, VersionRecord};
+
+use super::describe;
+use super::refused::Refused;
+use crate::erasure::Snapshot;
+use crate::gate::permit::op;
+use crate::gate::{Note, Op, Permit, Unrecorded};
+use crate::keyring::{KeyEntry, Keyring};
+use crate::records::{Keys, Table as _, Tenants, TenantsBySlot, VersionNumbers, Versions, state};
+use crate::transparency::Transparency;
+use crate::transparency::certificate::{Certified, CertifyError};
+
+/// A certificate.
+#[derive(Debug)]
+pub struct Certificate {
+    /// The file.
+    pub file: Vec<u8>,
+    /// Whether the erasure is complete.
+    pub erased: bool,
+}
+
+type Answer = Unrecorded<Result<Certificate, Refused>>;
+
+/// Certifies that a version of the key that the permit names is destroyed, or every version that it had where none is named.
+pub async fn certify_key(
+    permit: Permit<op::CertifyKey>,
+    log: &Arc<Transparency>,
+    version: Option<u32>,
+    earlier: BTreeSet<u64>,
+) -> Answer {
+    let entry = Arc::clone(permit.target());
+    let mut note = Note { version, ..Note::default() };
+    let result = certify(log, earlier, move |snapshot| versions(snapshot, &entry, version)).await;
+    note.state = result.as_ref().ok().map(Certificate::state);
+    permit.finish(result, note)
+}
+
+/// Certifies that the tenant that the permit names is destroyed.
+pub async fn certify_tenant(
+    permit: Permit<op::CertifyTenant>,
+    log: &Arc<Transparency>,
+    earlier: BTreeSet<u64>,
+) -> Answer {
+    let name = permit.target().clone();
+    let result = certify(log, earlier, move |snapshot| tenant(snapshot, &name)).await;
+    let note = Note { state: result.as_ref().ok().map(Certificate::state), ..Note::default() };
+    permit.finish(result, note)
+}
+
+impl Certificate {
+    fn state(&self) -> LifecycleState {
+        if self.erased { LifecycleState::Erased } else { LifecycleState::Destroyed }
+    }
+}
+
+async fn certify(
+    log: &Arc<Transparency>,
+    earlier: BTreeSet<u64>,
+    find: impl FnOnce(&Snapshot) -> Result<(TenantRecord, Certified), Refused> + Send + 'static,
+) -> Result<Certificate, Refused> {
+    let log = Arc::clone(log);
+    let made = tokio::task::spawn_blocking(move || {
+        let (tenant, certified) = find(&log.snapshot())?;
+        let (file, erased) = log.certify(&tenant, &certified, &earlier)?;
+        Ok(Certificate { file, erased })
+    });
+    made.await.unwrap_or_else(|error| Err(Refused::internal(error)))
+}
+
+fn tenant(snapshot: &Snapshot, name: &TenantName) -> Result<(TenantRecord, Certified), Refused> {
+    let record = snapshot.get::<Tenants>(name)?.ok_or_else(|| Refused::TenantNotAccessible(name.clone()))?;
+    let state = state(record.state)?;
+    if !state.is_destroyed() {
+        return Err(alive(format!("tenant `{name}`"), state));
+    }
+    Ok((record, Certified::Tenant))
+}
+
+fn versions(
+    snapshot: &Snapshot,
+    entry: &KeyEntry,
+    number: Option<u32>,
+) -> Result<(TenantRecord, Certified), Refused> {
+    let tenant = snapshot.get::<TenantsBySlot>(&entry.tenant.slot)?;
+    let tenant = tenant.ok_or_else(|| Refused::damaged(TenantsBySlot::NAME))?;
+    let key = snapshot.get::<Keys>(&entry.place())?.ok_or_else(|| Refused::damaged(Keys::NAME))?;
+    let numbers = match number {
+        Some(number) => number..=number,
+        None => key.first_version..=key.versions,
+    };
+    let versions = numbers.map(|number| version(snapshot, entry, number)).collect::<Result<_, _>>()?;
+    Ok((tenant, Certified::Versions { key: number.is_none(), versions }))
+}
+
+fn version(snapshot: &Snapshot, entry: &KeyEntry, number: u32) -> Result<VersionRecord, Refused> {
+    let (slot, name): (TenantSlot, &KeyName) = (entry.tenant.slot, &entry.name);
+    let pointer = snapshot.get::<VersionNumbers>(&(slot, name.clone(), number))?;
+    let not_found = || Refused::VersionNotFound { key: name.clone(), version: number };
+    let id = VersionId::new(slot, LeafSlot(pointer.ok_or_else(not_found)?.leaf_slot));
+    let record = snapshot.get::<Versions>(&id)?.ok_or_else(|| Refused::damaged(Versions::NAME))?;
+    let state = state(record.state)?;
+    if !state.is_destroyed() && !entry.tenant.state.is_destroyed() {
+        return Err(alive(format!("version {number} of key `{name}`"), state));
+    }
+    Ok(record)
+}
+
+fn alive(what: String, state: LifecycleState) -> Refused {
+    Refused::State { what, state, todo: "only what is destroyed is certified" }
+}
+
+/// Waits until what is destroyed is erased, or the time is over; gives its state then. What is not destroyed is refused at once.
+pub async fn wait_for_key(
+    permit: Permit<op::CertifyKey>,
+    keyring: &Keyring,
+    version: Option<u32>,
+    timeout: Duration,
+) -> Unrecorded<Result<LifecycleState, Refused>> {
+    let entry = Arc::clone(permit.target());
+    wait(permit, keyring, timeout, |snapshot| {
+        let key = describe::key(snapshot, &entry.tenant.name, &entry.name)?;
+        match version {
+            None => Ok((format!("key `{}`", entry.name), key.state)),
+            Some(number) => {
+                let view = describe::version(snapshot, &entry.tenant.name, &entry.name, number)?;
+                Ok((format!("version {number} of key `{}`", entry.name), view.state))
+            }
+        }
+    })
+    .await
+}
+
+/// As [`wait_for_key`], for a tenant.
+pub async fn wait_for_tenant(
+    permit: Permit<op::CertifyTenant>,
+    keyring: &Keyring,
+    timeout: Duration,
+) -> Unrecorded<Result<LifecycleState, Refused>> {
+    let name = permit.target().clone();
+    wait(permit, keyring, timeout, |snapshot| {
+        Ok((format!("tenant `{name}`"), describe::tenant(snapshot, &name)?.state))
+    })
+    .await
+}
+
+async fn wait<O: Op>(
+    permit: Permit<O>,
+    keyring: &Keyring,
+    timeout: Duration,
+    look: impl Fn(&Snapshot) -> Result<(String, LifecycleState), Refused>,
+) -> Unrecorded<Result<LifecycleState, Refused>> {
+    let mut commits = keyring.writer().commits();
+    let erased = async {
+        loop {
+            commits.borrow_and_update();
+            match look(&keyring.writer().snapshot())? {
+                (_, LifecycleState::Destroyed) => {}
+                (_, LifecycleState::Erased) => return Ok(LifecycleState::Erased),
+                (what, state) => return Err(alive(what, state)),
+            }
+            if commits.changed().await.is_err() {
+                return Ok(LifecycleState::Destroyed);
+            }
+        }
+    };
+    let result = tokio::time::timeout(timeout, erased).await.unwrap_or(Ok(LifecycleState::Destroyed));
+    let note = Note { state: result.as_ref().ok().copied(), ..Note::default() };
+    permit.finish(result, note)
+}
+
+impl From<CertifyError> for Refused {
+    fn from(error: CertifyError) -> Self {
+        match error {
+            CertifyError::Log(error) => error.into(),
+            CertifyError::WithTenant | CertifyError::NoSuchSize(_) => Self::Invalid(error.to_string()),
+            CertifyError::State(error) => Self::internal(error),
+        }
+    }
+}
