@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use kms_core::id::InstanceId;
+use kms_proto::storage::RunningTimeRecord;
 
 use crate::audit::{self, AuditLog, SignedHead};
 use crate::config::{AuditDurability, Config, Engine};
@@ -22,6 +23,7 @@ use crate::effaceable::EffaceableError;
 use crate::effaceable::file::FileMedium;
 use crate::erasure::options::Fatal;
 use crate::erasure::{Options, StartError, Started, Writer};
+use crate::records::RunningTimes;
 use crate::records::tree::AUDIT_HEAD;
 use crate::seal::{self, SealError};
 use crate::store::ReadError;
@@ -43,6 +45,8 @@ pub struct Instance {
     pub started: Started,
     /// When the last head of the audit that the store remembers was signed: a time that has been.
     pub last_signed: Option<SystemTime>,
+    /// How long it had run, as far as that was put on record.
+    pub running: Option<RunningTimeRecord>,
 }
 
 /// Why an instance was not made or not opened.
@@ -172,7 +176,8 @@ pub fn open(config: &Config, fatal: Fatal) -> Result<Instance, InstanceError> {
         tracing::error!("an earlier epoch secret could not be effaced yet: its erasure is pending");
     }
     let log = Transparency::open(log_path(config), id, writer.clone())?;
-    Ok(Instance { id, writer, audit, log, started, last_signed })
+    let running = writer.snapshot().get::<RunningTimes>(&()).map_err(StartError::from)?;
+    Ok(Instance { id, writer, audit, log, started, last_signed, running })
 }
 
 fn store_path(config: &Config) -> PathBuf {

@@ -27,6 +27,7 @@ const LAYERS: [&[&str]; 7] = [
         "logging",
         "main",
         "reload",
+        "scheduler",
         "seal",
         "service",
         "watch",
@@ -36,7 +37,7 @@ const LAYERS: [&[&str]; 7] = [
     &["gate"],
     &["audit", "erasure", "keyring", "policy", "transparency"],
     &["effaceable", "store"],
-    &["binding", "identity", "operation", "rate", "records", "share"],
+    &["binding", "identity", "operation", "rate", "records", "running", "share"],
 ];
 
 /// Crates whose types stay in one place, and the files that may name them.

@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub use audit::{Audit, AuditFilter, Policy};
 pub use bench::{Bench, BenchCall};
 pub use crypt::{ContextPair, Crypt, Reencrypt, WithKey};
-pub use keys::{Destruction, Key, OfTenant, OneKey, Tenant};
+pub use keys::{Clock, Destruction, Key, OfTenant, OneKey, Tenant};
 pub use tables::{Columns, ColumnsJob, FileFormat, OpenJob, SealJob, WholeFile};
 pub use transparency::{Cert, GetCert, Log};
 
@@ -95,6 +95,9 @@ pub enum Command {
     /// The public log of what was created and destroyed
     #[command(subcommand)]
     Log(Log),
+    /// The server's clock, where it went forward
+    #[command(subcommand)]
+    Clock(Clock),
     /// Who did what, allowed by which rule
     #[command(subcommand)]
     Audit(Audit),
