@@ -47,6 +47,8 @@ pub struct Instance {
     pub last_signed: Option<SystemTime>,
     /// How long it had run, as far as that was put on record.
     pub running: Option<RunningTimeRecord>,
+    /// How many lines the audit should have had, where it had not.
+    pub audit_gap: Option<u64>,
 }
 
 /// Why an instance was not made or not opened.
@@ -152,6 +154,7 @@ pub fn open(config: &Config, fatal: Fatal) -> Result<Instance, InstanceError> {
         tracing::error!(gap = found.is_gap(), "the audit is not as it was left: {finding}");
     }
 
+    let audit_gap = found.is_gap().then(|| stored_head.map_or(found.lines, |head| head.count));
     let rider = audit.clone();
     let mut last = None;
     let mut options = Options::new(redo_path(config));
@@ -177,7 +180,7 @@ pub fn open(config: &Config, fatal: Fatal) -> Result<Instance, InstanceError> {
     }
     let log = Transparency::open(log_path(config), id, writer.clone())?;
     let running = writer.snapshot().get::<RunningTimes>(&()).map_err(StartError::from)?;
-    Ok(Instance { id, writer, audit, log, started, last_signed, running })
+    Ok(Instance { id, writer, audit, log, started, last_signed, running, audit_gap })
 }
 
 fn store_path(config: &Config) -> PathBuf {

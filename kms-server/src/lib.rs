@@ -2,7 +2,7 @@
 //!
 //! # Layout, in the order in which one layer may use another (never the other way)
 //! - [`cli`], [`dev`], [`service`]: the command line and the wiring; [`config`], [`seal`], [`hardening`], [`logging`], [`reload`], [`admin`], [`clock`], `watch`,
-//!   [`scheduler`]: the daemon's outside.
+//!   [`scheduler`], `anchor`: the daemon's outside.
 //! - [`rpc`], [`tls`]: what a socket speaks.
 //! - `usecase`: one file each.
 //! - `gate`: permits in, recorded results out.
@@ -12,6 +12,7 @@
 //!   identity may go, how much it may hold.
 
 pub mod admin;
+mod anchor;
 pub mod audit;
 pub mod binding;
 pub mod cli;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
+use crate::anchor::anchor;
 use crate::audit::{AuditLog, ServerEvent};
 use crate::clock::Clock;
 use crate::config::{Config, Limits as Bounds};
@@ -106,7 +107,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
         (config, opened)
     })
     .await?;
-    let Instance { writer, audit, log, started, last_signed, running, .. } = opened?;
+    let Instance { writer, audit, log, started, last_signed, running, audit_gap, .. } = opened?;
     let tls = Tls::load(&config.tls)?;
     let policies = policy::Options { cache_bytes: config.limits.memory / DECISIONS };
     let policies = Arc::new(PolicyEngine::load_with(&config.policies, policies)?);
@@ -153,6 +154,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
     let readiness = readiness(health.clone(), warnings.clone());
     tokio::spawn(admin::serve(admin, metrics, readiness, stop.clone()));
     changes.spawn(scheduler.run(stop.clone()));
+    changes.spawn(anchor(writer.clone(), audit.clone(), audit_gap, stop.clone()));
     changes.spawn(reload(tls.clone(), policies, audit.clone(), reloads, stop.clone()));
     let watching = Watching {
         audit: audit.clone(),

@@ -18,6 +18,7 @@ use std::{
 const LAYERS: [&[&str]; 7] = [
     &[
         "admin",
+        "anchor",
         "cli",
         "clock",
         "config",

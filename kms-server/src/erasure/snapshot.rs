@@ -92,15 +92,14 @@ impl Snapshot {
         self.published.roots().log
     }
 
-    /// Whether nothing that is left leads to what an epoch destroyed: the secrets before it are effaced, and no lease runs, of it or
-    /// an earlier one.
+    /// Whether nothing that is left leads to what an epoch destroyed: the secrets before it are effaced, and no lease runs of a
+    /// data key that led to it.
     ///
     /// # Errors
     /// Where it cannot be read.
     pub fn erased(&self, epoch: Epoch) -> Result<bool, RecordError> {
         let effaced = self.get::<Epochs>(&epoch)?.is_some_and(|record| record.effaced.is_some());
-        let running = self.range::<RunningLeases>(&(), None, 1)?;
-        Ok(effaced && running.first().is_none_or(|(first, _)| *first > epoch))
+        Ok(effaced && self.get::<RunningLeases>(&epoch)?.is_none())
     }
 
     /// An entry of the log as it was hashed, of those that [`Self::log`] counts.

@@ -21,7 +21,7 @@ use crate::erasure::Change;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::{KeyEntry, Keyring};
-use crate::records::{Versions, Work, millis, reason_number, state, state_number, uid};
+use crate::records::{DataKeyIds, Versions, Work, millis, reason_number, state, state_number, uid};
 use crate::running::RunningTime;
 
 /// Has what the permit names destroyed at the end of its window.
@@ -103,7 +103,10 @@ fn version(
     }
     version.sealed_randomized = number == key.active_version;
     version.sealed_deterministic = number == key.deterministic_version;
-    let seals = version.sealed_randomized || version.sealed_deterministic;
+    let ids = change.get::<DataKeyIds>(&id)?.unwrap_or_default();
+    // What clients go on sealing under a lease would be lost at once.
+    let seals =
+        version.sealed_randomized && ids.leased > 0 || version.sealed_deterministic && ids.deterministic;
     if seals && !force && millis(terms.window) < key.longest_lease_ms {
         return Err(Refused::SealingLeasesRun { key: terms.entry.name.clone(), version: number });
     }
