@@ -2,7 +2,8 @@
 """Changes valid certificates in every way that is one change, and has the verifier judge the outcome: none may pass.
 
     mutate.py            says how many mutations there were, and which passed that must not; exit code 1 if any did
-    mutate.py --stream   writes each as a line of JSON: `file`, `mutation`, `verdict`, and the change: from byte `at` on, `cut` bytes go and `put` (in hexadecimal) comes
+    mutate.py --stream   writes each as a line of JSON: `file`, `mutation`, `verdict`, and `changes` to the file's bytes, by rising place in it:
+                         from which byte on, how many go, and what comes instead, in hexadecimal
 
 Three kinds: of bytes (each flipped; the file cut); of members, under the old signature; of members, signed again by the log's key. Of the last a few are as true as what they
 were made from, since the signer alone vouches for what changed: FREE names them all, and each must come up. Needs the package `cryptography`."""
@@ -32,10 +33,8 @@ FREE = {                                                                        
     "proofs/consistency": "earlier checkpoints may be left out", "proofs/consistency/*": "earlier checkpoints may be left out"}
 TWICE = "~twice"                                                                            # marks the second of two members of one name, until it is written
 
-def written(body, signature):
-    """The file, with a signature or signed again."""
-    text = pretty(body).replace(TWICE, "")
-    signature = signature or LOG.sign(b"kms/certificate/v1\n" + text.encode()).hex()
+def written(text, signature):
+    """The file of a body's text."""
     return ('{\n "certificate": ' + text.replace("\n", "\n ") + f',\n "signature": "{signature}"\n}}\n').encode()
 
 def bytes_changed(data, whole):
@@ -96,19 +95,33 @@ def mutations():
         body, signature = json.loads(data).values()
         other = json.loads((HERE / f"valid/{PARTNERS[name]}.json").read_bytes())["certificate"]
         original = copy.deepcopy(body)
-        yield file, "signature exchanged", None, written(body, "ab" * 64)
+        text = pretty(body)
+        yield file, "signature exchanged", None, written(text, "ab" * 64)
         for path, how in members_changed(body, other, ""):
-            for again in ("", ", signed again"):
-                changed = written(body, None if again else signature)
-                if changed != data: yield file, f"{path} {how}{again}", path if again else None, changed
+            changed = pretty(body).replace(TWICE, "")
+            if changed == text: continue
+            yield file, f"{path} {how}", None, written(changed, signature)
+            yield file, f"{path} {how}, signed again", path, written(changed, LOG.sign(b"kms/certificate/v1\n" + changed.encode()).hex())
         assert body == original
 
-def splice(old, new):
-    """The change between two files, by where they begin to differ and where they end to."""
-    def common(a, b): return next((at for at, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
-    at = common(old, new)
-    behind = common(old[at:][::-1], new[at:][::-1])
-    return dict(at=at, cut=len(old) - at - behind, put=new[at : len(new) - behind].hex())
+def common(a, b):
+    """How many bytes two files begin with alike."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if a[:middle] == b[:middle] else (low, middle - 1)
+    return low
+
+SIGNATURE = 132                                                                             # bytes from the signature's first to the end of the file
+def changes(old, new):
+    """What makes one file of the other: from where on, how many bytes go, and what comes; a signature that changed is one of its own."""
+    parts = [(0, old, new)]
+    if len(new) > SIGNATURE and old[-SIGNATURE:] != new[-SIGNATURE:] and new[-4:] == old[-4:]:
+        parts = [(0, old[:-SIGNATURE], new[:-SIGNATURE]), (len(old) - SIGNATURE, old[-SIGNATURE:], new[-SIGNATURE:])]
+    for start, was, is_now in parts:
+        at = common(was, is_now)
+        behind = common(was[at:][::-1], is_now[at:][::-1])
+        if was != is_now: yield [start + at, len(was) - at - behind, is_now[at : len(is_now) - behind].hex()]
 
 def main():
     stream, nothing_given = sys.argv[1:] == ["--stream"], types.SimpleNamespace(key=None, pin=None, policy={})
@@ -122,7 +135,7 @@ def main():
             if not free: wrong.append(f"{file.name}: {how}: {verdict}")
         if stream:
             old = originals.setdefault(file, file.read_bytes())
-            print(json.dumps(dict(file=f"valid/{file.name}", mutation=how, verdict=verdict) | splice(old, changed)))
+            print(json.dumps(dict(file=f"valid/{file.name}", mutation=how, verdict=verdict, changes=list(changes(old, changed)))))
     print(*wrong, *(f"FREE names {path}, and no mutation of it passed" for path in sorted(unused)), f"{count} mutations, {len(wrong)} passed that must not", sep="\n", file=sys.stderr)
     return 1 if wrong or unused else 0
 
