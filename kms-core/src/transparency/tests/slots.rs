@@ -123,10 +123,10 @@ fn an_empty_subtree_is_never_written_out() {
 fn nothing_is_proven_about_no_slot_or_one_outside() {
     assert_eq!(root(5, &BTreeMap::new(), &[Some(leaf(1))]), Err(SlotProofError::NothingNamed));
     assert_eq!(SlotProof::prove(5, &BTreeSet::new(), |_, _| None), Err(SlotProofError::NothingNamed));
-    let outside = |slot, levels| Err(SlotProofError::OutsideTree { slot, levels });
-    assert_eq!(SlotProof::prove(5, &BTreeSet::from([1, 32]), |_, _| None), outside(32, 5));
-    assert_eq!(root(5, &BTreeMap::from([(32, leaf(1))]), &[]), outside(32, 5));
-    assert_eq!(root(36, &BTreeMap::from([(1, leaf(1))]), &[None; 36]), outside(1, 36));
+    let outside = |slot, levels| SlotProofError::OutsideTree { slot, levels };
+    assert_eq!(SlotProof::prove(5, &BTreeSet::from([1, 32]), |_, _| None), Err(outside(32, 5)));
+    assert_eq!(root(5, &BTreeMap::from([(32, leaf(1))]), &[]), Err(outside(32, 5)));
+    assert_eq!(root(36, &BTreeMap::from([(1, leaf(1))]), &[None; 36]), Err(outside(1, 36)));
     assert_eq!(
         root(0, &BTreeMap::from([(0, leaf(1))]), &[]),
         Ok(leaf(1)),
