@@ -5,7 +5,7 @@
     verify_certificate.py --many DIR [--key FILE] [--pin FILE] [--policy FILE]
 
 First line: `erased`, `residual`, `pending` or `invalid`; then each check that failed, by its name, or each risk that stands. Exit code
-0 erased, 3 residual, 4 pending, 1 invalid, 2 wrong usage. With --many: a line `NAME VERDICT` for each *.json of the directory.
+0 erased, 3 residual, 4 pending, 1 invalid, 2 wrong usage. With --many: a line `FILE VERDICT NAMES` for each *.json of the directory.
 Needs Python 3.11 and the package `cryptography` (for Ed25519). Opens no connection."""
 import argparse, base64, datetime, hashlib, json, pathlib, re, struct, sys, tomllib
 from cryptography.exceptions import InvalidSignature
@@ -176,7 +176,7 @@ def consistent(old, old_root, size, new_root, proof):
 
 # ---- the checks ----------------------------------------------------------------------------------------
 def verify(data, given):
-    """The verdict on the bytes of a certificate, and a list of (name, sentence)."""
+    """The verdict on the bytes of a certificate, and a list of (name of a check that failed or of a risk that stands, sentence)."""
     failed = []
     def check(function, *arguments):
         try: function(*arguments)
@@ -201,7 +201,7 @@ def verify(data, given):
     if failed: return "invalid", failed
     if body["erasure"]["status"] == "pending": return "pending", []
     standing = standing_risks(body, given) - set(given.policy.get("accept", []))
-    return ("residual" if standing else "erased"), [("risk", f"{risk} is not accepted") for risk in sorted(standing)]
+    return ("residual" if standing else "erased"), [(risk, "this risk stands and is not accepted") for risk in sorted(standing)]
 
 def check_signature(body, signature, key):
     need(signed(key[2], signature, b"kms/certificate/v1\n" + pretty(body).encode()), "certificate-signature", "the signature does not hold")
@@ -370,7 +370,7 @@ def main():
     except (OSError, ValueError, IndexError): parser.error(f"{option} cannot be read, or is not of the right form")
     for title, data in files:
         verdict, sentences = verify(data, given)
-        if given.many: print(title, verdict)
+        if given.many: print(title, verdict, *sorted({name for name, _ in sentences}))
         else: print(verdict, *(f"{check}: {sentence}" for check, sentence in sentences), sep="\n")
     return 0 if given.many else {"erased": 0, "residual": 3, "pending": 4, "invalid": 1}[verdict]
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Makes the certificates of this directory, from docs/verifying.md alone.
 
-    make.py          writes valid/, invalid/, expected.json, and the keys, checkpoints and policies beside them
+    make.py          writes valid/, invalid/, and the keys, checkpoints and policies beside them;
+                     expected.json: the verdict on each file, by what the one who checks brings along; checks.json: the one check that an invalid one fails
 
 Every input is fixed, so that the output is the same byte for byte: all keys follow from labels and protect nothing. Needs the package `cryptography`."""
 import json, pathlib, shutil
@@ -91,7 +92,7 @@ def write(name, data):
 
 def main():
     for directory in ("valid", "invalid"): shutil.rmtree(HERE / directory, ignore_errors=True)
-    c, expected = story(), {}
+    c, expected, checks = story(), {}, {}
     bodies = valid(c)
     leaves = [sha256(b"\0" + compact(e)) for e in c.entries]
     write("key.vkey", LOG.vkey + "\n")
@@ -113,7 +114,9 @@ def main():
             "policy-clear": "invalid" if weak else accepted, "policy-approvals": "invalid", "pin-33": verdict if name == "version-consistency" else "invalid", f"pin-{len(leaves)}": verdict if pinned else "invalid"}
     for name, data in lies().items():
         write(f"invalid/{name}.json", data)
-        expected[f"invalid/{name}.json"] = {"plain": "invalid", "check": name.partition(".")[0]}
+        expected[f"invalid/{name}.json"] = {"plain": "invalid"}
+        checks[f"invalid/{name}.json"] = name.partition(".")[0]
+    write("checks.json", json.dumps(checks, indent=1, sort_keys=True) + "\n")
     write("expected.json", json.dumps(expected, indent=1, sort_keys=True) + "\n")
 
 if __name__ == "__main__": main()
