@@ -45,20 +45,36 @@ pub(super) fn risks(page: &mut Html, outcome: &Outcome) {
         if *accepted {
             html!(page; "<br><span class=\"tag\">accepted by the policy</span>");
         }
-        html!(page; "</td><td>" (risk.meaning()) "</td><td>" (risk.remedy()) "</td></tr>\n");
+        html!(page; "</td><td class=\"means\">");
+        page.prose(risk.meaning());
+        html!(page; "</td><td>");
+        page.prose(risk.remedy());
+        html!(page; "</td></tr>\n");
     }
     html!(page; "</tbody></table>\n");
 }
 
-pub(super) fn checks(page: &mut Html, outcome: &Outcome, given: &Given, heading: &'static str) {
-    html!(page; "<h2>" (heading) "</h2>\n<table><tbody>\n");
+pub(super) fn checks(page: &mut Html, outcome: &Outcome, given: &Given) {
+    html!(page; "<h2>5. What was checked</h2>\n<table><tbody>\n");
     for check in &outcome.checks {
         let (class, word) = if check.ok { ("yes", "holds") } else { ("no", "FAILS") };
-        html!(page; "<tr><td class=\"mark " (class) "\">" (word) "</td><td class=\"name\">" (check.name) "</td><td>"
-            (check.detail) "</td></tr>\n");
+        html!(page; "<tr><td class=\"mark " (class) "\">" (word) "</td><td class=\"name\">" (check.name) "</td><td>");
+        page.prose(&check.detail);
+        html!(page; "</td></tr>\n");
     }
     for (name, why) in unchecked(outcome, given) {
         html!(page; "<tr><td class=\"mark\">not made</td><td class=\"name\">" (name) "</td><td>" (why) "</td></tr>\n");
+    }
+    html!(page; "</tbody></table>\n");
+}
+
+/// Of a certificate that is invalid: what fails, and nothing that could be read as a proof.
+pub(super) fn failures(page: &mut Html, outcome: &Outcome) {
+    html!(page; "<h2>What fails</h2>\n<table><tbody>\n");
+    for check in outcome.failures() {
+        html!(page; "<tr><td class=\"mark no\">FAILS</td><td class=\"name\">" (check.name) "</td><td>");
+        page.prose(&check.detail);
+        html!(page; "</td></tr>\n");
     }
     html!(page; "</tbody></table>\n");
 }
@@ -71,7 +87,7 @@ fn unchecked(outcome: &Outcome, given: &Given) -> Vec<(CheckName, &'static str)>
         CheckName::Pin if given.pin.is_none() => "No checkpoint from elsewhere was given.",
         CheckName::Mirror if given.mirror.is_none() => "No mirror of the whole log was given.",
         CheckName::Policy if given.policy.is_none() => "No policy was given: no risk counts as accepted.",
-        _ => "What came before it fails, so that there is nothing to check.",
+        _ => "It was not asked for.",
     };
     missing.map(|name| (name, why(name))).collect()
 }

@@ -2,6 +2,21 @@
 
 use std::fmt::{self, Write};
 
+/// `html!(page; "<p>" (value) "</p>")`: literals are markup, what stands in parentheses is escaped.
+macro_rules! html {
+    ($page:expr;) => {};
+    ($page:expr; $markup:literal $($rest:tt)*) => {
+        $page.markup($markup);
+        $crate::command::verify::report::html::html!($page; $($rest)*)
+    };
+    ($page:expr; ($data:expr) $($rest:tt)*) => {
+        $page.text(&$data);
+        $crate::command::verify::report::html::html!($page; $($rest)*)
+    };
+}
+
+pub(super) use html;
+
 /// A page that grows.
 #[derive(Default)]
 pub(super) struct Html(String);
@@ -16,6 +31,18 @@ impl Html {
     pub(super) fn text(&mut self, data: impl fmt::Display) {
         // Writing to a string does not fail.
         write!(Escaped(&mut self.0), "{data}").ok();
+    }
+
+    /// A sentence, in which what stands between backticks is what can be typed or stands in a file.
+    pub(super) fn prose(&mut self, sentence: &str) {
+        for (at, part) in sentence.split('`').enumerate() {
+            match at % 2 {
+                0 => self.text(part),
+                _ => {
+                    html!(self; "<span class=\"code\">" (part) "</span>");
+                }
+            }
+        }
     }
 
     /// Another piece, which was made in the same way.
@@ -52,21 +79,6 @@ impl Write for Escaped<'_> {
     }
 }
 
-/// `html!(page; "<p>" (value) "</p>")`: literals are markup, what stands in parentheses is escaped.
-macro_rules! html {
-    ($page:expr;) => {};
-    ($page:expr; $markup:literal $($rest:tt)*) => {
-        $page.markup($markup);
-        $crate::command::verify::report::html::html!($page; $($rest)*)
-    };
-    ($page:expr; ($data:expr) $($rest:tt)*) => {
-        $page.text(&$data);
-        $crate::command::verify::report::html::html!($page; $($rest)*)
-    };
-}
-
-pub(super) use html;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +90,12 @@ mod tests {
         assert_eq!(
             page.finish(),
             "<p title=\"&quot; onclick=&#39;x&#39;\">&lt;script&gt;&amp;\u{fffd}\u{fffd}7</p>"
+        );
+        let mut page = Html::default();
+        page.prose("give `--key <F>` & `more");
+        assert_eq!(
+            page.finish(),
+            "give <span class=\"code\">--key &lt;F&gt;</span> &amp; <span class=\"code\">more</span>"
         );
     }
 }

@@ -15,13 +15,15 @@ mod style;
 
 use std::time::SystemTime;
 
-use kms_core::certificate::check::{Given, Outcome, Verdict};
+use kms_core::{
+    canonical::Instant,
+    certificate::check::{Given, Outcome, Verdict},
+};
 use sha2::{Digest as _, Sha256};
 
 use html::{Html, html};
 
 use super::text;
-use crate::words::of_moment;
 
 /// The page.
 pub fn page(outcome: &Outcome, given: &Given, file: &[u8], now: SystemTime) -> String {
@@ -38,7 +40,7 @@ pub fn page(outcome: &Outcome, given: &Given, file: &[u8], now: SystemTime) -> S
     }
     html!(page; "</title>\n<style>");
     page.markup(style::STYLE);
-    html!(page; "</style>\n</head>\n<body>\n<p class=\"eyebrow\">" "Key centre · report of <b>kms verify</b></p>\n");
+    html!(page; "</style>\n</head>\n<body class=\"" (if outcome.verdict == Verdict::Invalid { "not" } else { "" }) "\">\n<p class=\"eyebrow\">" "Key centre · report of <b>kms verify</b></p>\n");
     heading(&mut page, outcome);
     if let Some(body) = text::believed(outcome) {
         facts::destroyed(&mut page, body);
@@ -47,10 +49,10 @@ pub fn page(outcome: &Outcome, given: &Given, file: &[u8], now: SystemTime) -> S
         page.piece(path::figure(body));
         page.piece(states::figure(body));
         findings::risks(&mut page, outcome);
-        findings::checks(&mut page, outcome, given, "5. What was checked");
+        findings::checks(&mut page, outcome, given);
         facts::sanitization(&mut page, body);
     } else {
-        findings::checks(&mut page, outcome, given, "What was checked");
+        findings::failures(&mut page, outcome);
     }
     origin(&mut page, outcome, file, now);
     html!(page; "</body>\n</html>\n");
@@ -70,8 +72,7 @@ fn heading(page: &mut Html, outcome: &Outcome) {
             html!(page; "The file that was checked proves nothing, whatever it says. Do not file it, or this page, as evidence of a destruction. "
                 "Ask whoever gave it to you for another one. What is wrong with it: ");
             let failures: Vec<&str> = outcome.failures().map(|check| check.detail.as_str()).collect();
-            html!(page; (failures.join(" ")) "</p>\n</div>\n");
-            return;
+            page.prose(&failures.join(" "));
         }
         Verdict::Pending => {
             html!(page; (sentence(outcome)) ". Until then this is not evidence of an erasure; get the certificate again later.");
@@ -89,10 +90,17 @@ fn sentence(outcome: &Outcome) -> String {
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
+/// As in the certificate.
+fn moment(now: SystemTime) -> String {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let instant = Instant::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+    kms_core::certificate::words::moment(instant)
+}
+
 /// Where the page came from, and how to check again.
 fn origin(page: &mut Html, outcome: &Outcome, file: &[u8], now: SystemTime) {
     let digest = hex::encode(Sha256::digest(file));
-    html!(page; "<footer>\n<p>Made on " (of_moment(now)) " (clock of the machine that checked) by kms " (env!("CARGO_PKG_VERSION"))
+    html!(page; "<footer>\n<p>Made on " (moment(now)) " (clock of the machine that checked) by kms " (env!("CARGO_PKG_VERSION"))
         ", without a network. This page is a reading of the certificate and proves nothing by itself: ");
     match outcome.verdict {
         Verdict::Invalid => page.markup("the file that was checked is"),

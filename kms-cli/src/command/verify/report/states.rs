@@ -15,7 +15,8 @@ use super::{
 use crate::words::count;
 
 const WIDTH: usize = 680;
-const HEIGHT: usize = 216;
+/// Of the picture with slots of versions, and of the one without.
+const HEIGHTS: [usize; 2] = [216, 146];
 const PANEL: usize = 306;
 /// Squares that stand for slots.
 const SLOTS: usize = 9;
@@ -28,7 +29,8 @@ pub(super) fn figure(body: &Body) -> Html {
     };
     let entry = body.proofs.entries.iter().find(|carried| carried.index == epoch.commit);
     let Some(Event::EpochCommit(commit)) = entry.map(|carried| &carried.entry.event) else { return figure };
-    html!(figure; "<figure>\n<svg viewBox=\"0 0 " (WIDTH) " " (HEIGHT) "\" role=\"img\" aria-label=\"Present before the epoch, absent after\">\n");
+    let height = HEIGHTS[usize::from(body.kind == Scope::Tenant)];
+    html!(figure; "<figure>\n<svg viewBox=\"0 0 " (WIDTH) " " (height) "\" role=\"img\" aria-label=\"Present before the epoch, absent after\">\n");
     panel(&mut figure, body, (states, commit), true);
     panel(&mut figure, body, (states, commit), false);
     html!(figure; "<line x1=\"316\" y1=\"104\" x2=\"358\" y2=\"104\" stroke=\"#1c1c1c\" stroke-width=\"2\"/>"
@@ -68,7 +70,7 @@ fn panel(out: &mut Html, body: &Body, (states, commit): (&States, &EpochCommit),
         (true, _) => "it stands here",
         (false, _) => "its place is empty",
     };
-    html!(out; "<text x=\"" (middle) "\" y=\"208\" font-size=\"10.5\" font-weight=\"bold\" text-anchor=\"middle\">" (said) "</text>\n");
+    html!(out; "<text x=\"" (middle) "\" y=\"" (HEIGHTS[usize::from(body.kind == Scope::Tenant)] - 8) "\" font-size=\"10.5\" font-weight=\"bold\" text-anchor=\"middle\">" (said) "</text>\n");
 }
 
 /// Slots of the tenant's tree, the destroyed one in the middle.
