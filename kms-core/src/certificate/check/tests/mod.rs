@@ -1,6 +1,7 @@
 //! The verifier against vectors, against certificates that were changed, and against logs.
 
 mod mutations;
+mod policies;
 mod vectors;
 
 use std::{fs, path::PathBuf};
