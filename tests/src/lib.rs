@@ -4,6 +4,7 @@
 //! # Layout
 //! - [`place`]: an installation as `kms-server dev` makes it, with an authority that issues what a test asks for.
 //! - [`server`]: the process: started, signalled, killed; its log.
+//! - [`cli`]: the command line as a process; [`services`]: programs of others.
 //! - [`caller`]: certificates, good and bad.
 //! - [`api`]: the calls, as a stub sees them; [`search`]: looks for secrets in files.
 //! - [`mod@knock`]: a TLS client that shows exactly the certificate it is given.
@@ -13,10 +14,12 @@
 
 pub mod api;
 pub mod caller;
+pub mod cli;
 pub mod knock;
 pub mod place;
 pub mod search;
 pub mod server;
+pub mod services;
 
 pub use self::{
     api::Api,
