@@ -273,7 +273,7 @@ impl State {
             Ok(mut evidence) => {
                 // What an earlier one effaced is still to be recorded.
                 if let Some((_, earlier)) = self.evidence.take() {
-                    evidence.effaced.extend(earlier.effaced);
+                    evidence = evidence.and(earlier);
                 }
                 self.evidence = Some((keep.epoch, evidence));
                 self.set_retry(false);
@@ -324,16 +324,16 @@ impl State {
         // Those that a restart found gone already are named by the head.
         let mut gone = self.head.pending_efface.clone();
         gone.extend(evidence.effaced.iter().filter(|secret| !self.head.pending_efface.contains(secret)));
-        let class = format!("{:?}", evidence.class).to_lowercase();
+        let Evidence { class, assurance, technique, media, verification, .. } = evidence;
         let event = EpochEffaced {
             epoch: self.head.epoch,
             attempt: self.head.attempt,
             effaced: Secrets(gone.iter().map(|secret| (secret.epoch, secret.attempt)).collect()),
-            class: Text::lossy(&class),
-            assurance: Text::lossy("none claimed"),
-            technique: Text::lossy(evidence.technique),
-            media: Text::lossy("file"),
-            verification: Text::lossy("read back"),
+            class: Text::lossy(class.word()),
+            assurance: assurance.clone(),
+            technique: technique.clone(),
+            media: media.clone(),
+            verification: verification.clone(),
         };
         group.log.push((Text::lossy(KMS), event.into()));
         // What a later attempt left behind and is effaced too adds to the record.
@@ -345,8 +345,14 @@ impl State {
             }
         };
         secrets.extend(gone.iter().map(pointer));
-        let technique = evidence.technique.into();
-        record.effaced = Some(EffacementRecord { secrets, technique, class });
+        record.effaced = Some(EffacementRecord {
+            secrets,
+            technique: technique.to_string(),
+            class: class.word().to_owned(),
+            assurance: assurance.to_string(),
+            media: media.to_string(),
+            verification: verification.to_string(),
+        });
         group.writes.insert(key_bytes::<Epochs>(&epoch), Some(record.encode_to_vec()));
         Ok(group)
     }
