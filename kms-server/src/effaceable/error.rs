@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::SecretId;
+use super::{MediumName, SecretId, pkcs11::TokenError};
 
 /// The medium failed.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,15 @@ pub enum EffaceableError {
         /// Bytes it should have.
         wanted: u64,
     },
+    /// A medium that may hold a secret is not there.
+    #[error(
+        "the medium {0} (`{place}`) may still hold a secret and cannot be reached: name it in `[effaceable.previous]` and start the server again; \
+         until then no erasure is complete", place = .0.place
+    )]
+    Unreachable(MediumName),
+    /// The token failed.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// Overwriting means nothing where it lies.
     #[error(
         "`{}` cannot be effaced where it lies: {why}; move it to a disk with ext4 or XFS, use a token, or set `effaceable.accept_unsuitable = true` \

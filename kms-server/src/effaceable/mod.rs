@@ -5,6 +5,8 @@
 //! # Layout
 //! - this file: the trait; `evidence.rs`: what an effacement leaves for the certificate; `error.rs`.
 //! - [`mod@file`]: a file that is overwritten in place; `afsplit.rs` spreads the secret over it.
+//! - [`pkcs11`]: a key in a token, which is destroyed there.
+//! - [`media`]: every medium that may hold a secret of one instance, while it passes from one to another.
 //! - `lock.rs`: a file that one process holds; the store's directory uses it too.
 //! - `memory.rs`: for crash tables, with the feature `faults` only.
 //!
@@ -24,12 +26,15 @@ mod error;
 mod evidence;
 pub mod file;
 pub(crate) mod lock;
+pub mod media;
 #[cfg(any(test, feature = "faults"))]
 pub mod memory;
+pub mod pkcs11;
 
 pub use self::{
     error::EffaceableError,
     evidence::{EffaceableClass, Evidence, Worth},
+    media::{KeptElsewhere, Media, MediumName},
 };
 
 /// Secrets a medium holds at most: the one in force, and the next one being prepared.
@@ -48,6 +53,9 @@ pub struct SecretId {
 pub trait Effaceable: Send + 'static {
     /// What an effacement here is worth.
     fn class(&self) -> EffaceableClass;
+
+    /// What tells it from every other medium.
+    fn name(&self) -> MediumName;
 
     /// Stores a secret durably, in a slot that holds no other, and reads it back.
     ///
@@ -74,4 +82,10 @@ pub trait Effaceable: Send + 'static {
     /// [`EffaceableError::NothingKept`] where the one to keep cannot be read: nothing is touched then. Otherwise where it cannot be
     /// shown that the others are gone; the erasure stays pending.
     fn efface_except(&mut self, keep: SecretId) -> Result<Evidence, EffaceableError>;
+
+    /// The same for every secret: the one in force lies on another medium.
+    ///
+    /// # Errors
+    /// Where it cannot be shown that they are gone.
+    fn efface_all(&mut self, kept: &KeptElsewhere) -> Result<Evidence, EffaceableError>;
 }

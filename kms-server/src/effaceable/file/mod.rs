@@ -37,7 +37,8 @@ use self::{
     worth::{Judgement, judge},
 };
 use super::{
-    Effaceable, EffaceableClass, EffaceableError, Evidence, SLOTS, SecretId, Worth, afsplit, lock::lock,
+    Effaceable, EffaceableClass, EffaceableError, Evidence, KeptElsewhere, MediumName, SLOTS, SecretId,
+    Worth, afsplit, lock::lock,
 };
 
 /// What the operator says of the place of a file.
@@ -60,6 +61,7 @@ pub struct FileMedium {
     file: File,
     path: PathBuf,
     instance: InstanceId,
+    id: MediumId,
     terms: Terms,
     /// What the slots held when they were last looked at: a slot in force is never taken for a free one.
     known: [Option<SecretId>; SLOTS],
@@ -90,7 +92,7 @@ impl FileMedium {
     pub fn create_on(path: &Path, instance: InstanceId, terms: Terms) -> Result<Self, EffaceableError> {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        let medium = Self { file, path: path.into(), instance, terms, known: [None; SLOTS] }.locked()?;
+        let mut medium = Self::locked(file, path, instance, terms)?;
         if let Err(unsuitable) = medium.suitable() {
             std::fs::remove_file(path)?;
             return Err(unsuitable);
@@ -98,10 +100,9 @@ impl FileMedium {
         for slot in 0..SLOTS {
             medium.overwrite(slot)?;
         }
-        let mut id = MediumId::default();
-        getrandom::fill(&mut id).map_err(no_random)?;
+        getrandom::fill(&mut medium.id).map_err(no_random)?;
         // ORDER: the header is last; without it, nothing here is a medium.
-        medium.file.write_all_at(&layout::header(instance, id), 0)?;
+        medium.file.write_all_at(&layout::header(instance, medium.id), 0)?;
         medium.file.sync_all()?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
@@ -120,7 +121,7 @@ impl FileMedium {
             }
             opened => opened?,
         };
-        let mut medium = Self { file, path: path.into(), instance, terms, known: [None; SLOTS] }.locked()?;
+        let mut medium = Self::locked(file, path, instance, terms)?;
         let metadata = medium.file.metadata()?;
         if !metadata.is_file() || metadata.len() < HEADER as u64 {
             return Err(EffaceableError::NotAMedium(path.into()));
@@ -133,7 +134,7 @@ impl FileMedium {
             Header::Of(other, _) if other != instance => {
                 return Err(EffaceableError::OtherInstance(path.into()));
             }
-            Header::Of(..) => {}
+            Header::Of(_, id) => medium.id = id,
         }
         if metadata.len() != LENGTH {
             let (path, length) = (path.into(), metadata.len());
@@ -152,8 +153,12 @@ impl FileMedium {
         self.judge().map(|(judgement, _)| judgement.worth)
     }
 
-    fn locked(self) -> Result<Self, EffaceableError> {
-        if lock(&self.file)? { Ok(self) } else { Err(EffaceableError::Locked(self.path)) }
+    fn locked(file: File, path: &Path, instance: InstanceId, terms: Terms) -> Result<Self, EffaceableError> {
+        let (path, id, known) = (path.to_path_buf(), MediumId::default(), [None; SLOTS]);
+        match lock(&file)? {
+            true => Ok(Self { file, path, instance, id, terms, known }),
+            false => Err(EffaceableError::Locked(path)),
+        }
     }
 
     fn judge(&self) -> Result<(Judgement, Option<Places>), EffaceableError> {
@@ -253,6 +258,10 @@ impl Effaceable for FileMedium {
         self.worth().map_or(EffaceableClass::None, |worth| worth.class)
     }
 
+    fn name(&self) -> MediumName {
+        MediumName { kind: "file".into(), id: hex::encode(self.id), place: self.path.display().to_string() }
+    }
+
     fn prepare(&mut self, id: SecretId, secret: &EpochSecret) -> Result<(), EffaceableError> {
         if self.known.contains(&Some(id)) {
             return Err(EffaceableError::There(id));
@@ -302,6 +311,10 @@ impl Effaceable for FileMedium {
             true => Ok(evidence),
             false => Err(EffaceableError::ReadBack(self.path.clone())),
         }
+    }
+
+    fn efface_all(&mut self, _: &KeptElsewhere) -> Result<Evidence, EffaceableError> {
+        self.efface(0..SLOTS)
     }
 }
 
