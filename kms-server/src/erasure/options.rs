@@ -72,6 +72,8 @@ pub struct Started {
     pub rolled_forward: Option<CommitNumber>,
     /// Every secret but the one in force was made unreadable; if not, an erasure is pending.
     pub effaced: bool,
+    /// Media that may hold a secret; the one with the secret in force first.
+    pub media: Vec<MediumName>,
 }
 
 /// Why the server does not start. Nothing was deleted or effaced.

@@ -268,7 +268,8 @@ impl Start {
             tracing::warn!("no room is kept ready for a redo file: {error}");
         }
         let (live_versions, revision) = (state.head.live, state.head.commit);
-        let started = Started { instance, revision, epoch, live_versions, rolled_forward, effaced };
+        let media = state.head.media.clone();
+        let started = Started { instance, revision, epoch, live_versions, rolled_forward, effaced, media };
         let (queue, changes) = mpsc::channel();
         let thread = thread::Builder::new().name("writer".into());
         thread.spawn(move || group::run(state, &changes)).map_err(StartError::Thread)?;

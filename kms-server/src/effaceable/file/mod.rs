@@ -153,6 +153,18 @@ impl FileMedium {
         self.judge().map(|(judgement, _)| judgement.worth)
     }
 
+    /// What overwriting would be worth there, for a file that is there or still to be made. Changes and locks nothing.
+    ///
+    /// # Errors
+    /// Where that cannot be looked into.
+    pub fn look_at(path: &Path, terms: Terms) -> Result<Judgement, EffaceableError> {
+        // A file that may not be read is judged by its directory, a directory that is still to be made by the one above.
+        let found = path.ancestors().find_map(|place| File::open(place).ok());
+        let found =
+            found.or_else(|| File::open(".").ok()).ok_or_else(|| EffaceableError::Missing(path.into()))?;
+        Ok(judge(&Facts::of(&found)?, terms.declared_magnetic))
+    }
+
     fn locked(file: File, path: &Path, instance: InstanceId, terms: Terms) -> Result<Self, EffaceableError> {
         let (path, id, known) = (path.to_path_buf(), MediumId::default(), [None; SLOTS]);
         match lock(&file)? {

@@ -15,7 +15,10 @@ use std::path::{Path, PathBuf};
 use kms_core::{canonical::Text, id::InstanceId, secret::EpochSecret};
 use subtle::ConstantTimeEq;
 
-pub use self::{error::TokenError, token::TokenOptions};
+pub use self::{
+    error::TokenError,
+    token::{TokenOptions, look_at},
+};
 use self::{token::Token, wrapped::WrappedFiles};
 use super::{
     Effaceable, EffaceableClass, EffaceableError, Evidence, MediumName, SLOTS, SecretId, Worth,

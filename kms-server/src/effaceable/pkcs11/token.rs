@@ -119,21 +119,7 @@ impl Token {
 
     /// What destroying a key here is worth.
     pub(super) fn worth(&self) -> Worth {
-        let Identity { maker, model, serial, firmware, .. } = &self.identity;
-        let assurance = match software(&self.identity) {
-            Some(Software::SoftHsm) => {
-                "software token (SoftHSM v2): a test double, which only unlinks a file when it destroys a key"
-            }
-            Some(Software::Other) => {
-                "software token: nothing says that a device is behind it, and what becomes of the bytes of a destroyed key is not known"
-            }
-            None => {
-                "the token says that the key never could leave it and is destroyed; whether it keeps a backup is for its operator to say"
-            }
-        };
-        let media =
-            format!("PKCS #11 token {}: {maker} {model}, serial {serial}, firmware {firmware}", self.label());
-        Worth { class: EffaceableClass::Token, assurance: Text::lossy(assurance), media: Text::lossy(&media) }
+        worth(self.label(), &self.identity)
     }
 
     /// The keys of this instance.
@@ -320,6 +306,35 @@ impl Token {
             }
         }
     }
+}
+
+/// What a token would be worth. Does not log in, so that a wrong PIN costs no try.
+///
+/// # Errors
+/// Where it could not be used.
+pub fn look_at(options: &TokenOptions) -> Result<Worth, TokenError> {
+    let library = module(&options.module)?;
+    let slot = slot(&library, &options.token)?;
+    wrapping(&library, slot, &options.token)?;
+    pin(&options.pin_file)?;
+    Ok(worth(&options.token, &identity(&library, slot, &options.token)?))
+}
+
+fn worth(label: &str, identity: &Identity) -> Worth {
+    let Identity { maker, model, serial, firmware, .. } = identity;
+    let assurance = match software(identity) {
+        Some(Software::SoftHsm) => {
+            "software token (SoftHSM v2): a test double, which only unlinks a file when it destroys a key"
+        }
+        Some(Software::Other) => {
+            "software token: nothing says that a device is behind it, and what becomes of the bytes of a destroyed key is not known"
+        }
+        None => {
+            "the token says that the key never could leave it and is destroyed; whether it keeps a backup is for its operator to say"
+        }
+    };
+    let media = format!("PKCS #11 token {label}: {maker} {model}, serial {serial}, firmware {firmware}");
+    Worth { class: EffaceableClass::Token, assurance: Text::lossy(assurance), media: Text::lossy(&media) }
 }
 
 /// Loads a library once for the life of the process: many of them do not survive being unloaded.
