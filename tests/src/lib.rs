@@ -6,6 +6,7 @@
 //! - [`server`]: the process: started, signalled, killed; its log.
 //! - [`caller`]: certificates, good and bad.
 //! - [`api`]: the calls, as a stub sees them; [`search`]: looks for secrets in files.
+//! - [`soft_token`]: a PKCS #11 token, where SoftHSM2 is installed.
 //! - [`mod@knock`]: a TLS client that shows exactly the certificate it is given.
 
 // Where a test's setting up fails, the test has failed: a panic with a line number is its message.
@@ -17,6 +18,7 @@ pub mod knock;
 pub mod place;
 pub mod search;
 pub mod server;
+pub mod soft_token;
 
 pub use self::{
     api::Api,
