@@ -385,11 +385,15 @@ fn identity(library: &Pkcs11, slot: Slot, label: &str) -> Result<Identity, Token
 }
 
 fn wrapping(library: &Pkcs11, slot: Slot, label: &str) -> Result<Wrapping, TokenError> {
-    let info = |mechanism| library.get_mechanism_info(slot, mechanism);
-    let makes_keys =
-        info(MechanismType::AES_KEY_GEN).is_ok_and(|info| info.generate() && info.max_key_size() >= 32);
-    let gcm = info(MechanismType::AES_GCM).is_ok_and(|info| info.encrypt() && info.decrypt());
-    let key_wrap = info(MechanismType::AES_KEY_WRAP_PAD).is_ok_and(|info| info.wrap() && info.unwrap());
+    // Both are asked: some libraries describe mechanisms that they were told not to offer.
+    let offered = library.get_mechanism_list(slot).map_err(|error| TokenError::call(label, &error))?;
+    let info = |mechanism| {
+        let offered = offered.contains(&mechanism);
+        offered.then(|| library.get_mechanism_info(slot, mechanism).ok()).flatten()
+    };
+    let makes_keys = info(MechanismType::AES_KEY_GEN).is_some_and(|info| info.generate());
+    let gcm = info(MechanismType::AES_GCM).is_some_and(|info| info.encrypt() && info.decrypt());
+    let key_wrap = info(MechanismType::AES_KEY_WRAP_PAD).is_some_and(|info| info.wrap() && info.unwrap());
     match (makes_keys, gcm, key_wrap) {
         (true, true, _) => Ok(Wrapping::Gcm),
         (true, false, true) => Ok(Wrapping::KeyWrap),
