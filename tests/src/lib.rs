@@ -7,6 +7,7 @@
 //! - [`cli`]: the command line as a process; [`services`]: programs of others.
 //! - [`caller`]: certificates, good and bad.
 //! - [`api`]: the calls, as a stub sees them; [`search`]: looks for secrets in files.
+//! - [`soft_token`]: a PKCS #11 token, where SoftHSM2 is installed.
 //! - [`mod@knock`]: a TLS client that shows exactly the certificate it is given.
 
 // Where a test's setting up fails, the test has failed: a panic with a line number is its message.
@@ -20,6 +21,7 @@ pub mod place;
 pub mod search;
 pub mod server;
 pub mod services;
+pub mod soft_token;
 
 pub use self::{
     api::Api,

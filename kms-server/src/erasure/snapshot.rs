@@ -11,12 +11,16 @@ use kms_core::{
 use kms_proto::storage::TreeRecord;
 
 use super::{
+    head::Head,
     published::{LogHead, Published, Roots},
     view::{self, RecordError},
 };
-use crate::records::{
-    Row, Table, group_bytes, key_bytes, parse_key,
-    tree::{Epochs, Nodes, RunningLeases, TenantTrees},
+use crate::{
+    effaceable::MediumName,
+    records::{
+        Row, Table, group_bytes, key_bytes, parse_key,
+        tree::{self, Epochs, Nodes, RunningLeases, TenantTrees},
+    },
 };
 
 /// Reads what is durable. Cheap to make and to clone.
@@ -118,6 +122,15 @@ impl Snapshot {
     pub fn log_subtree(&self, level: u8, index: u64) -> Result<commitment::Hash, RecordError> {
         self.check()?;
         super::log::subtree(&*self.published.store, level, index)
+    }
+
+    /// Media that may hold a secret, as the last commit lists them; the one with the secret in force first.
+    ///
+    /// # Errors
+    /// Where the record cannot be read.
+    pub fn media(&self) -> Result<Vec<MediumName>, RecordError> {
+        let head = self.get::<tree::Head>(&())?.ok_or(RecordError::Damaged(tree::Head::NAME))?;
+        Ok(Head::from_record(&head)?.media)
     }
 
     /// The epoch in force. Whoever keeps what [`Self::open_version`] gave reads it before, and again after keeping it.
