@@ -59,9 +59,10 @@ impl Attacker {
         }
     }
 
-    /// Tries windows as [`Self::learn`] does secrets, and goes on with those that open something; gives how many did.
+    /// Tries windows as [`Self::learn`] does secrets, and goes on with those that open something; gives how many did. Of records that
+    /// one key opens, as their headers say, one is tried: see [`Self::one_key_a_name`].
     pub fn try_windows(&mut self, windows: &[Secret]) -> usize {
-        let closed = self.closed();
+        let closed = self.closed_keys();
         let keys: Vec<Secret> =
             brute::run(windows, &closed, &self.seal, &self.epochs()).iter().map(|hit| hit.key).collect();
         let hits = keys.len();
@@ -90,7 +91,7 @@ impl Attacker {
     }
 
     fn epochs(&self) -> Vec<Epoch<'_>> {
-        let roots = self.records.iter().filter(|record| record.kind == Kind::Root);
+        let roots = self.closed().into_iter().filter(|record| record.kind == Kind::Root);
         let attempts = |root: &Record| {
             let epoch = root.epoch;
             self.attempts.iter().filter(move |(of, _)| *of == epoch).map(|(_, attempt)| attempt)
@@ -107,6 +108,22 @@ impl Attacker {
     pub fn closed(&self) -> Vec<&Record> {
         let is_closed = |(number, _): &(usize, &Record)| !self.opened.contains_key(number);
         self.records.iter().enumerate().filter(is_closed).map(|(_, record)| record).collect()
+    }
+
+    /// One closed record for each key that is missing.
+    pub fn closed_keys(&self) -> Vec<&Record> {
+        let mut closed = self.closed();
+        closed.sort_by_key(|record| record.key_name());
+        closed.dedup_by_key(|record| record.key_name());
+        closed
+    }
+
+    /// Whether the open records that name one key were opened by one.
+    pub fn one_key_a_name(&self) -> bool {
+        let mut keys = BTreeMap::new();
+        self.opened.iter().all(|(number, (key, _))| {
+            *keys.entry(self.records[*number].key_name()).or_insert(*key) == *key
+        })
     }
 
     /// Everything that the attacker has, and got, that is secret; the keys that contents are encrypted under too.

@@ -49,6 +49,8 @@ pub struct Record {
     pub index: u64,
     /// Epoch in which it was written.
     pub epoch: u64,
+    /// What of the header names its key.
+    place: (u8, u8, u64),
     iv: [u8; 12],
     commitment: Secret,
     ciphertext: Vec<u8>,
@@ -61,12 +63,12 @@ impl Record {
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (fixed, rest) = bytes.split_first_chunk::<BODY>()?;
         let length = u32::from_be_bytes(chunk(fixed, 140)) as usize;
-        let [kind, suite, _, flags] = chunk(fixed, 4);
+        let [byte, suite, level, flags] = chunk(fixed, 4);
         let sound = fixed.starts_with(MAGIC) && suite == 1 && flags == 0;
         if !sound || !(TAG..=LARGEST - BODY).contains(&length) {
             return None;
         }
-        let kind = match kind {
+        let kind = match byte {
             1 => Kind::Root,
             2 | 3 => Kind::Node,
             4 => Kind::Leaf,
@@ -83,6 +85,7 @@ impl Record {
             tenant: u64::from_be_bytes(chunk(fixed, 24)),
             index: u64::from_be_bytes(chunk(fixed, 32)),
             epoch: u64::from_be_bytes(chunk(fixed, 56)),
+            place: (byte, level, u64::from_be_bytes(chunk(fixed, 40))),
             iv,
             commitment: chunk(fixed, 108),
             ciphertext: rest[..rest.len().min(length - TAG)].to_vec(),
@@ -100,6 +103,11 @@ impl Record {
     /// What tells writes apart: no two have the same commitment.
     pub fn identity(&self) -> (Secret, usize) {
         (self.commitment, self.ciphertext.len())
+    }
+
+    /// Which key it is wrapped under, as the header names it: records of one place and key generation differ in content only.
+    pub fn key_name(&self) -> impl Ord + Copy + use<> {
+        (self.instance, self.tenant, self.index, self.place)
     }
 
     /// Whether a secret is the key of this record.

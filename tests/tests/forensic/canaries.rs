@@ -35,7 +35,7 @@ async fn no_key_and_no_plaintext_stands_in_a_file_a_log_a_metric_or_an_error() {
     }
     assert!(search.found_in(&story.medium()).is_empty(), "the medium");
     let written: Vec<_> = story.archive.files().into_iter().map(Path::to_path_buf).collect();
-    for part in ["/store/sled/db", "/audit/", "/store/redo/", "redo-", "log-", "metrics-", "errors-", "certificate-"] {
+    for part in ["/store/store/sled/db", "/audit/", "redo-", "log-", "metrics-", "errors-", "certificate-"] {
         assert!(written.iter().any(|path| path.display().to_string().contains(part)), "{part}: {written:?}");
     }
 

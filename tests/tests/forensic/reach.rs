@@ -33,6 +33,7 @@ async fn what_was_destroyed_is_reached_with_the_old_epoch_secrets_and_with_nothi
 
     let mut attacker = story.attacker();
     let closed = attacker.closed().len();
+    let keys = attacker.closed_keys().len();
     assert!(attacker.records().len() > 25 && closed > 15, "{} records", attacker.records().len());
     assert_eq!(opened(&attacker, &story), live, "what lives is reached: the attacker works");
 
@@ -43,7 +44,7 @@ async fn what_was_destroyed_is_reached_with_the_old_epoch_secrets_and_with_nothi
     assert!(windows.len() > 2_000_000, "{} windows", windows.len());
     assert_eq!(attacker.try_windows(&windows), 0, "some window of some file is a key");
     println!(
-        "{} windows of {} files ({} MiB in all copies) on {closed} of {} records: {:.1?}",
+        "{} windows of {} files ({} MiB in all copies) on {keys} keys of {closed} closed records of {}: {:.1?}",
         windows.len(),
         story.archive.files().len(),
         story.archive.bytes_copied() >> 20,
@@ -54,6 +55,7 @@ async fn what_was_destroyed_is_reached_with_the_old_epoch_secrets_and_with_nothi
 
     let in_time = story.attacker_in_time();
     assert_eq!(opened(&in_time, &story), kept(&story, |_| true), "the same attacker with the old epoch secrets");
+    assert!(in_time.one_key_a_name(), "records that name one key have one: no key was left untried");
     assert_eq!(in_time.closed().len(), 0, "every record that was carved is one, and was in reach once");
 
     // The key of a destroyed leaf, left behind in a log, is noticed.

@@ -13,7 +13,7 @@ use crate::story::Story;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_records_of_destroyed_leaves_are_still_in_the_files_of_the_store() {
     let story = Story::whole().await;
-    let file = fs::read(story.place.path("store/sled/db")).unwrap();
+    let file = fs::read(story.place.path("store/store/sled/db")).unwrap();
     let carved = Record::carve(&file);
     let (attacker, in_time) = (story.attacker(), story.attacker_in_time());
     let known = in_time.secrets();
