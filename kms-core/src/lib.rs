@@ -13,7 +13,7 @@
 //! - [`certificate`]: certificates of destruction.
 //! - [`event`]: what the transparency log says of a key's life; [`canonical`]: the one spelling of it.
 //! - [`record`]: KMR1, wrapped records; [`root`]: the key that wraps the root.
-//! - `aead`, `kdf`: AES-256-GCM from two libraries behind one trait, and HKDF.
+//! - `aead`, `kdf`: AES-256-GCM from two libraries behind one trait, and HKDF; `stack`: stack that is wiped after use.
 
 mod aead;
 pub mod blind_index;
@@ -32,6 +32,7 @@ pub mod nonce;
 pub mod record;
 pub mod root;
 pub mod secret;
+mod stack;
 pub mod state;
 pub mod transparency;
 pub mod tree;
