@@ -145,7 +145,8 @@ mod tests {
         }
         let mut archive = Archive::default();
         archive.copy("step", &root, &[root.join("left")]).unwrap();
-        let files: Vec<_> = archive.files().into_iter().map(|path| path.strip_prefix(&root).unwrap()).collect();
+        let files: Vec<_> =
+            archive.files().into_iter().map(|path| path.strip_prefix(&root).unwrap()).collect();
         assert_eq!(files, [Path::new("inner/two"), Path::new("one")]);
         fs::remove_dir_all(root).unwrap();
     }

@@ -121,15 +121,33 @@ impl Attacker {
     /// Whether the open records that name one key were opened by one.
     pub fn one_key_a_name(&self) -> bool {
         let mut keys = BTreeMap::new();
-        self.opened.iter().all(|(number, (key, _))| {
-            *keys.entry(self.records[*number].key_name()).or_insert(*key) == *key
-        })
+        self.opened
+            .iter()
+            .all(|(number, (key, _))| *keys.entry(self.records[*number].key_name()).or_insert(*key) == *key)
     }
 
-    /// Everything that the attacker has, and got, that is secret; the keys that contents are encrypted under too.
+    /// Everything secret that the attacker has, and got; what stands between keys and contents too.
     pub fn secrets(&self) -> BTreeSet<Secret> {
-        let contents = self.opened.iter().map(|(number, (key, _))| self.records[*number].content_key(key));
-        self.secrets.iter().copied().chain(contents).collect()
+        let derived = self.opened.iter().flat_map(|(number, (key, _))| self.records[*number].derived(key));
+        self.secrets.iter().copied().chain(derived).collect()
+    }
+
+    /// What a secret that the attacker got is, in words that give nothing of it away.
+    pub fn name(&self, secret: &Secret) -> String {
+        let of = |(number, (key, payload)): (&usize, &(Secret, Payload))| {
+            let record = &self.records[*number];
+            let what = match () {
+                () if key == secret => "key",
+                () if record.derived(key).contains(secret) => "key derived from that",
+                () if payload.material.as_ref() == Some(secret) => "material",
+                () if payload.blind.as_ref() == Some(secret) => "blind",
+                () => return None,
+            };
+            let (kind, tenant, index, epoch) =
+                (record.kind, record.tenant as i64, record.index, record.epoch);
+            Some(format!("{what} of a record, {kind:?}, tenant {tenant}, index {index}, epoch {epoch}"))
+        };
+        self.opened.iter().find_map(of).unwrap_or_else(|| "a secret of the medium, or of nothing".into())
     }
 
     /// Materials of versions that the attacker got, by tenant's slot and leaf's.
@@ -171,7 +189,8 @@ mod tests {
 
     fn archive() -> Archive {
         let mut archive = Archive::default();
-        let entry = format!(r#"{{"attempt":"{}","by":"kms","epoch":7,"type":"GENESIS"}}"#, hex::encode([0x55; 16]));
+        let entry =
+            format!(r#"{{"attempt":"{}","by":"kms","epoch":7,"type":"GENESIS"}}"#, hex::encode([0x55; 16]));
         let records = ["root_record", "node_record", "leaf_record"].map(reference);
         archive.add("only", Path::new("db"), [&entry.into_bytes()[..], &records.concat()].concat());
         archive

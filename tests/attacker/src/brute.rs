@@ -2,11 +2,7 @@
 
 use std::thread;
 
-use crate::{
-    Secret,
-    hkdf::Hmac,
-    record::Record,
-};
+use crate::{Secret, hkdf::Hmac, record::Record};
 
 /// What an epoch's root key is made from, but for the epoch secret.
 #[derive(Debug, Clone)]
@@ -80,7 +76,9 @@ pub fn run(candidates: &[Secret], records: &[&Record], seal: &Seal, epochs: &[Ep
     thread::scope(|scope| {
         let running: Vec<_> = candidates
             .chunks(share)
-            .map(|share| scope.spawn(|| share.iter().flat_map(|one| try_one(one, records, seal, epochs)).collect()))
+            .map(|share| {
+                scope.spawn(|| share.iter().flat_map(|one| try_one(one, records, seal, epochs)).collect())
+            })
             .collect();
         let found: Vec<Vec<Hit>> = running.into_iter().filter_map(|thread| thread.join().ok()).collect();
         assert_eq!(found.len(), candidates.len().div_ceil(share), "a thread panicked");

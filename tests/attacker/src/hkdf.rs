@@ -7,9 +7,8 @@ use crate::Secret;
 const BLOCK: usize = 64;
 const DIGEST: usize = 32;
 /// FIPS 180-4, 5.3.3.
-const START: [u32; 8] = [
-    0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
-];
+const START: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 /// Longest message that [`Hmac::tag`] takes: with padding it fills two blocks.
 const LONGEST: usize = 2 * BLOCK - 9;
 

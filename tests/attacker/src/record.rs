@@ -127,9 +127,9 @@ impl Record {
         Some(content)
     }
 
-    /// The key that the content itself is encrypted under, derived from the record's key.
-    pub fn content_key(&self, key: &Secret) -> Secret {
-        self.derive(key)[0]
+    /// What stands between the record's key and its content: HKDF's pseudorandom key, and the key that the content is encrypted under.
+    pub fn derived(&self, key: &Secret) -> [Secret; 2] {
+        [self.salt.tag(key), self.derive(key)[0]]
     }
 
     #[inline]
@@ -159,8 +159,8 @@ pub(crate) mod tests {
 
     #[test]
     fn the_reference_records_open_under_their_keys_and_no_others() {
-        let [root, node, leaf] =
-            ["root_record", "node_record", "leaf_record"].map(|name| Record::parse(&reference(name)).unwrap());
+        let [root, node, leaf] = ["root_record", "node_record", "leaf_record"]
+            .map(|name| Record::parse(&reference(name)).unwrap());
         let kek: Secret = reference("root_kek").try_into().unwrap();
         assert_eq!(root.open(&kek).unwrap(), [0x66; 32]);
         assert_eq!((root.kind, node.kind, leaf.kind), (Kind::Root, Kind::Node, Kind::Leaf));
@@ -180,7 +180,10 @@ pub(crate) mod tests {
         let cut = &node[..node.len() - 40];
         let bytes = [b"KMR1 no record", &node[..], b"K", &leaf, &[0; 200], cut].concat();
         let carved = Record::carve(&bytes);
-        assert_eq!(carved.iter().map(|record| record.kind).collect::<Vec<_>>(), [Kind::Node, Kind::Leaf, Kind::Node]);
+        assert_eq!(
+            carved.iter().map(|record| record.kind).collect::<Vec<_>>(),
+            [Kind::Node, Kind::Leaf, Kind::Node]
+        );
         assert!(carved[2].is_opened_by(&[0x77; 32]));
         assert_eq!(Payload::parse(Kind::Node, &carved[2].open(&[0x77; 32]).unwrap()).keys, [[0x88; 32]]);
     }

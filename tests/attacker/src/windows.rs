@@ -17,7 +17,8 @@ pub fn of<'a>(stretches: impl IntoIterator<Item = &'a [u8]>) -> Vec<Secret> {
         slide(bytes, &mut windows);
         for digits in runs(bytes, hex_digit, HEX_RUN) {
             for digits in [&digits[..], &digits[1..]] {
-                let decoded: Vec<u8> = digits.as_chunks().0.iter().map(|[high, low]| high << 4 | low).collect();
+                let decoded: Vec<u8> =
+                    digits.as_chunks().0.iter().map(|[high, low]| high << 4 | low).collect();
                 slide(&decoded, &mut windows);
             }
         }
@@ -115,7 +116,13 @@ mod tests {
             let hay = [&vec![0xF7; ahead][..], &key(), b"tail"].concat();
             let mut lines = STANDARD.encode(&hay);
             lines.insert_str(20, "\r\n");
-            let texts = [hex::encode(&hay), hex::encode_upper(&hay), STANDARD.encode(&hay), URL_SAFE.encode(&hay), lines];
+            let texts = [
+                hex::encode(&hay),
+                hex::encode_upper(&hay),
+                STANDARD.encode(&hay),
+                URL_SAFE.encode(&hay),
+                lines,
+            ];
             for text in texts {
                 let windows = of([format!("x={text};").as_bytes()]);
                 assert!(windows.binary_search(&key()).is_ok(), "{ahead} {text}");

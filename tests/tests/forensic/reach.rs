@@ -54,7 +54,11 @@ async fn what_was_destroyed_is_reached_with_the_old_epoch_secrets_and_with_nothi
     assert_eq!(opened(&attacker, &story), live);
 
     let in_time = story.attacker_in_time();
-    assert_eq!(opened(&in_time, &story), kept(&story, |_| true), "the same attacker with the old epoch secrets");
+    assert_eq!(
+        opened(&in_time, &story),
+        kept(&story, |_| true),
+        "the same attacker with the old epoch secrets"
+    );
     assert!(in_time.one_key_a_name(), "records that name one key have one: no key was left untried");
     assert_eq!(in_time.closed().len(), 0, "every record that was carved is one, and was in reach once");
 
@@ -68,9 +72,8 @@ async fn what_was_destroyed_is_reached_with_the_old_epoch_secrets_and_with_nothi
 /// A key that opens a leaf to the one attacker, and is out of the other's reach.
 fn leaf_key(with: &Attacker, without: &Attacker) -> Secret {
     let closed = without.closed();
-    let leaf = closed.iter().find(|record| {
-        record.kind == kms_attacker::record::Kind::Leaf && record.index != 0
-    });
+    let leaf =
+        closed.iter().find(|record| record.kind == kms_attacker::record::Kind::Leaf && record.index != 0);
     let leaf = leaf.unwrap();
     with.secrets().into_iter().find(|secret| leaf.is_opened_by(secret)).unwrap()
 }

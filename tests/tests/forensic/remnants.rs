@@ -2,11 +2,7 @@
 
 use std::fs;
 
-use kms_attacker::{
-    Record, Search,
-    record::Kind,
-    sealed,
-};
+use kms_attacker::{Record, Search, record::Kind, sealed};
 
 use crate::story::Story;
 
@@ -25,7 +21,11 @@ async fn the_records_of_destroyed_leaves_are_still_in_the_files_of_the_store() {
         let Some(record) = found else {
             unreachable!("{}: sled has written over the leaf, so the test says nothing", kept.name())
         };
-        assert!(known.iter().any(|secret| record.is_opened_by(secret)), "{}: it was in reach once", kept.name());
+        assert!(
+            known.iter().any(|secret| record.is_opened_by(secret)),
+            "{}: it was in reach once",
+            kept.name()
+        );
         assert!(!attacker.secrets().iter().any(|secret| record.is_opened_by(secret)), "{}", kept.name());
     }
     assert!(Search::new(vec![b"KMR1".to_vec()]).found_in(&file).contains(&0));

@@ -4,16 +4,22 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use kms_attacker::{Archive, Attacker, EpochSecret, Secret, medium};
-use kms_client::api::Gone;
+use kms_client::{
+    Column, RecordId,
+    api::{CreateKey, Gone},
+};
 use kms_core::state::LifecycleState;
 use kms_proto::v1;
 use kms_tests::{
     Api, Place, Server,
-    api::{context, fresh},
+    api::{context, field, fresh},
 };
 
 /// Longer than an erasure takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Table and column that clients seal for.
+pub(crate) const COLUMN: [&str; 2] = ["checkins", "phone"];
 
 /// Lets the service use keys of every name.
 const POLICY: &str = r#"
@@ -93,7 +99,9 @@ impl Story {
         self.operator.create_tenant(tenant).await.unwrap();
         self.take_along("tenant created");
         for key in keys {
-            self.operator.create_key(tenant, key).await.unwrap();
+            // Leases of a second: an erasure waits for them.
+            let how = CreateKey { lease: Some(Duration::from_secs(1)), ..CreateKey::default() };
+            self.operator.kms.create_key(&tenant.parse().unwrap(), &key.parse().unwrap(), how).await.unwrap();
             self.kept.push(Kept {
                 tenant,
                 key,
@@ -121,6 +129,22 @@ impl Story {
             self.kept.push(Kept { tenant, key, plaintext, ciphertext, destroyed: false });
         }
         self.take_along("used");
+    }
+
+    /// Has a client seal under leased data keys, randomized and deterministic, and the server open; gives the ciphertexts.
+    pub(crate) async fn use_columns(&self, tenant: &str, key: &str) -> Vec<Vec<u8>> {
+        let records = self.service.kms.records(&tenant.parse().unwrap(), &key.parse().unwrap());
+        let row = RecordId::try_from(&b"row-1"[..]).unwrap();
+        let [table, column] = COLUMN;
+        let mut ciphertexts = Vec::new();
+        for column in [Column::randomized(table, column), Column::deterministic(table, column)] {
+            let sealed = records.seal(&column.unwrap(), &row, b"138 0013 8000").await.unwrap();
+            let [table, column] = COLUMN;
+            let bound = field(table, column, "row-1");
+            self.service.decrypt(tenant, key, &sealed, bound).await.unwrap();
+            ciphertexts.push(sealed);
+        }
+        ciphertexts
     }
 
     pub(crate) async fn rotate(&mut self, tenant: &'static str, key: &'static str) {
