@@ -44,7 +44,7 @@ pub fn decode(bundle: &[u8]) -> Result<Vec<&[u8]>, BundleError> {
     let mut entries = Vec::new();
     let mut rest = bundle;
     while !rest.is_empty() {
-        if entries.len() == FULL_WIDTH.into() {
+        if entries.len() == usize::from(FULL_WIDTH) {
             return Err(BundleError::TooMany);
         }
         let (length, after) = rest.split_first_chunk().ok_or(BundleError::Cut)?;

@@ -79,7 +79,9 @@ fn largest_power_of_two_below(n: u64) -> u64 {
 
 impl Subtrees for Reference {
     fn subtree(&self, level: u32, index: u64) -> Option<Hash> {
-        let leaves = index << level..(index + 1) << level;
+        let width = 1u64.checked_shl(level)?;
+        let start = index.checked_mul(width)?;
+        let leaves = start..start.checked_add(width)?;
         (leaves.end <= self.0.len() as u64).then(|| self.mth(leaves))
     }
 }
