@@ -1,6 +1,7 @@
 //! Every 32 bytes that might be a key: of raw bytes at every place, and of what runs of hex and Base64 digits decode to.
 //!
-//! Left out is what has fewer than 16 different byte values, such as zeros and counters: of 32 random bytes, one in 10^10 has so few.
+//! Left out is what has fewer than 16 different byte values, such as zeros and counters, and what is all text: of keys, which are 32
+//! random bytes, one in 10^10 has so few values, and one in 10^13 is text.
 
 use crate::Secret;
 
@@ -34,16 +35,18 @@ pub fn of<'a>(stretches: impl IntoIterator<Item = &'a [u8]>) -> Vec<Secret> {
 }
 
 fn slide(bytes: &[u8], windows: &mut Vec<Secret>) {
-    let (mut counts, mut values) = ([0u8; 256], 0);
+    let (mut counts, mut values, mut binary) = ([0u8; 256], 0, 0);
     for (at, byte) in bytes.iter().enumerate() {
         let count = &mut counts[usize::from(*byte)];
         values += usize::from(*count == 0);
         *count += 1;
+        binary += usize::from(!is_text(*byte));
         if at + 1 < WINDOW {
             continue;
         }
         let window = &bytes[at + 1 - WINDOW..=at];
         if values >= FEWEST_VALUES
+            && binary > 0
             && let Ok(window) = window.try_into()
         {
             windows.push(window);
@@ -51,7 +54,12 @@ fn slide(bytes: &[u8], windows: &mut Vec<Secret>) {
         let count = &mut counts[usize::from(window[0])];
         *count -= 1;
         values -= usize::from(*count == 0);
+        binary -= usize::from(!is_text(window[0]));
     }
+}
+
+fn is_text(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r')
 }
 
 /// Values of digits that follow each other, over the ends of lines too.
@@ -138,5 +146,7 @@ mod tests {
         let bytes: Vec<u8> = (0..=255).collect();
         assert_eq!(of([&bytes[..], &bytes]).len(), 256 - 31);
         assert!(of([&bytes[..31]]).is_empty());
+        assert!(of([&bytes[0x20..0x7f]]).is_empty());
+        assert_eq!(of([&bytes[0x20..0x80]]).len(), 1, "one is not all text");
     }
 }

@@ -1,9 +1,9 @@
 //! What happens on the server, and what the attacker takes along after each step: every file of the product, its output, metrics and
 //! errors. The effaceable medium is only for who came before a destruction: see [`Story::media`].
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
-use kms_attacker::{Archive, Attacker, EpochSecret, Secret, medium};
+use kms_attacker::{Archive, Attacker, EpochSecret, Secret, medium, sealed};
 use kms_client::{
     Column, RecordId,
     api::{CreateKey, Gone},
@@ -19,7 +19,10 @@ use kms_tests::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Table and column that clients seal for.
-pub(crate) const COLUMN: [&str; 2] = ["checkins", "phone"];
+const COLUMN: [&str; 2] = ["checkins", "phone"];
+
+/// Every word that the server has to say, and no waiting for others before an epoch.
+const SETTINGS: [&str; 4] = ["--set", "log.filter=trace", "--set", "erasure_interval=10ms"];
 
 /// Lets the service use keys of every name.
 const POLICY: &str = r#"
@@ -44,7 +47,7 @@ pub(crate) struct Kept {
 
 impl Kept {
     pub(crate) fn name(&self) -> String {
-        format!("{}/{} version {:?}", self.tenant, self.key, kms_attacker::sealed::address(&self.ciphertext))
+        format!("{}/{} version {:?}", self.tenant, self.key, sealed::address(&self.ciphertext))
     }
 }
 
@@ -57,12 +60,38 @@ pub(crate) struct Story {
     /// Epoch secrets as the medium gave them before each destruction: what an attacker had to take along in time.
     pub(crate) media: Vec<EpochSecret>,
     pub(crate) kept: Vec<Kept>,
+    /// Values that clients sealed under leased data keys.
+    pub(crate) leased: Vec<Leased>,
+    /// Keys that are not destroyed as a whole.
+    live: BTreeSet<(&'static str, &'static str)>,
     steps: usize,
 }
 
+/// A value that a client sealed under a data key it was leased.
+pub(crate) struct Leased {
+    tenant: &'static str,
+    pub(crate) plaintext: Vec<u8>,
+    pub(crate) ciphertext: Vec<u8>,
+}
+
+impl Leased {
+    /// The data key, and what is derived from it for the column.
+    pub(crate) fn keys(&self, material: &Secret) -> Vec<Secret> {
+        let [table, column] = COLUMN;
+        sealed::column_keys(&self.ciphertext, material, [self.tenant, table, column])
+    }
+}
+
 impl Story {
-    /// A server with policies, and nothing else.
-    pub(crate) async fn begin() -> Self {
+    /// All of it: keys in use, rotated ones, a version destroyed, a key, a tenant; and a restart.
+    pub(crate) async fn whole() -> Self {
+        let mut story = Self::used().await;
+        story.destroy().await;
+        story.restart().await
+    }
+
+    /// Tenants with keys that were used, of which some were rotated.
+    pub(crate) async fn used() -> Self {
         let place = Place::new();
         let policies = place.path("policies");
         fs::create_dir_all(&policies).unwrap();
@@ -70,58 +99,45 @@ impl Story {
             fs::write(policies.join(name), text).unwrap();
         }
         fs::write(policies.join("forensic.cedar"), POLICY).unwrap();
-        let server = place.start_with(&["--set", "log.filter=debug", "--set", "erasure_interval=10ms"]);
+        let server = place.start_with(&SETTINGS);
         let (operator, service) = (Api::of(&place, "operator").await, Api::of(&place, "attendance").await);
-        let (archive, media, kept) = (Archive::default(), Vec::new(), Vec::new());
-        let mut story = Self { place, server, operator, service, archive, media, kept, steps: 0 };
+        let (archive, media, live) = (Archive::default(), Vec::new(), BTreeSet::new());
+        let (kept, leased, steps) = (Vec::new(), Vec::new(), 0);
+        let mut story = Self { place, server, operator, service, archive, media, kept, leased, live, steps };
         story.take_along("started");
-        story
-    }
-
-    /// All of it: live keys, rotated ones, a version destroyed, a key, a tenant; and a restart.
-    pub(crate) async fn whole() -> Self {
-        let mut story = Self::begin().await;
         story.create("acme", &["payroll", "ledger", "checkins"]).await;
         story.create("globex", &["customers"]).await;
         story.seal_with_each().await;
         story.rotate("acme", "payroll").await;
         story.rotate("acme", "ledger").await;
         story.seal_with_each().await;
-        story.destroy_version("acme", "payroll", 1).await;
-        story.destroy_key("acme", "ledger").await;
-        story.destroy_tenant("globex").await;
-        let mut story = story.restart().await;
-        story.seal_with_each().await;
+        story.use_columns("acme", "ledger").await;
+        story.use_columns("globex", "customers").await;
         story
     }
 
-    pub(crate) async fn create(&mut self, tenant: &'static str, keys: &[&'static str]) {
+    /// Destroys a version, a key and a tenant, one after the other.
+    pub(crate) async fn destroy(&mut self) {
+        self.destroy_version("acme", "payroll", 1).await;
+        self.destroy_key("acme", "ledger").await;
+        self.destroy_tenant("globex").await;
+    }
+
+    async fn create(&mut self, tenant: &'static str, keys: &[&'static str]) {
         self.operator.create_tenant(tenant).await.unwrap();
         self.take_along("tenant created");
         for key in keys {
             // Leases of a second: an erasure waits for them.
             let how = CreateKey { lease: Some(Duration::from_secs(1)), ..CreateKey::default() };
             self.operator.kms.create_key(&tenant.parse().unwrap(), &key.parse().unwrap(), how).await.unwrap();
-            self.kept.push(Kept {
-                tenant,
-                key,
-                plaintext: Vec::new(),
-                ciphertext: Vec::new(),
-                destroyed: false,
-            });
+            self.live.insert((tenant, key));
         }
-        self.kept.retain(|kept| !kept.ciphertext.is_empty() || !kept.destroyed);
         self.take_along("keys created");
     }
 
     /// Seals a new value under each key that lives.
-    pub(crate) async fn seal_with_each(&mut self) {
-        let mut keys: Vec<_> =
-            self.kept.iter().filter(|kept| !kept.destroyed).map(|kept| (kept.tenant, kept.key)).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        self.kept.retain(|kept| !kept.ciphertext.is_empty());
-        for (tenant, key) in keys {
+    async fn seal_with_each(&mut self) {
+        for (tenant, key) in self.live.clone() {
             let plaintext = format!("plaintext of {}", fresh()).into_bytes();
             let bound = context(&[("row", "1")]);
             let ciphertext = self.service.encrypt(tenant, key, &plaintext, bound.clone()).await.unwrap();
@@ -131,28 +147,27 @@ impl Story {
         self.take_along("used");
     }
 
-    /// Has a client seal under leased data keys, randomized and deterministic, and the server open; gives the ciphertexts.
-    pub(crate) async fn use_columns(&self, tenant: &str, key: &str) -> Vec<Vec<u8>> {
+    /// Has a client seal under leased data keys, randomized and deterministic, and the server open.
+    async fn use_columns(&mut self, tenant: &'static str, key: &str) {
         let records = self.service.kms.records(&tenant.parse().unwrap(), &key.parse().unwrap());
         let row = RecordId::try_from(&b"row-1"[..]).unwrap();
-        let [table, column] = COLUMN;
-        let mut ciphertexts = Vec::new();
-        for column in [Column::randomized(table, column), Column::deterministic(table, column)] {
-            let sealed = records.seal(&column.unwrap(), &row, b"138 0013 8000").await.unwrap();
-            let [table, column] = COLUMN;
-            let bound = field(table, column, "row-1");
-            self.service.decrypt(tenant, key, &sealed, bound).await.unwrap();
-            ciphertexts.push(sealed);
+        let [table, name] = COLUMN;
+        for column in [Column::randomized(table, name), Column::deterministic(table, name)] {
+            let plaintext = format!("plaintext of {}", fresh()).into_bytes();
+            let ciphertext = records.seal(&column.unwrap(), &row, &plaintext).await.unwrap();
+            let bound = field(table, name, "row-1");
+            assert_eq!(self.service.decrypt(tenant, key, &ciphertext, bound).await.unwrap(), plaintext);
+            self.leased.push(Leased { tenant, plaintext, ciphertext });
         }
-        ciphertexts
+        self.take_along("used by a client");
     }
 
-    pub(crate) async fn rotate(&mut self, tenant: &'static str, key: &'static str) {
+    async fn rotate(&mut self, tenant: &'static str, key: &'static str) {
         self.operator.rotate(tenant, key).await.unwrap();
         self.take_along("rotated");
     }
 
-    pub(crate) async fn destroy_version(&mut self, tenant: &'static str, key: &'static str, version: u32) {
+    async fn destroy_version(&mut self, tenant: &'static str, key: &'static str, version: u32) {
         let redo = self.before_destruction();
         self.operator.destroy(tenant, key, Some(version)).await.unwrap();
         let gone = Gone::Version(tenant.parse().unwrap(), key.parse().unwrap(), version);
@@ -162,19 +177,21 @@ impl Story {
         self.after_destruction(gone, redo).await;
     }
 
-    pub(crate) async fn destroy_key(&mut self, tenant: &'static str, key: &'static str) {
+    async fn destroy_key(&mut self, tenant: &'static str, key: &'static str) {
         let redo = self.before_destruction();
         self.operator.destroy(tenant, key, None).await.unwrap();
         let gone = Gone::Key(tenant.parse().unwrap(), key.parse().unwrap());
+        self.live.remove(&(tenant, key));
         for kept in self.kept.iter_mut().filter(|kept| (kept.tenant, kept.key) == (tenant, key)) {
             kept.destroyed = true;
         }
         self.after_destruction(gone, redo).await;
     }
 
-    pub(crate) async fn destroy_tenant(&mut self, tenant: &'static str) {
+    async fn destroy_tenant(&mut self, tenant: &'static str) {
         let redo = self.before_destruction();
         self.operator.destroy_tenant(tenant).await.unwrap();
+        self.live.retain(|(other, _)| *other != tenant);
         self.kept.iter_mut().filter(|kept| kept.tenant == tenant).for_each(|kept| kept.destroyed = true);
         self.after_destruction(Gone::Tenant(tenant.parse().unwrap()), redo).await;
     }
@@ -212,14 +229,16 @@ impl Story {
         self.take_along(step);
     }
 
+    /// Stops the server, starts it again, and uses what lives.
     async fn restart(self) -> Self {
-        let Self { place, server, archive, media, kept, steps, .. } = self;
+        let Self { place, server, archive, media, kept, leased, live, steps, .. } = self;
         let status = tokio::task::spawn_blocking(move || server.terminate()).await.unwrap();
         assert!(status.success());
-        let server = place.start();
+        let server = place.start_with(&SETTINGS);
         let (operator, service) = (Api::of(&place, "operator").await, Api::of(&place, "attendance").await);
-        let mut story = Self { place, server, operator, service, archive, media, kept, steps };
+        let mut story = Self { place, server, operator, service, archive, media, kept, leased, live, steps };
         story.take_along("restarted");
+        story.seal_with_each().await;
         story
     }
 
@@ -268,5 +287,15 @@ impl Story {
         let mut attacker = self.attacker();
         attacker.learn_epochs(&self.media);
         attacker
+    }
+
+    /// Every key between material and ciphertext, of what users kept and what clients sealed; only where the material is in reach.
+    pub(crate) fn keys_of_use(&self, attacker: &Attacker) -> BTreeSet<Secret> {
+        let materials = attacker.materials();
+        let material = |ciphertext: &[u8]| materials.get(&sealed::address(ciphertext).unwrap());
+        let kept = self.kept.iter().filter_map(|kept| Some((material(&kept.ciphertext)?, kept)));
+        let leased = self.leased.iter().filter_map(|leased| Some((material(&leased.ciphertext)?, leased)));
+        let kept = kept.flat_map(|(material, kept)| sealed::keys(&kept.ciphertext, material));
+        kept.chain(leased.flat_map(|(material, leased)| leased.keys(material))).collect()
     }
 }
