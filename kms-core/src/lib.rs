@@ -14,7 +14,7 @@
 //! - [`event`]: what the transparency log says of a key's life; [`canonical`]: the one spelling of it.
 //! - [`transparency`]: the public log: its tree, proofs, signed heads and tiles.
 //! - [`record`]: KMR1, wrapped records; [`root`]: the key that wraps the root.
-//! - `aead`, `kdf`: AES-256-GCM from two libraries behind one trait, and HKDF.
+//! - `aead`, `kdf`: AES-256-GCM from two libraries behind one trait, and HKDF; `stack`: stack that is wiped after use.
 
 // The fuzz targets' file, which the tests include, names this crate from outside.
 #[cfg(test)]
@@ -37,6 +37,7 @@ pub mod nonce;
 pub mod record;
 pub mod root;
 pub mod secret;
+mod stack;
 pub mod state;
 pub mod transparency;
 pub mod tree;

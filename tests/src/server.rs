@@ -23,6 +23,7 @@ pub struct Server {
     address: SocketAddr,
     admin: SocketAddr,
     log: Arc<Log>,
+    said: Arc<Log>,
 }
 
 /// A server that ended before it was ready.
@@ -101,9 +102,14 @@ impl Server {
         let collecting = log.collect(child.stderr.take().unwrap());
         let (lines, said) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
+        let all_said = Arc::new(Log::default());
+        let keeping = Arc::clone(&all_said);
         thread::spawn(move || {
             // Goes on after nobody listens, so that the server never meets a closed pipe.
-            stdout.lines().map_while(Result::ok).for_each(|line| drop(lines.send(line)));
+            stdout.lines().map_while(Result::ok).for_each(|line| {
+                keeping.text.lock().unwrap().push_str(&format!("{line}\n"));
+                drop(lines.send(line));
+            });
         });
         let address = |prefix: &str| -> Option<SocketAddr> {
             let line = said.recv_timeout(PATIENCE).ok()?;
@@ -116,7 +122,7 @@ impl Server {
             collecting.join().unwrap();
             return Err(Failed { code, stderr: log.text.lock().unwrap().clone() });
         };
-        Ok(Self { child, address, admin, log })
+        Ok(Self { child, address, admin, log, said: all_said })
     }
 
     /// Where it speaks gRPC.
@@ -188,6 +194,11 @@ impl Server {
     /// Its log so far.
     pub fn log(&self) -> String {
         self.log.text.lock().unwrap().clone()
+    }
+
+    /// What it said on stdout so far.
+    pub fn said(&self) -> String {
+        self.said.text.lock().unwrap().clone()
     }
 
     /// Waits until its log holds `text` `times` times.
