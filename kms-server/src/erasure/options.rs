@@ -27,6 +27,9 @@ pub struct Options {
     pub rider: Rider,
     /// Stops the process.
     pub fatal: Fatal,
+    /// What a test wants done wrongly.
+    #[cfg(test)]
+    pub(super) mistake: Option<super::mistake::Mistake>,
 }
 
 impl Options {
@@ -38,6 +41,8 @@ impl Options {
             instance: None,
             rider: Box::new(|| None),
             fatal: Arc::new(|why| tracing::error!("{why}")),
+            #[cfg(test)]
+            mistake: None,
         }
     }
 }

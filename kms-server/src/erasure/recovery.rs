@@ -77,6 +77,8 @@ pub(super) fn start_with(
     options: Options,
 ) -> Result<(Writer, Started), StartError> {
     let head = read_head(&*store, &options)?;
+    #[cfg(test)]
+    let medium = super::mistake::efface_unopened(options.mistake, medium, &head);
     let secrets = medium.list()?;
     // ATTACK: yesterday's store beside today's medium must not efface today's secret.
     if let Some(newest) = secrets.iter().max().filter(|newest| newest.epoch > head.epoch.next()) {
@@ -220,6 +222,8 @@ impl Start {
             evidence: None,
             abandoned,
             garbage: true,
+            #[cfg(test)]
+            mistake: self.options.mistake,
         };
         let top = ChildKey { key_gen: KeyGen(epoch.0), key: root };
         state.nodebook().node(Place::root(TreeName::Top, top_height), &top).map_err(|_| StartError::Tree)?;

@@ -1,0 +1,215 @@
+//! Every moment of a recording × how the machine stops there, each checked by a start on what it leaves.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, mpsc::sync_channel},
+    thread,
+};
+
+use super::{
+    super::crash::Work,
+    check::{Known, check},
+    child::{Run, run},
+    dice::Dice,
+    place::Base,
+    record::Event,
+    replay::{Disk, State, Stop},
+};
+use crate::erasure::mistake::Mistake;
+
+/// What is done of all that could be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extent {
+    /// Of the moments before the work, and of those of a recovery, one in so many.
+    pub(super) one_in: usize,
+    /// Torn states of each moment before a sync.
+    pub(super) torn: u64,
+    /// Moments of which the recovery is recorded and stopped in its turn.
+    pub(super) recoveries: usize,
+    pub(super) seed: u64,
+}
+
+impl Extent {
+    /// What the environment says: `KMS_CRASH_MATRIX=full` is all of it, `KMS_SEED` repeats a run's choices.
+    pub(super) fn from_environment() -> Self {
+        let seed = std::env::var("KMS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+        match std::env::var("KMS_CRASH_MATRIX").as_deref() {
+            Ok("full") => Self { one_in: 1, torn: 12, recoveries: 12, seed },
+            _ => Self { one_in: 8, torn: 2, recoveries: 1, seed },
+        }
+    }
+}
+
+/// A state to be judged.
+#[derive(Clone)]
+pub(super) struct Case {
+    pub(super) name: String,
+    pub(super) state: State,
+    pub(super) acks: Vec<String>,
+    pub(super) redos: Vec<Vec<u8>>,
+}
+
+/// What was recorded, on what.
+pub(super) struct Recording {
+    pub(super) name: String,
+    pub(super) start: State,
+    pub(super) events: Vec<Event>,
+    /// What was said, and which redos were written, before.
+    acks: Vec<String>,
+    redos: Vec<Vec<u8>>,
+}
+
+impl Recording {
+    pub(super) fn of(base: &Base, work: Work, mistake: Option<Mistake>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        base.state.write(directory.path());
+        let events = run(directory.path(), Run::Work(work), mistake, None);
+        let (acks, redos) = (Vec::new(), Vec::new());
+        Self { name: format!("{work:?}"), start: base.state.clone(), events, acks, redos }
+    }
+
+    fn of_recovery(case: &Case) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        case.state.write(directory.path());
+        let events = run(directory.path(), Run::Recovery, None, None);
+        let Case { name, state, acks, redos } = case.clone();
+        Self { name: format!("{name}, recovery"), start: state, events, acks, redos }
+    }
+
+    fn moment(&self, disk: &Disk, at: usize, stop: Stop, acks: &[String], redos: &[Vec<u8>]) -> Case {
+        let before = self.events.get(at).map_or("the end".into(), describe);
+        let name = format!("{}: {stop:?} before {at} ({before})", self.name);
+        Case { name, state: disk.stop(stop), acks: acks.to_vec(), redos: redos.to_vec() }
+    }
+
+    /// Hands over every state, one at a time. A moment is that before an event.
+    pub(super) fn states(&self, extent: &Extent, mut each: impl FnMut(Case)) {
+        let mut disk = Disk::new(&self.start);
+        let (mut acks, mut redos) = (self.acks.clone(), self.redos.clone());
+        let mut dice = Dice(extent.seed);
+        let begin = self.events.iter().position(|event| matches!(event, Event::Ack(_)));
+        for at in 0..=self.events.len() {
+            let event = self.events.get(at);
+            // Systematic while the work is done, sampled before it, and where nothing but a recovery is.
+            let chosen = begin.is_some_and(|begin| at > begin) || dice.below(extent.one_in) == 0;
+            // A state that is the same until something is written, or synced, is judged by all that was said until then.
+            let (syncs, says) =
+                (matches!(event, None | Some(Event::Sync(_))), matches!(event, Some(Event::Ack(_))));
+            if chosen && !says {
+                if event.is_none() || !syncs {
+                    each(self.moment(&disk, at, Stop::Killed, &acks, &redos));
+                }
+                if syncs && !disk.is_synced() {
+                    each(self.moment(&disk, at, Stop::Lost, &acks, &redos));
+                    for _ in 0..extent.torn {
+                        each(self.moment(&disk, at, Stop::Torn(dice.next()), &acks, &redos));
+                    }
+                }
+            }
+            match event {
+                Some(Event::Ack(ack)) => acks.push(ack.clone()),
+                Some(Event::Write { path, data, .. }) if path.starts_with("data/redo") => {
+                    redos.push(data.clone())
+                }
+                _ => {}
+            }
+            event.into_iter().for_each(|event| disk.apply(event));
+        }
+    }
+}
+
+fn describe(event: &Event) -> String {
+    match event.kind() {
+        Some((kind, path)) => format!("{kind} {}", path.display()),
+        None => format!("{event:?}"),
+    }
+}
+
+/// What failed, by name.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) name: String,
+    pub(super) why: String,
+}
+
+/// How many states held, and which did not.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    pub(super) held: usize,
+    pub(super) failed: Vec<Failed>,
+}
+
+impl Verdict {
+    pub(super) fn add(&mut self, other: Self) {
+        self.held += other.held;
+        self.failed.extend(other.failed);
+    }
+}
+
+/// Judges states on two threads.
+pub(super) fn judge(
+    base: &Base,
+    work: Work,
+    mistake: Option<Mistake>,
+    states: impl FnOnce(&mut dyn FnMut(Case)),
+) -> Verdict {
+    let (sender, receiver) = sync_channel::<Case>(2);
+    let (receiver, verdict) = (Mutex::new(receiver), Mutex::new(Verdict::default()));
+    let (receiver, verdict) = (&receiver, &verdict);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(move || {
+                let mut number = 0_u32;
+                loop {
+                    let Ok(case) = receiver.lock().unwrap().recv() else { break };
+                    number += 1;
+                    let outcome = judge_one(base, work, mistake, &case, number.is_multiple_of(6));
+                    let mut verdict = verdict.lock().unwrap();
+                    match outcome {
+                        Ok(()) => verdict.held += 1,
+                        Err(why) => verdict.failed.push(Failed { name: case.name, why }),
+                    }
+                }
+            });
+        }
+        states(&mut |case| sender.send(case).unwrap());
+        drop(sender);
+    });
+    std::mem::take(&mut verdict.lock().unwrap())
+}
+
+pub(super) fn judge_one(
+    base: &Base,
+    work: Work,
+    mistake: Option<Mistake>,
+    case: &Case,
+    goes_on: bool,
+) -> Result<(), String> {
+    let Case { state, acks, redos, .. } = case;
+    let known = Known { base, state, work, acks, redos, mistake, goes_on };
+    let directory = tempfile::tempdir().unwrap();
+    state.write(directory.path());
+    catch_unwind(AssertUnwindSafe(|| check(directory.path(), &known))).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+    })
+}
+
+/// The whole of it for one work: the work, and the recoveries from some of its moments.
+pub(super) fn matrix(base: &Base, work: Work, extent: &Extent) -> Verdict {
+    let recording = Recording::of(base, work, None);
+    let mut all = Vec::new();
+    let mut verdict = judge(base, work, None, |each| {
+        recording.states(extent, |case| {
+            all.push(case.clone());
+            each(case);
+        });
+    });
+    let mut dice = Dice(extent.seed);
+    for _ in 0..extent.recoveries {
+        let case = &all[dice.below(all.len())];
+        let recovery = Recording::of_recovery(case);
+        verdict.add(judge(base, work, None, |each| recovery.states(extent, each)));
+    }
+    verdict
+}
