@@ -34,7 +34,7 @@ const MISTAKES: [Mistake; 8] = [
 /// What is recorded.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Run {
-    /// A start, the work, a create after it, a stop.
+    /// A start, the work, a create after it (of one version, before it too), a stop.
     Work(Work),
     /// A start and a stop.
     Recovery,
@@ -71,7 +71,12 @@ fn child() {
 }
 
 async fn act(root: &Path, store: &dyn Store, writer: &Writer, work: Work) {
-    let done = match work.run(writer, FIRST, &living(store)).await {
+    let live = living(store);
+    // What was read for a create is in the writer's cache when the epoch comes.
+    if matches!(work, Work::DestroyOne) && versions(writer, FIRST, 1).await.is_ok() {
+        say(root, &format!("made {}", head(writer)));
+    }
+    let done = match work.run(writer, FIRST, &live).await {
         Ok(()) => true,
         Err(CommitFailed::Write(_) | CommitFailed::Change(_)) => false,
         // The process must stop here; the restart decides.

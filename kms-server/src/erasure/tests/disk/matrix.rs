@@ -1,6 +1,7 @@
 //! Every moment of a recording × how the machine stops there, each checked by a start on what it leaves.
 
 use std::{
+    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, mpsc::sync_channel},
     thread,
@@ -12,7 +13,7 @@ use super::{
     child::{Run, run},
     dice::Dice,
     place::Base,
-    record::Event,
+    record::{Event, Fault},
     replay::{Disk, State, Stop},
 };
 use crate::erasure::mistake::Mistake;
@@ -30,13 +31,17 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    /// What the environment says: `KMS_CRASH_MATRIX=full` is all of it, `KMS_SEED` repeats a run's choices.
+    /// What the environment says.
     pub(super) fn from_environment() -> Self {
         let seed = std::env::var("KMS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-        match std::env::var("KMS_CRASH_MATRIX").as_deref() {
-            Ok("full") => Self { one_in: 1, torn: 12, recoveries: 12, seed },
-            _ => Self { one_in: 8, torn: 2, recoveries: 1, seed },
+        match Self::is_full() {
+            true => Self { one_in: 1, torn: 8, recoveries: 8, seed },
+            false => Self { one_in: 8, torn: 1, recoveries: 1, seed },
         }
+    }
+
+    pub(super) fn is_full() -> bool {
+        std::env::var("KMS_CRASH_MATRIX").is_ok_and(|extent| extent == "full")
     }
 }
 
@@ -60,12 +65,13 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    pub(super) fn of(base: &Base, work: Work, mistake: Option<Mistake>) -> Self {
+    pub(super) fn of(base: &Base, work: Work, mistake: Option<Mistake>, fault: Option<&Fault>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         base.state.write(directory.path());
-        let events = run(directory.path(), Run::Work(work), mistake, None);
+        let events = run(directory.path(), Run::Work(work), mistake, fault);
         let (acks, redos) = (Vec::new(), Vec::new());
-        Self { name: format!("{work:?}"), start: base.state.clone(), events, acks, redos }
+        let name = fault.map_or_else(|| format!("{work:?}"), |fault| format!("{work:?}, {fault:?}"));
+        Self { name, start: base.state.clone(), events, acks, redos }
     }
 
     fn of_recovery(case: &Case) -> Self {
@@ -82,8 +88,12 @@ impl Recording {
         Case { name, state: disk.stop(stop), acks: acks.to_vec(), redos: redos.to_vec() }
     }
 
-    /// Hands over every state, one at a time. A moment is that before an event.
-    pub(super) fn states(&self, extent: &Extent, mut each: impl FnMut(Case)) {
+    /// Hands over every state, one at a time, until that is enough. A moment is that before an event.
+    pub(super) fn states(
+        &self,
+        extent: &Extent,
+        each: &mut dyn FnMut(Case) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let mut disk = Disk::new(&self.start);
         let (mut acks, mut redos) = (self.acks.clone(), self.redos.clone());
         let mut dice = Dice(extent.seed);
@@ -97,24 +107,54 @@ impl Recording {
                 (matches!(event, None | Some(Event::Sync(_))), matches!(event, Some(Event::Ack(_))));
             if chosen && !says {
                 if event.is_none() || !syncs {
-                    each(self.moment(&disk, at, Stop::Killed, &acks, &redos));
+                    each(self.moment(&disk, at, Stop::Killed, &acks, &redos))?;
                 }
                 if syncs && !disk.is_synced() {
-                    each(self.moment(&disk, at, Stop::Lost, &acks, &redos));
+                    each(self.moment(&disk, at, Stop::Lost, &acks, &redos))?;
                     for _ in 0..extent.torn {
-                        each(self.moment(&disk, at, Stop::Torn(dice.next()), &acks, &redos));
+                        each(self.moment(&disk, at, Stop::Torn(dice.next()), &acks, &redos))?;
                     }
                 }
             }
-            match event {
-                Some(Event::Ack(ack)) => acks.push(ack.clone()),
-                Some(Event::Write { path, data, .. }) if path.starts_with("data/redo") => {
-                    redos.push(data.clone())
-                }
-                _ => {}
+            if let Some(Event::Ack(ack)) = event {
+                acks.push(ack.clone());
             }
+            redos.extend(event.and_then(redo));
             event.into_iter().for_each(|event| disk.apply(event));
         }
+        ControlFlow::Continue(())
+    }
+
+    /// The files as they were when something was said.
+    pub(super) fn when(&self, said: &str) -> Option<State> {
+        let mut disk = Disk::new(&self.start);
+        for event in &self.events {
+            match event {
+                Event::Ack(ack) if ack == said => return Some(disk.stop(Stop::Killed)),
+                event => disk.apply(event),
+            }
+        }
+        None
+    }
+
+    /// The files at the end.
+    pub(super) fn end(&self, stop: Stop) -> Case {
+        let mut disk = Disk::new(&self.start);
+        self.events.iter().for_each(|event| disk.apply(event));
+        let acks = self.events.iter().filter_map(|event| match event {
+            Event::Ack(ack) => Some(ack.clone()),
+            _ => None,
+        });
+        let redos = self.events.iter().filter_map(redo);
+        self.moment(&disk, self.events.len(), stop, &acks.collect::<Vec<_>>(), &redos.collect::<Vec<_>>())
+    }
+}
+
+/// The redo that is written.
+fn redo(event: &Event) -> Option<Vec<u8>> {
+    match event {
+        Event::Write { path, data, .. } if path.starts_with("data/redo") => Some(data.clone()),
+        _ => None,
     }
 }
 
@@ -151,18 +191,16 @@ pub(super) fn judge(
     base: &Base,
     work: Work,
     mistake: Option<Mistake>,
-    states: impl FnOnce(&mut dyn FnMut(Case)),
+    states: impl FnOnce(&mut dyn FnMut(Case) -> ControlFlow<()>) -> ControlFlow<()>,
 ) -> Verdict {
-    let (sender, receiver) = sync_channel::<Case>(2);
+    let (sender, receiver) = sync_channel::<Case>(1);
     let (receiver, verdict) = (Mutex::new(receiver), Mutex::new(Verdict::default()));
     let (receiver, verdict) = (&receiver, &verdict);
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(move || {
-                let mut number = 0_u32;
-                loop {
+                for number in 1_u32.. {
                     let Ok(case) = receiver.lock().unwrap().recv() else { break };
-                    number += 1;
                     let outcome = judge_one(base, work, mistake, &case, number.is_multiple_of(6));
                     let mut verdict = verdict.lock().unwrap();
                     match outcome {
@@ -172,7 +210,12 @@ pub(super) fn judge(
                 }
             });
         }
-        states(&mut |case| sender.send(case).unwrap());
+        let (ControlFlow::Continue(()) | ControlFlow::Break(())) = states(&mut |case| {
+            sender.send(case).unwrap();
+            // A mistake needs to be noticed once.
+            let noticed = mistake.is_some() && !verdict.lock().unwrap().failed.is_empty();
+            if noticed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
         drop(sender);
     });
     std::mem::take(&mut verdict.lock().unwrap())
@@ -197,17 +240,21 @@ pub(super) fn judge_one(
 
 /// The whole of it for one work: the work, and the recoveries from some of its moments.
 pub(super) fn matrix(base: &Base, work: Work, extent: &Extent) -> Verdict {
-    let recording = Recording::of(base, work, None);
-    let mut all = Vec::new();
+    let recording = Recording::of(base, work, None, None);
+    let (mut seen, mut chosen, mut dice) = (0, Vec::new(), Dice(extent.seed));
     let mut verdict = judge(base, work, None, |each| {
-        recording.states(extent, |case| {
-            all.push(case.clone());
-            each(case);
-        });
+        recording.states(extent, &mut |case| {
+            // Each with the same odds (reservoir sampling), and no more than these are kept.
+            seen += 1;
+            match dice.below(seen) {
+                _ if chosen.len() < extent.recoveries => chosen.push(case.clone()),
+                at if at < extent.recoveries => chosen[at] = case.clone(),
+                _ => {}
+            }
+            each(case)
+        })
     });
-    let mut dice = Dice(extent.seed);
-    for _ in 0..extent.recoveries {
-        let case = &all[dice.below(all.len())];
+    for case in &chosen {
         let recovery = Recording::of_recovery(case);
         verdict.add(judge(base, work, None, |each| recovery.states(extent, each)));
     }

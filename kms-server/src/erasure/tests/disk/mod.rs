@@ -4,12 +4,17 @@
 //! # Layout
 //! - `recorder.c`, [`record`]: what a process does to its files, in order; [`replay`]: the disk that loses what was not synced.
 //! - [`place`]: the files; [`child`]: the process; [`check`]: what must hold after a start.
-//! - [`matrix`]: every moment × how the machine stops.
+//! - [`matrix`]: every moment × how the machine stops; [`faults`]: every call that fails; [`mistakes`]: each is noticed.
+//!
+//! `KMS_CRASH_MATRIX=full` does all of it, and takes long; otherwise what an epoch does is gone through step by step, and the rest is
+//! sampled. `KMS_SEED` repeats a run's choices.
 
 mod check;
 mod child;
 mod dice;
+mod faults;
 mod matrix;
+mod mistakes;
 mod place;
 mod record;
 mod replay;

@@ -122,6 +122,13 @@ impl State {
         }
     }
 
+    /// This, but for one file, which is that of another.
+    pub(super) fn beside(&self, other: &Self, name: &str) -> Self {
+        let mut files = self.0.clone();
+        files.extend(other.0.get(Path::new(name)).map(|content| (name.into(), content.clone())));
+        Self(files)
+    }
+
     pub(super) fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
         self.0.iter().filter_map(|(name, content)| Some((name.as_path(), content.as_ref()?.as_slice())))
     }
