@@ -26,7 +26,8 @@ use place::Base;
 fn holds(work: Work) {
     let extent = Extent::from_environment();
     let started = std::time::Instant::now();
-    let Verdict { held, failed } = matrix(&Base::new(None), work, &extent);
+    let base = Base::new(None);
+    let Verdict { held, failed } = matrix(&base, work, &extent);
     println!(
         "{work:?}: {held} states hold, {} do not, in {:.1?}; {extent:?}",
         failed.len(),

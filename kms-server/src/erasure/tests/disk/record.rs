@@ -156,3 +156,86 @@ fn read(mut log: &[u8], root: &Path) -> Vec<Event> {
     }
     events
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::{File, OpenOptions},
+        io::Write,
+        os::unix::fs::FileExt,
+    };
+
+    use super::*;
+
+    const ROOT: &str = "KMS_TEST_RECORDED";
+
+    /// Does one of each, by libc and past it; does nothing unless a test here started it.
+    #[test]
+    fn child() {
+        let Some(root) = env::var_os(ROOT) else { return };
+        let root = Path::new(&root);
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).open(root.join("file")).unwrap();
+        file.write_all_at(b"libc", 0).unwrap();
+        assert_eq!(rustix::io::pwrite(&file, b"past it", 4).unwrap(), 7);
+        (&file).write_all(b"L").unwrap();
+        file.sync_data().unwrap();
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 4096).unwrap();
+        rustix::fs::fdatasync(&file).unwrap();
+        fs::copy(root.join("file"), root.join("copy")).unwrap();
+        fs::rename(root.join("file"), root.join("renamed")).unwrap();
+        File::open(root).unwrap().sync_all().unwrap();
+        let mut acks = OpenOptions::new().append(true).create(true).open(root.join(ACKS)).unwrap();
+        acks.write_all(b"said\n").unwrap();
+        let failed =
+            fs::create_dir(root.join("full")).and_then(|()| fs::write(root.join("full/file"), "more"));
+        let said = failed.map_or_else(|error| error.to_string(), |()| "written".into());
+        acks.write_all(said.as_bytes()).unwrap();
+        fs::remove_file(root.join("renamed")).unwrap();
+    }
+
+    fn recorded(fault: Option<&Fault>) -> Vec<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let events =
+            record(root, "erasure::tests::disk::record::tests::child", &[(ROOT, root.into())], fault);
+        let text = |event: Event| match event {
+            Event::Write { path, offset, data } => {
+                let text =
+                    String::from_utf8_lossy(data.split(|byte| *byte == 0).next().unwrap()).into_owned();
+                format!("write {} at {offset}: {text} ({})", path.display(), data.len())
+            }
+            other => format!("{other:?}").replace('"', ""),
+        };
+        events.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn every_way_to_change_a_file_is_recorded_in_order() {
+        let mut wanted = vec![
+            "Create(file)",
+            "write file at 0: libc (4)",
+            "write file at 4: past it (7)",
+            "write file at 0: L (1)",
+            "Sync(file)",
+            "Allocate(file, 4096)",
+            "Sync(file)",
+            "Create(copy)",
+            "write copy at 0: Libcpast it (4096)",
+            "Rename(file, renamed)",
+            "Sync()",
+            "Ack(said)",
+            "Directory(full)",
+            "Create(full/file)",
+            "write full/file at 0: more (4)",
+            "Ack(written)",
+            "Remove(renamed)",
+        ];
+        assert_eq!(recorded(None), wanted);
+        wanted.truncate(12);
+        wanted.extend(["Directory(full)", "Create(full/file)", "Fault"]);
+        wanted.extend(["Ack(No space left on device (os error 28))", "Remove(renamed)"]);
+        let fault = Fault { kind: "write", path: "full/file".into(), nth: 1, error: 28, ever: true };
+        assert_eq!(recorded(Some(&fault)), wanted);
+    }
+}

@@ -100,7 +100,8 @@ static int of_fd(pid_t thread, int fd, char *into) {
     snprintf(link, sizeof link, "/proc/%d/fd/%d", thread, fd);
     ssize_t length = readlink(link, into, PATH - 1);
     into[length < 0 ? 0 : length] = 0;
-    return length > 0 && below(into) && !ends_in(into, " (deleted)");
+    /* The root itself can be synced too. */
+    return length > 0 && (below(into) || strcmp(into, root) == 0) && !ends_in(into, " (deleted)");
 }
 
 /* A path that was handed over; false where it is not below the root. */

@@ -304,3 +304,88 @@ fn found(synced: &Arc<Vec<u8>>, since: &[Change], stop: Stop, dice: &mut Dice) -
     }
     Arc::new(content)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(path: &str) -> PathBuf {
+        path.into()
+    }
+
+    fn write(offset: u64, byte: u8, length: usize) -> Event {
+        Event::Write { path: path("a/file"), offset, data: vec![byte; length] }
+    }
+
+    fn disk(events: &[Event]) -> Disk {
+        let mut disk = Disk::new(&State(BTreeMap::from([(path("a"), None)])));
+        events.iter().for_each(|event| disk.apply(event));
+        disk
+    }
+
+    fn content(state: &State, name: &str) -> Option<Vec<u8>> {
+        state.files().find(|(path, _)| *path == Path::new(name)).map(|(_, content)| content.to_vec())
+    }
+
+    #[test]
+    fn a_file_is_kept_once_it_and_its_directory_were_synced() {
+        let (made, file, directory) =
+            (Event::Create(path("a/file")), Event::Sync(path("a/file")), Event::Sync(path("a")));
+        let lost = |events: &[Event]| content(&disk(events).stop(Stop::Lost), "a/file");
+        assert_eq!(lost(&[made.clone(), write(0, 1, 3), file.clone()]), None, "its name is lost");
+        let events = [made, write(0, 1, 3), directory, write(1, 2, 1), file, write(2, 3, 4)];
+        assert_eq!(lost(&events[..3]), Some(vec![]), "its content is lost");
+        assert_eq!(lost(&events), Some(vec![1, 2, 1]), "what came after is lost");
+        assert_eq!(content(&disk(&events).stop(Stop::Killed), "a/file"), Some(vec![1, 2, 3, 3, 3, 3]));
+        assert!(!disk(&events).is_synced() && disk(&events[..5]).is_synced());
+    }
+
+    #[test]
+    fn names_are_lost_from_the_last_on_and_what_is_in_a_lost_directory_with_it() {
+        let mut events =
+            vec![Event::Create(path("a/file")), Event::Sync(path("a/file")), Event::Sync(path("a"))];
+        events.extend([
+            Event::Rename(path("a/file"), path("a/other")),
+            Event::Create(path("a/file")),
+            Event::Remove(path("a/other")),
+        ]);
+        let disk = disk(&events);
+        let names = |seed| -> Vec<_> {
+            disk.stop(Stop::Torn(seed)).files().map(|(path, _)| path.to_path_buf()).collect()
+        };
+        let seen: BTreeSet<_> = (0..64).map(names).collect();
+        let (file, other) = (path("a/file"), path("a/other"));
+        assert_eq!(seen, BTreeSet::from([vec![file.clone()], vec![other.clone()], vec![file, other]]));
+
+        let made = [Event::Directory(path("b")), Event::Create(path("b/file")), Event::Sync(path("b"))];
+        let mut disk = Disk::new(&State(BTreeMap::new()));
+        made.iter().for_each(|event| disk.apply(event));
+        assert!(disk.stop(Stop::Lost).0.is_empty());
+    }
+
+    #[test]
+    fn what_was_not_synced_is_torn_at_sectors() {
+        let events = [
+            Event::Create(path("a/file")),
+            Event::Sync(path("a")),
+            write(0, 1, 8 * SECTOR),
+            Event::Sync(path("a/file")),
+        ];
+        let mut disk = disk(&events);
+        disk.apply(&write(100, 2, 4 * SECTOR));
+        let mut seen = BTreeSet::new();
+        for seed in 0..64 {
+            let found = content(&disk.stop(Stop::Torn(seed)), "a/file").unwrap();
+            assert_eq!(found.len(), 8 * SECTOR);
+            for (number, sector) in found.chunks(SECTOR).enumerate() {
+                let (from, to) = (100, 4 * SECTOR + 100);
+                let written: Vec<_> = (number * SECTOR..(number + 1) * SECTOR)
+                    .map(|at| if (from..to).contains(&at) { 2 } else { 1 })
+                    .collect();
+                assert!(sector == [1; SECTOR] || sector == written);
+            }
+            seen.insert(found);
+        }
+        assert!(seen.len() > 8, "{} different states", seen.len());
+    }
+}
