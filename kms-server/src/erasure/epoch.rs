@@ -97,12 +97,14 @@ impl State {
     }
 
     /// The protocol. Says whether the epochs before are effaced.
-    fn epoch(&mut self, group: &Draft, planned: Planned) -> Result<bool, Failure> {
+    fn epoch(&mut self, group: &Draft, mut planned: Planned) -> Result<bool, Failure> {
         // The medium has room for one secret besides that in force; another medium that is pending does not take that room.
         if self.retry_at.is_some() && !self.efface() && !self.may_wait() {
             return Err(Failure::not_written(&Pending));
         }
         let (attempt, secret) = self.prepare(planned.epoch)?;
+        self.mistake_keep_root(&mut planned);
+        self.mistake_efface_early(SecretId { epoch: planned.epoch, attempt });
         let (redo, log) = match self.build(group, &planned, attempt, &secret) {
             Ok(built) => built,
             Err(error) => return Err(self.abandon(planned.epoch, WriteError::of(&*error))),
@@ -111,13 +113,13 @@ impl State {
         if let Err(error) = self.redo.write(planned.epoch, &redo.encode()) {
             return Err(self.abandon(planned.epoch, WriteError::of(&error)));
         }
-        self.mutate_efface_early(attempt, planned.epoch);
         let head = self.write_epoch(redo, group, attempt)?;
         self.settle(head, planned, log, group);
         if group.longest_lease_ms > 0 {
             let end = Instant::now() + quiesce::lease(group.longest_lease_ms);
             self.quiescing.insert(self.head.epoch, end);
         }
+        self.mistake_certify_early();
         // ORDER: only now, after the barrier. Effacing earlier would lose every key to a crash.
         let effaced = self.efface();
         self.record_evidence();
@@ -250,7 +252,7 @@ impl State {
             Failure::NotWritten(why) => self.abandon(epoch, why),
             // ORDER: delete nothing, efface nothing. Half of it may be on disk, and only the redo and E' can complete it.
             Failure::Unknown(why) => {
-                self.mutate_efface_late();
+                self.mistake_efface_late();
                 Failure::Unknown(why)
             }
         }
@@ -264,7 +266,7 @@ impl State {
                 format!("epoch {epoch} failed ({why}), and its redo file cannot be removed: {error}").into(),
             );
         }
-        if !self.mutate_keep_failed() {
+        if !self.mistake_keep_failed() {
             self.efface();
         }
         Failure::NotWritten(why)
@@ -464,33 +466,4 @@ pub(super) fn open_root(
     let kek = root::kek(seal, secret, head.instance, head.epoch, head.attempt);
     let opened = record::unwrap(&kek, &root_header(head.instance, head.epoch), &head.root).ok()?;
     WrappingKey::copied_from(&opened)
-}
-
-/// Mistakes on purpose, so that tests show that they are noticed.
-#[cfg(not(test))]
-impl State {
-    fn mutate_efface_early(&mut self, _: Attempt, _: Epoch) {}
-    fn mutate_efface_late(&mut self) {}
-    fn mutate_keep_failed(&self) -> bool {
-        false
-    }
-}
-
-#[cfg(test)]
-impl State {
-    fn mutate_efface_early(&mut self, attempt: Attempt, epoch: Epoch) {
-        if self.redo.mutation() == Some(super::tests::Mutation::EffaceBeforeBarrier) {
-            drop(self.medium.efface_except(SecretId { epoch, attempt }));
-        }
-    }
-
-    fn mutate_efface_late(&mut self) {
-        if self.redo.mutation() == Some(super::tests::Mutation::EffaceAfterFailedBarrier) {
-            drop(self.medium.efface_except(self.head.secret()));
-        }
-    }
-
-    fn mutate_keep_failed(&self) -> bool {
-        self.redo.mutation() == Some(super::tests::Mutation::KeepFailedSecret)
-    }
 }

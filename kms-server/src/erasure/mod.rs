@@ -13,6 +13,7 @@ mod epoch;
 mod group;
 mod head;
 mod log;
+mod mistake;
 mod nodes;
 pub mod options;
 mod published;

@@ -56,6 +56,11 @@ impl NodeCache {
         Self(Cache::new(NODES))
     }
 
+    #[cfg(test)]
+    pub(super) fn get(&self, place: &Place) -> Option<&Arc<Node>> {
+        self.0.peek(place)
+    }
+
     /// Takes over what a commit, now durable, left.
     // ORDER: only after the commit. A node cached earlier could be written back after an epoch that destroyed a child of it.
     pub(super) fn fill(&mut self, planned: &mut Planned) {

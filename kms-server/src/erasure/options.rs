@@ -40,6 +40,9 @@ pub struct Options {
     pub rider: Rider,
     /// Stops the process.
     pub fatal: Fatal,
+    /// What a test wants done wrongly.
+    #[cfg(test)]
+    pub(super) mistake: Option<super::mistake::Mistake>,
 }
 
 impl Options {
@@ -53,6 +56,8 @@ impl Options {
             adoption: Adoption::Refused,
             rider: Box::new(|| None),
             fatal: Arc::new(|why| tracing::error!("{why}")),
+            #[cfg(test)]
+            mistake: None,
         }
     }
 }

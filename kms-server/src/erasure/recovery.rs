@@ -79,6 +79,8 @@ pub(super) fn start_with(
     mut options: Options,
 ) -> Result<(Writer, Started), StartError> {
     let head = read_head(&*store, &options)?;
+    #[cfg(test)]
+    let medium = super::mistake::efface_unopened(options.mistake, medium, &head);
     let media = listed(&head, medium.name(), options.adoption)?;
     let medium = Media::new(medium, std::mem::take(&mut options.others), &media);
     let secrets = medium.list()?;
@@ -250,6 +252,8 @@ impl Start {
             evidence: None,
             abandoned,
             garbage: true,
+            #[cfg(test)]
+            mistake: self.options.mistake,
         };
         let top = ChildKey { key_gen: KeyGen(epoch.0), key: root };
         state.nodebook().node(Place::root(TreeName::Top, top_height), &top).map_err(|_| StartError::Tree)?;

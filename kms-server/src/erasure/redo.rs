@@ -116,11 +116,6 @@ pub(super) trait RedoStore: Send {
     fn delete(&mut self, epoch: Epoch) -> io::Result<()>;
     /// Makes room for the next one. A failure only means that the next one may not find room.
     fn prepare(&mut self) -> io::Result<()>;
-    /// A mistake that a test wants made.
-    #[cfg(test)]
-    fn mutation(&self) -> Option<super::tests::Mutation> {
-        None
-    }
 }
 
 /// Redos in a directory: `EPOCH.redo`, and `spare`, preallocated.
@@ -129,6 +124,9 @@ pub(super) struct RedoDirectory(PathBuf);
 impl RedoDirectory {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)?;
+        // A redo is no use in a directory that power loss takes away.
+        File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+            .sync_all()?;
         Ok(Self(path.to_path_buf()))
     }
 

@@ -60,6 +60,9 @@ pub(super) struct State {
     pub(super) abandoned: bool,
     /// Whether anything may be left to collect.
     pub(super) garbage: bool,
+    /// What a test wants done wrongly.
+    #[cfg(test)]
+    pub(super) mistake: Option<super::mistake::Mistake>,
 }
 
 /// Changes that ran, and what they come to.
@@ -283,6 +286,7 @@ impl State {
     /// The commit is durable: what it left becomes what is read and built on, and copies of what it changed are forgotten.
     pub(super) fn settle(&mut self, head: Head, mut planned: Planned, log: Log, group: &Draft) {
         self.root = planned.root.clone();
+        self.mistake_keep_children(&mut planned);
         self.cache.fill(&mut planned);
         self.garbage |= planned.superseded.iter().any(|what| !matches!(what, Superseded::Write(_)));
         self.head = head;

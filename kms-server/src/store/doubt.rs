@@ -150,6 +150,21 @@ fn a_store_that_was_not_closed_and_does_not_open_is_refused_untouched() {
     }
 }
 
+/// The next open of sled itself refuses what an open that was killed leaves.
+#[test]
+fn a_snapshot_that_was_being_written_is_no_reason_not_to_open() {
+    for content in [&b""[..], b"half of a snapshot, of whatever length"] {
+        let closed = Closed::new(Engine::Sled);
+        let snapshot = closed.db.with_file_name("snap.FFFFFFFFFFFFFFFF.generating");
+        fs::write(&snapshot, content).unwrap();
+        assert!(::sled::Config::new().path(closed.db.parent().unwrap()).open().is_err(), "the control");
+        Sidecar::open(&closed.path).unwrap().unwrap().note_opening().unwrap();
+        let store = open::open(&closed.path).unwrap().store;
+        assert_eq!(store.committed(), CommitNumber(10));
+        assert!(!snapshot.exists());
+    }
+}
+
 #[test]
 fn a_sidecar_that_is_damaged_or_newer_is_refused_untouched() {
     let closed = Closed::new(Engine::Sled);

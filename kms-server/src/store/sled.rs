@@ -5,13 +5,14 @@
 //! - segments are reused once their content was *written* elsewhere: segments are larger than all that is written between two
 //!   barriers, so that it was also *synced*.
 //! - readers see half a batch, and one that is not durable: the records a batch replaces are kept aside until its barrier is past.
+//! - a snapshot that was being written when the process ended keeps it from opening: it is removed, the one before it stands.
 //! - recovery panics on some damage and shrugs at other: panics are caught, and loss is noticed by the sidecar.
 //!
 //! Values stay inline (sled puts pages over a quarter of a segment in files that it never syncs).
 
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     ops::Bound::{self, Excluded, Included, Unbounded},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -86,6 +87,7 @@ impl SledStore {
         barrier: Barrier,
     ) -> Result<Self, OpenError> {
         let folder = directory.folder(Engine::Sled)?;
+        remove_unfinished(&folder)?;
         let config = ::sled::Config::new()
             .path(&folder)
             .segment_size(tuning.segment)
@@ -279,6 +281,17 @@ fn guarded<T>(act: impl FnOnce() -> ::sled::Result<T>) -> Result<T, Cause> {
         Ok(done) => Ok(done?),
         Err(_) => Err("sled panicked".into()),
     }
+}
+
+/// Removes snapshots whose writing was interrupted: sled takes the newest for whole, and then does not open.
+fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 fn open_file(path: &Path) -> io::Result<File> {

@@ -15,7 +15,7 @@ use crate::{
 const WHENS: [When; 3] = [When::Before, When::Lost, When::After];
 
 #[derive(Debug, Clone, Copy)]
-enum Work {
+pub(super) enum Work {
     Tenant,
     Create,
     DestroyOne,
@@ -47,7 +47,7 @@ async fn set_up(count: usize) -> (World, TenantSlot, BTreeSet<VersionId>) {
 
 impl Work {
     /// What is live if the work is done; `None` where that cannot be told beforehand: something more.
-    async fn run(
+    pub(super) async fn run(
         self,
         writer: &Writer,
         tenant: TenantSlot,
@@ -77,7 +77,7 @@ impl Work {
     }
 
     /// Which of those that live now are left.
-    fn left(self, tenant: TenantSlot, live: &BTreeSet<VersionId>) -> BTreeSet<VersionId> {
+    pub(super) fn left(self, tenant: TenantSlot, live: &BTreeSet<VersionId>) -> BTreeSet<VersionId> {
         let mut left = live.clone();
         match self {
             Self::Tenant | Self::Create => {}

@@ -1,11 +1,15 @@
 //! Tests of the whole writer, on a store and a medium that survive it.
 
+mod attacker;
 mod crash;
+mod disk;
 mod evidence;
 mod files;
 mod large;
 mod log;
 mod media;
+mod property;
+mod recount;
 mod refusals;
 mod sharing;
 mod world;
@@ -13,14 +17,6 @@ mod world;
 use world::*;
 
 use super::snapshot::OpenVersionError;
-
-/// Mistakes on purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mutation {
-    EffaceBeforeBarrier,
-    EffaceAfterFailedBarrier,
-    KeepFailedSecret,
-}
 
 #[tokio::test]
 async fn a_destroyed_version_is_gone_and_its_neighbours_are_not() {

@@ -5,10 +5,10 @@ use kms_core::{
     secret::{EpochSecret, SealSecret},
 };
 
-use super::{Mutation, world::*};
+use super::world::*;
 use crate::{
     effaceable::{Effaceable, SecretId, memory::MemoryMedium},
-    erasure::{Options, StartError, Writer, redo::Redo, writer::CommitFailed},
+    erasure::{Options, StartError, Writer, mistake::Mistake, redo::Redo, writer::CommitFailed},
     store::{
         Batch, Store,
         fault::{Call, Faults, When},
@@ -162,8 +162,8 @@ async fn a_store_older_than_its_redo_is_refused() {
 
 #[tokio::test]
 async fn mistake_effacing_before_the_barrier_loses_every_key_to_a_crash() {
-    for mutation in [None, Some(Mutation::EffaceBeforeBarrier)] {
-        let world = World { mutation, ..World::new() };
+    for mistake in [None, Some(Mistake::EffaceBeforeBarrier)] {
+        let world = World { mistake, ..World::new() };
         let faults = Faults::none();
         let (writer, _) = world.start_with(&faults).unwrap();
         let tenant = tenant(&writer).await.unwrap().value;
@@ -173,18 +173,18 @@ async fn mistake_effacing_before_the_barrier_loses_every_key_to_a_crash() {
         writer.stop();
         // The redo was lost with the commit, as a disk may do that lies about it.
         world.redo.files.lock().clear();
-        let sane = World { mutation: None, ..world };
+        let sane = World { mistake: None, ..world };
         let opens = sane
             .start_with(&Faults::none())
             .is_ok_and(|(writer, _)| writer.snapshot().open_version(made[1]).is_ok());
-        assert_eq!(opens, mutation.is_none());
+        assert_eq!(opens, mistake.is_none());
     }
 }
 
 #[tokio::test]
 async fn mistake_effacing_the_new_secret_after_a_failed_barrier_loses_every_key() {
-    for mutation in [None, Some(Mutation::EffaceAfterFailedBarrier)] {
-        let world = World { mutation, ..World::new() };
+    for mistake in [None, Some(Mistake::EffaceAfterFailedBarrier)] {
+        let world = World { mistake, ..World::new() };
         let faults = Faults::none();
         let (writer, _) = world.start_with(&faults).unwrap();
         let tenant = tenant(&writer).await.unwrap().value;
@@ -192,19 +192,19 @@ async fn mistake_effacing_the_new_secret_after_a_failed_barrier_loses_every_key(
         // It was written after all.
         faults.fail(Call::Commit, 1, When::After);
         assert!(matches!(destroy(&writer, vec![made[0]]).await, Err(CommitFailed::Unknown)));
-        assert_eq!(ids(&world.medium).len(), if mutation.is_none() { 2 } else { 1 });
+        assert_eq!(ids(&world.medium).len(), if mistake.is_none() { 2 } else { 1 });
         writer.stop();
         let opens = world
             .start_with(&Faults::none())
             .is_ok_and(|(writer, _)| writer.snapshot().open_version(made[1]).is_ok());
-        assert_eq!(opens, mutation.is_none());
+        assert_eq!(opens, mistake.is_none());
     }
 }
 
 #[tokio::test]
 async fn mistake_a_failed_attempts_secret_left_behind_opens_the_old_tree() {
-    for mutation in [None, Some(Mutation::KeepFailedSecret)] {
-        let world = World { mutation, ..World::new() };
+    for mistake in [None, Some(Mistake::KeepFailedSecret)] {
+        let world = World { mistake, ..World::new() };
         let faults = Faults::none();
         let (writer, _) = world.start_with(&faults).unwrap();
         let tenant = tenant(&writer).await.unwrap().value;
@@ -212,12 +212,12 @@ async fn mistake_a_failed_attempts_secret_left_behind_opens_the_old_tree() {
         faults.fail(Call::Commit, 1, When::Before);
         assert!(matches!(destroy(&writer, vec![made[0]]).await, Err(CommitFailed::Write(_))));
         let left = copy(&world.medium);
-        assert_eq!(ids(&left).len(), if mutation.is_none() { 1 } else { 2 });
+        assert_eq!(ids(&left).len(), if mistake.is_none() { 1 } else { 2 });
         // What the attempt did not destroy is destroyed next: the attempt's tree still has it.
         let mut writer = writer;
-        if mutation.is_some() {
+        if mistake.is_some() {
             writer.stop();
-            writer = World { mutation: None, ..world.clone() }.start();
+            writer = World { mistake: None, ..world.clone() }.start();
         }
         destroy(&writer, vec![made[1]]).await.unwrap();
         assert!(!world.reach(&world.medium).contains(&made[1]));
