@@ -55,12 +55,14 @@ impl Log {
 
 /// The path of the server's binary, which cargo builds before it runs tests.
 pub fn binary() -> PathBuf {
+    built("kms-tests-server")
+}
+
+/// The path of a binary of this package.
+pub(crate) fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let built = test.ancestors().skip(1).map(|directory| directory.join("kms-tests-server"));
-    built
-        .take(2)
-        .find(|path| path.exists())
-        .unwrap_or_else(|| panic!("no `kms-tests-server` beside {test:?}"))
+    let built = test.ancestors().skip(1).map(|directory| directory.join(name));
+    built.take(2).find(|path| path.exists()).unwrap_or_else(|| panic!("no `{name}` beside {test:?}"))
 }
 
 /// Runs a command of the server that ends by itself; gives exit code, stdout, stderr.

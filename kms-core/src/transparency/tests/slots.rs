@@ -163,6 +163,6 @@ proptest! {
     ) {
         let levels = if small { levels % 40 } else { levels };
         let known = slots.into_iter().map(|slot| (if small { slot >> 32 } else { slot }, EMPTY)).collect();
-        let _ = root(levels, &known, &siblings);
+        drop(root(levels, &known, &siblings));
     }
 }

@@ -5,6 +5,7 @@ mod evidence;
 mod files;
 mod large;
 mod log;
+mod media;
 mod refusals;
 mod sharing;
 mod world;
