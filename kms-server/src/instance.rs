@@ -209,7 +209,7 @@ fn open_with(config: &Config, fatal: Fatal, adoption: Adoption) -> Result<Instan
     if !started.effaced {
         tracing::error!("an earlier epoch secret could not be effaced yet: its erasure is pending");
     }
-    let log = Transparency::open(log_path(config), id, writer.clone())?;
+    let log = Transparency::open(log_path(config), id, writer.clone(), config.transparency.clone())?;
     let running = writer.snapshot().get::<RunningTimes>(&()).map_err(StartError::from)?;
     Ok(Instance { id, writer, audit, log, started, last_signed, running, audit_gap })
 }
