@@ -2,12 +2,20 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
+#[path = "../../kms-core/tests/centre/mod.rs"]
+mod centre;
+
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
+use centre::{Centre, What, lived};
+use kms_core::{
+    canonical::Text,
+    event::{Entry, Event},
+};
 use serde_json::Value;
 
 fn vectors(name: &str) -> PathBuf {
@@ -192,4 +200,194 @@ fn what_is_not_what_it_should_be_is_a_wrong_use_and_no_verdict() {
     let output = verify(Path::new(&absent), &["-o", "json"]);
     let said: Value = serde_json::from_slice(&output.stderr).unwrap();
     assert!(said["error"]["message"].as_str().unwrap().contains("cannot read"), "{said}");
+}
+
+/// A certificate, the log's key and a mirror, as files.
+struct Case {
+    dir: tempfile::TempDir,
+}
+
+impl Case {
+    fn of(centre: &Centre, what: What<'_>) -> Self {
+        let (dir, size) = (tempfile::tempdir().unwrap(), centre.entries.len());
+        fs::write(dir.path().join("certificate.json"), centre.certificate(what, size, &[]).to_file())
+            .unwrap();
+        fs::write(dir.path().join("log.key"), format!("{}\n", centre.key())).unwrap();
+        for (path, bytes) in centre.mirror(size) {
+            let place = dir.path().join("mirror").join(path);
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            fs::write(place, bytes).unwrap();
+        }
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    fn verify(&self, flags: &[&str]) -> Output {
+        verify(&self.dir.path().join("certificate.json"), flags)
+    }
+
+    fn report(&self, flags: &[&str]) -> (Output, String) {
+        let page = self.path("report.html");
+        let output = self.verify(&[flags, &["--report", &page]].concat());
+        (output, fs::read_to_string(page).unwrap())
+    }
+}
+
+const ONE: What<'_> = What::Version("acme", "orders", 1);
+
+#[test]
+fn a_mirror_is_read_whole_and_lifts_its_risk() {
+    let case = Case::of(&lived(), ONE);
+    let (key, mirror) = (case.path("log.key"), case.path("mirror"));
+    let output = case.verify(&["--key", &key, "--mirror", &mirror, "-o", "json"]);
+    let said = json(&output);
+    assert_eq!((output.status.code(), said["verdict"].as_str()), (Some(3), Some("residual")), "{said}");
+    assert_eq!(
+        said["risks"],
+        serde_json::json!(["no-witness", "restore-unwitnessed"]),
+        "neither of the two that one can lift"
+    );
+
+    let policy = case.path("policy.toml");
+    fs::write(&policy, "accept = [\"no-witness\", \"restore-unwitnessed\"]\n").unwrap();
+    let output = case.verify(&["--key", &key, "--mirror", &mirror, "--policy", &policy]);
+    assert_eq!(output.status.code(), Some(0), "{}", out(&output));
+    let output = case.verify(&["--key", &key, "--policy", &policy]);
+    assert_eq!(output.status.code(), Some(3), "without the mirror its risk stands: {}", out(&output));
+}
+
+#[test]
+fn a_mirror_in_which_anything_is_changed_or_missing_is_told_by_the_file() {
+    let case = Case::of(&lived(), ONE);
+    let (mirror, centre) = (case.path("mirror"), lived());
+    let files = centre.mirror(centre.entries.len());
+    assert!(files.len() > 4, "full and partial tiles: {:?}", files.keys());
+    for (name, bytes) in files.iter().filter(|(name, _)| *name != "checkpoint") {
+        let place = Path::new(&mirror).join(name);
+        let mut flipped = bytes.clone();
+        let middle = flipped.len() / 2;
+        flipped[middle] ^= 1;
+        for damaged in [Some(flipped), Some(bytes[..bytes.len() - 1].to_vec()), None] {
+            match &damaged {
+                Some(damaged) => fs::write(&place, damaged).unwrap(),
+                None => fs::remove_file(&place).unwrap(),
+            }
+            let output = case.verify(&["--mirror", &mirror, "-o", "json"]);
+            let said = json(&output);
+            assert_eq!(
+                (output.status.code(), said["verdict"].as_str()),
+                (Some(1), Some("invalid")),
+                "{name}: {said}"
+            );
+            let failed: Vec<&Value> =
+                said["checks"].as_array().unwrap().iter().filter(|check| check["ok"] == false).collect();
+            assert!(failed.len() == 1 && failed[0]["name"] == "mirror", "{name}: {said}");
+            if damaged.is_none() {
+                assert!(failed[0]["detail"].as_str().unwrap().contains(name), "{name}: {said}");
+            }
+            fs::write(&place, bytes).unwrap();
+        }
+    }
+    assert_eq!(case.verify(&["--mirror", &mirror]).status.code(), Some(3), "the control: it is whole again");
+}
+
+#[test]
+fn a_report_is_one_page_that_needs_and_runs_nothing() {
+    for what in [ONE, What::Key("acme", "cards"), What::Tenant("doomed")] {
+        let case = Case::of(&lived(), what);
+        let (output, page) = case.report(&[]);
+        assert_eq!(output.status.code(), Some(3));
+        let lower = page.to_lowercase();
+        for never in [
+            "<script",
+            "http",
+            "src=",
+            "href=",
+            "url(",
+            "@import",
+            "javascript:",
+            "<iframe",
+            "<object",
+            "<link",
+            " onload",
+        ] {
+            assert!(!lower.contains(never), "{never}");
+        }
+        assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+        for part in [
+            "ERASED, WITH RESIDUAL RISKS",
+            "1. What was destroyed, when, at whose request",
+            "spiffe://dev.local/operator",
+            "<h3>Proven</h3>",
+            "<h3>Attested, not proven</h3>",
+            "<h3>Assumed, not proven</h3>",
+            "Signed head of the log",
+            "its place is empty",
+            "log-key-unconfirmed",
+            "NIST SP 800-88r2",
+            "No mirror of the whole log was given",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+        assert_eq!(page.matches("<svg").count(), 2);
+        assert_eq!(page.matches('<').count(), page.matches('>').count(), "nothing breaks out of the markup");
+    }
+}
+
+#[test]
+fn what_the_log_says_is_never_markup() {
+    let mut centre = lived();
+    let hostile = "<script>alert(1)</script>&'<b>";
+    let says = |entry: &mut Entry| match &mut entry.event {
+        Event::DestroyVersion(event) => event.ticket = Text::lossy(hostile),
+        Event::EpochEffaced(event) => event.media = Text::lossy(hostile),
+        _ => {}
+    };
+    for entry in &mut centre.entries {
+        says(entry);
+        if entry.event.destroys() {
+            entry.by = Text::lossy(hostile);
+        }
+    }
+    let (output, page) = Case::of(&centre, ONE).report(&[]);
+    assert_eq!(output.status.code(), Some(3), "{}", out(&output));
+    assert!(!page.contains("<script") && !page.contains("<b>&") && !page.contains(hostile));
+    assert!(
+        page.matches("&lt;script&gt;alert(1)&lt;/script&gt;&amp;&#39;&lt;b&gt;").count() >= 3,
+        "it is shown, as text"
+    );
+}
+
+#[test]
+fn a_report_of_what_does_not_hold_cannot_be_taken_for_one_that_does() {
+    let case = Case::of(&lived(), ONE);
+    let other = vectors("other.vkey").display().to_string();
+    let (output, page) = case.report(&["--key", &other]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(page.contains("INVALID") && page.contains("This is not a proof of destruction"));
+    for never in ["orders", "acme", "Proven", "ERASED", "<svg", "NIST", "holds"] {
+        assert!(!page.contains(never), "{never}");
+    }
+    let pending = case.path("pending.html");
+    let output = verify(&vectors("valid/version-pending.json"), &["--report", &pending]);
+    assert_eq!(output.status.code(), Some(4));
+    let page = fs::read_to_string(pending).unwrap();
+    assert!(page.contains("PENDING: NOT ERASED YET") && !page.contains(">ERASED"));
+}
+
+#[test]
+fn a_wrong_use_leaves_the_report_that_was_there() {
+    let case = Case::of(&lived(), ONE);
+    let page = case.path("report.html");
+    fs::write(&page, "an earlier one").unwrap();
+    let output = case.verify(&["--report", &page, "--policy", &case.path("absent.toml")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(fs::read_to_string(&page).unwrap(), "an earlier one");
+    assert_eq!(case.verify(&["--report", &page]).status.code(), Some(3));
+    assert!(fs::read_to_string(&page).unwrap().starts_with("<!DOCTYPE html>"));
+    let left: Vec<_> = fs::read_dir(case.dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 4, "no temporary file is left: {left:?}");
 }
