@@ -123,6 +123,7 @@ pub fn create(config: &Config) -> Result<InstanceId, InstanceError> {
     if exists(config) {
         return Err(InstanceError::Exists(config.data.clone()));
     }
+    medium::check(&config.effaceable)?;
     let seal = if config.seal.exists() { seal::load(&config.seal)? } else { seal::create(&config.seal)? };
     let id = InstanceId::random()?;
     for path in [&config.data, &redo_path(config)] {
