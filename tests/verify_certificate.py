@@ -5,7 +5,7 @@
     verify_certificate.py --many DIR [--key FILE] [--pin FILE] [--policy FILE]
 
 First line: `erased`, `residual`, `pending` or `invalid`; then each check that failed, by its name, or each risk that stands. Exit code
-0 erased, 3 residual, 4 pending, 1 invalid, 2 wrong usage. With --many: a line `NAME VERDICT` for each *.json of the directory.
+0 erased, 3 residual, 4 pending, 1 invalid, 2 wrong usage. With --many: a line `FILE VERDICT NAMES` for each *.json of the directory.
 Needs Python 3.11 and the package `cryptography` (for Ed25519). Opens no connection."""
 import argparse, base64, datetime, hashlib, json, pathlib, re, struct, sys, tomllib
 from cryptography.exceptions import InvalidSignature
@@ -23,7 +23,7 @@ def whole(low=0, high=MAX): return lambda v: type(v) is int and low <= v <= high
 def hexes(size): return lambda v: type(v) is str and re.fullmatch("[0-9a-f]{%d}" % (2 * size), v) is not None
 def one(*values): return lambda v: type(v) in (str, int) and v in values
 def text(v): return type(v) is str
-def name(v): return text(v) and re.fullmatch("[a-z0-9-]+", v) is not None
+def word(pattern): return lambda v: text(v) and re.fullmatch(pattern, v) is not None
 def many(form): return lambda v: type(v) is list and all(map(form, v))
 def record(**members): return lambda v: type(v) is dict and set(v) == set(members) and all(form(v[m]) for m, form in members.items())
 def either(*forms): return lambda v: any(form(v) for form in forms)
@@ -34,22 +34,27 @@ def instant(v):
     except ValueError: return False
 def effaced_list(v): return text(v) and re.fullmatch("([0-9]{1,19}:[0-9a-f]{32}( [0-9]{1,19}:[0-9a-f]{32})*)?", v) is not None
 
-UID, HASH, COUNT, ALG, NUMBER, HEIGHT, CLASS = hexes(16), hexes(32), whole(), whole(0, 65535), whole(1), whole(0, 12), one("none", "token", "clear")
-SCOPE, SLOT_PROOF = one("version", "key", "tenant"), many(lambda v: v == "" or HASH(v))
-MEDIUM = dict(**{"class": CLASS}, assurance=text, technique=text, media=text, verification=text)
-TENANT, KEY, WHY = dict(tenant=text, tenant_uid=UID), dict(tenant_uid=UID, key=text, key_uid=UID), dict(reason=text, ticket=text)
+UID, HASH, COUNT, ALG, SLOT, NUMBER, HEIGHT = hexes(16), hexes(32), whole(), whole(0, 2**16 - 1), whole(0, 2**32 - 1), whole(1, 2**32 - 1), whole(0, 7)
+SCOPE, MEDIUM_CLASS, KEY_CLASS = one("version", "key", "tenant"), one("none", "token", "clear"), one("L1", "L2", "L3", "L4")
+REASON = one("retention-ended", "subject-request", "contract-ended", "compromise", "superseded", "test", "other")
+RISK = one("audit-written", "classical-key-exchange", "clock-unproven", "derived-copies", "exported", "imported-original", "index-values", "log-key-unconfirmed", "log-not-replayed",
+    "medium-none", "memory-swap-core", "name-guessable", "no-rollback-protection", "no-witness", "restore-unwitnessed", "rows-linkable", "token-backup", "token-software")
+PLAIN = "[a-z0-9][a-z0-9._-]{0,62}"
+NAME, KEY_NAME, SLOT_PROOF = word(PLAIN), word(PLAIN + "(/[\x20-\x2e\x30-\x7e]{1,128})?"), many(lambda v: v == "" or HASH(v))
+MEDIUM = dict(**{"class": MEDIUM_CLASS}, assurance=text, technique=text, media=text, verification=text)
+TENANT, KEY, WHY = dict(tenant=NAME, tenant_uid=UID, tenant_slot=SLOT), dict(tenant_uid=UID, key=KEY_NAME, key_uid=UID), dict(reason=REASON, ticket=text)
 def entry_form(kind, **members): return record(v=one(1), type=one(kind), at=instant, commit=COUNT, by=text, **members)
-CREATE = dict(KEY, **{"class": text}, number=NUMBER, version_uid=UID, slot=COUNT, alg=ALG, kc=HASH, origin=one("generated"))
+CREATE = dict(KEY, **{"class": KEY_CLASS}, number=NUMBER, version_uid=UID, slot=SLOT, alg=ALG, kc=HASH, origin=one("generated"))
 DESTROY = dict(KEY, **WHY, epoch=COUNT, live=COUNT, last=NUMBER)
 ENTRIES = {                                                       # the types that a certificate can refer to
     "KEY_CREATE": entry_form("KEY_CREATE", **CREATE), "KEY_ROTATE": entry_form("KEY_ROTATE", **CREATE),
-    "TENANT_DESTROY": entry_form("TENANT_DESTROY", **TENANT, **WHY, tenant_slot=COUNT, live=COUNT, epoch=COUNT),
-    "DESTROY": either(entry_form("DESTROY", **DESTROY, scope=one("version"), number=NUMBER, version_uid=UID, slot=COUNT),
+    "TENANT_DESTROY": entry_form("TENANT_DESTROY", **TENANT, **WHY, live=COUNT, epoch=COUNT),
+    "DESTROY": either(entry_form("DESTROY", **DESTROY, scope=one("version"), number=NUMBER, version_uid=UID, slot=SLOT),
                       entry_form("DESTROY", **dict(DESTROY, live=one(0)), scope=one("key"))),
     "EPOCH_COMMIT": entry_form("EPOCH_COMMIT", epoch=COUNT, attempt=UID, state_root_before=HASH, state_root=HASH, live=COUNT, first=COUNT, last=COUNT),
     "EPOCH_EFFACED": entry_form("EPOCH_EFFACED", epoch=COUNT, attempt=UID, effaced=effaced_list, **MEDIUM)}
 
-VERSION = record(number=NUMBER, uid=UID, slot=COUNT, alg=ALG, kc=HASH, origin=one("generated"), created=COUNT, destroyed=COUNT, epoch=COUNT, data_keys_issued=COUNT)
+VERSION = record(number=NUMBER, uid=UID, slot=SLOT, alg=ALG, kc=HASH, origin=one("generated"), created=COUNT, destroyed=COUNT, epoch=COUNT, data_keys_issued=COUNT)
 REQUEST = record(destroy=COUNT, by=text, at=instant, scope=SCOPE, **WHY, approvals=many(text))
 EPOCH = dict(epoch=COUNT, attempt=UID, commit=COUNT, committed=instant, quiesced=instant)
 STATE = dict(live=COUNT, top_height=HEIGHT, top=SLOT_PROOF)
@@ -58,11 +63,11 @@ SLOTS, CLONE = dict(STATE, tenant_height=HEIGHT, tenant=SLOT_PROOF), dict(STATE,
 def body_form(kind):
     keyed = kind != "tenant"
     versions = rising(VERSION, lambda v: v["number"])
-    subject = dict(KEY, tenant=text, tenant_slot=COUNT, **{"class": text}, versions=lambda v: versions(v) and (len(v) == 1 if kind == "version" else v))
+    subject = dict(TENANT | KEY, **{"class": KEY_CLASS}, versions=lambda v: versions(v) and (len(v) == 1 if kind == "version" else v))
     state = record(epoch=COUNT, before=record(**SLOTS), after=either(record(**SLOTS), record(**STATE))) if keyed else \
         record(epoch=COUNT, before=record(**CLONE), after=record(**STATE))
     return record(v=one(1), kind=one(kind), issued=instant, instance=UID, log=record(key=text),
-        subject=record(**subject) if keyed else record(**TENANT, tenant_slot=COUNT, live=COUNT),
+        subject=record(**subject) if keyed else record(**TENANT, live=COUNT),
         request=rising(REQUEST, lambda v: v["destroy"]),
         erasure=record(status=one("erased", "pending"), horizon=one("none"),
             epochs=rising(either(record(**EPOCH), record(**EPOCH, effacement=COUNT, effaced=instant)), lambda v: v["epoch"])),
@@ -71,7 +76,7 @@ def body_form(kind):
         proofs=record(checkpoint=record(size=COUNT, root=HASH, signature=hexes(68), cosignatures=many(record(key=text, signature=hexes(76)))),
             entries=rising(record(index=COUNT, entry=lambda v: type(v) is dict), lambda v: v["index"]), inclusion=many(HASH),
             consistency=rising(record(size=NUMBER, root=HASH, proof=many(HASH)), lambda v: v["size"]), states=rising(state, lambda v: v["epoch"])),
-        proven=many(text), attested=many(text), assumed=many(text), risks=rising(name, lambda v: v))
+        proven=many(text), attested=many(text), assumed=many(text), risks=rising(RISK, lambda v: v))
 
 def pretty(value): return json.dumps(value, indent=1, sort_keys=True)
 def compact(value): return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
@@ -99,12 +104,15 @@ def verifier_key(line, kind):
     match = re.fullmatch(r"([\x21-\x2a\x2c-\x7e]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})", line)
     if not match: return None
     title, key_id, blob = match[1], bytes.fromhex(match[2]), base64.b64decode(match[3])
-    return (title, key_id, blob[1:]) if blob[0] == kind and sha256(title.encode(), b"\n", blob)[:4] == key_id else None
+    return (title, key_id, blob[1:]) if blob[0] == kind and sha256(title.encode(), b"\n", blob)[:4] == key_id and not small_order(blob[1:]) else None
 
+# Points of small order by their y: 1, -1, 0, and plus or minus that of order 8. Under one of them a signature holds for many messages.
+P, Y8 = 2**255 - 19, 0x05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826
+def small_order(point): return int.from_bytes(point, "little") % 2**255 % P in (1, P - 1, 0, Y8, P - Y8)
 def signed(key, signature, message):
     try: Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
     except (InvalidSignature, ValueError): return False
-    return True
+    return not small_order(key) and not small_order(signature[:32])
 
 def note(origin, size, root): return b"%s\n%d\n%s\n" % (origin.encode(), size, base64.b64encode(root))
 
@@ -130,21 +138,23 @@ def shared_root(size, leaves, proof):
     except StopIteration: return None
     return result if next(proof, None) is None else None
 
-ZERO = [sha256(b"\2kms/empty/v1\0")]
-EMPTY = ZERO[0]
-while len(ZERO) <= 60: ZERO.append(node(ZERO[-1], ZERO[-1]))
+ZERO = [EMPTY := sha256(b"\2kms/empty/v1\0")]
+while len(ZERO) <= 35: ZERO.append(node(ZERO[-1], ZERO[-1]))
 
 def slots_root(height, slots, proof):
     """The root of a slot tree of this height, from the known {slot: value}; None if the list does not fit."""
     proof = iter(proof)
     def root(level, prefix, known):
-        if not known: return bytes.fromhex(next(proof)) or ZERO[level]
+        if not known:
+            item = bytes.fromhex(next(proof))
+            if item == ZERO[level]: raise ValueError              # `""` is the one way to write it
+            return item or ZERO[level]
         if level == 0: return slots[known[0]]
         split = (2 * prefix + 1) << (level - 1)
         return node(root(level - 1, 2 * prefix, [s for s in known if s < split]), root(level - 1, 2 * prefix + 1, [s for s in known if s >= split]))
     if max(slots) >= 32**height: return None
     try: result = root(5 * height, 0, sorted(slots))
-    except StopIteration: return None
+    except (StopIteration, ValueError): return None
     return result if next(proof, None) is None else None
 
 def consistent(old, old_root, size, new_root, proof):
@@ -166,7 +176,7 @@ def consistent(old, old_root, size, new_root, proof):
 
 # ---- the checks ----------------------------------------------------------------------------------------
 def verify(data, given):
-    """The verdict on the bytes of a certificate, and a list of (name, sentence)."""
+    """The verdict on the bytes of a certificate, and a list of (name of a check that failed or of a risk that stands, sentence)."""
     failed = []
     def check(function, *arguments):
         try: function(*arguments)
@@ -191,7 +201,7 @@ def verify(data, given):
     if failed: return "invalid", failed
     if body["erasure"]["status"] == "pending": return "pending", []
     standing = standing_risks(body, given) - set(given.policy.get("accept", []))
-    return ("residual" if standing else "erased"), [("risk", f"{risk} is not accepted") for risk in sorted(standing)]
+    return ("residual" if standing else "erased"), [(risk, "this risk stands and is not accepted") for risk in sorted(standing)]
 
 def check_signature(body, signature, key):
     need(signed(key[2], signature, b"kms/certificate/v1\n" + pretty(body).encode()), "certificate-signature", "the signature does not hold")
@@ -206,8 +216,9 @@ def check_checkpoint(body, key):
     need(line[:4] == key[1] and signed(key[2], line[4:], text), "checkpoint", "the signature of the checkpoint does not hold")
     for item in point["cosignatures"]:
         witness, line = verifier_key(item["key"], 4), bytes.fromhex(item["signature"])
-        message = b"cosignature/v1\ntime %d\n" % struct.unpack(">Q", line[4:12]) + text
-        need(witness and line[:4] == witness[1] and signed(witness[2], line[12:], message), "checkpoint", "a cosignature does not hold")
+        time = int.from_bytes(line[4:12], "big")
+        message = b"cosignature/v1\ntime %d\n" % time + text
+        need(witness and time <= MAX and line[:4] == witness[1] and signed(witness[2], line[12:], message), "checkpoint", "a cosignature does not hold")
 
 def check_entries(body, entries):
     for index, entry in entries.items():
@@ -335,7 +346,7 @@ def standing_risks(body, given):
 # ---- command ---------------------------------------------------------------------------------------------
 def read_policy(path):
     policy = tomllib.loads(path.read_text())
-    forms = dict(minimum_class=CLASS, approvals=COUNT, accept=many(name), log_key=lambda v: text(v) and verifier_key(v, 1), witnesses=many(lambda v: text(v) and verifier_key(v, 4)))
+    forms = dict(minimum_class=MEDIUM_CLASS, approvals=COUNT, accept=many(RISK), log_key=lambda v: text(v) and verifier_key(v, 1), witnesses=many(lambda v: text(v) and verifier_key(v, 4)))
     if any(m not in forms or not forms[m](v) for m, v in policy.items()): raise ValueError
     return policy
 
@@ -359,7 +370,7 @@ def main():
     except (OSError, ValueError, IndexError): parser.error(f"{option} cannot be read, or is not of the right form")
     for title, data in files:
         verdict, sentences = verify(data, given)
-        if given.many: print(title, verdict)
+        if given.many: print(title, verdict, *sorted({name for name, _ in sentences}))
         else: print(verdict, *(f"{check}: {sentence}" for check, sentence in sentences), sep="\n")
     return 0 if given.many else {"erased": 0, "residual": 3, "pending": 4, "invalid": 1}[verdict]
 

@@ -14,10 +14,14 @@ const LONGEST_LINE: usize = 400;
 pub enum Exit {
     /// What was asked is done.
     Done = 0,
-    /// It was tried and did not work.
+    /// It was tried and did not work; of `verify`: the certificate is invalid.
     Failed = 1,
     /// The command line, a profile or a file's layout does not fit what was asked.
     Usage = 2,
+    /// Only `verify`: erased, with residual risks that are not accepted.
+    Residual = 3,
+    /// Only `verify`: the erasure is not complete yet.
+    Pending = 4,
     /// Policy or identity says no.
     Denied = 5,
     /// No server answered.

@@ -66,9 +66,11 @@ fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         Command::SealFile(what) => block_on(c::files::seal(what, session))?,
         Command::OpenFile(what) => block_on(c::files::open(what, session))?,
         Command::Cert(args::Cert::Get(what)) => return block_on(c::cert::get(what, session)),
+        Command::Verify(what) => return c::verify::run(&what, session),
         Command::Log(args::Log::Checkpoint { out }) => block_on(c::log::checkpoint(&out, session))?,
         Command::Log(args::Log::Key { out }) => block_on(c::log::key(&out, session))?,
         Command::Log(args::Log::Mirror { dir }) => block_on(c::log::mirror(&dir, session))?,
+        Command::Clock(args::Clock::Confirm) => block_on(c::key::confirm_clock(session))?,
         Command::Audit(args::Audit::Query { filter, limit }) => {
             block_on(c::audit::query(filter, limit, session))?
         }

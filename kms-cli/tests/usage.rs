@@ -74,29 +74,6 @@ fn with_json_an_error_is_one_object_on_stderr() {
 }
 
 #[test]
-fn a_destruction_that_would_be_scheduled_is_refused_before_anything_is_asked() {
-    for words in [
-        "tenant destroy acme --reason test",
-        "tenant destroy acme --in 7d --reason test",
-        "key destroy k --tenant acme --all --reason test",
-        "key destroy k --tenant acme --all --in 7d --reason test",
-        "key destroy k --tenant acme --version 1 --in 7d --reason test",
-    ] {
-        let output = kms(words);
-        assert_eq!(output.status.code(), Some(2), "{words}");
-        assert!(stderr(&output).contains("not in this release"), "{words}: {}", stderr(&output));
-    }
-    for words in
-        ["tenant destroy acme --now --reason test", "key destroy k --tenant acme --version 1 --reason test"]
-    {
-        assert!(
-            stderr(&kms(words)).contains("no profile"),
-            "{words}: it is not refused, it only has nowhere to go"
-        );
-    }
-}
-
-#[test]
 fn a_profile_that_does_not_load_is_configuration_and_a_server_that_is_not_there_is_6() {
     let dir = tempfile::tempdir().unwrap();
     let profile = dir.path().join("p.toml");

@@ -1,14 +1,18 @@
 //! Certificates of destruction, as `docs/verifying.md` has them: what is in one, and how it stands in its file.
 //!
-//! Reading one proves nothing but its form.
+//! Reading one proves nothing but its form; [`check::verify`] says what it is worth.
 //!
 //! # Layout
 //! - [`body`], [`proofs`], [`sanitization`], [`risks`]: the sections, as plain structs; [`part`]: how they stand in canonical JSON.
 //! - [`words`]: what the facts mean, for people.
+//! - [`mod@check`]: whether one holds; [`policy`]: what is asked of it; [`replay`]: the whole log, read from its beginning.
 
 pub mod body;
+pub mod check;
 pub mod part;
+pub mod policy;
 pub mod proofs;
+pub mod replay;
 pub mod risks;
 pub mod sanitization;
 pub mod words;

@@ -1,16 +1,20 @@
 //! HKDF-SHA256 (RFC 5869), the only way a key is derived from another.
 //!
 //! Labels live in the function that derives, not here. The hasher's state is not wiped by its crate, so it is built, used and
-//! dropped within one call and never kept.
+//! dropped within one call, on stack that is wiped after it, and never kept.
 
 use hkdf::Hkdf;
 use sha2::Sha256;
+
+use crate::stack;
 
 /// Fills `okm` where it stands, so that no copy is left behind; `info` is the concatenation of its parts.
 #[expect(clippy::expect_used, reason = "the length is checked when the program is compiled")]
 pub(crate) fn derive<const N: usize>(salt: &[u8], ikm: &[u8], info: &[&[u8]], okm: &mut [u8; N]) {
     const { assert!(N <= 255 * 32, "HKDF-SHA256 gives at most 8,160 bytes") };
-    Hkdf::<Sha256>::new(Some(salt), ikm).expand_multi_info(info, okm).expect("at most 8,160 bytes");
+    stack::wiped(|| {
+        Hkdf::<Sha256>::new(Some(salt), ikm).expand_multi_info(info, okm).expect("at most 8,160 bytes");
+    });
 }
 
 /// A key and the commitment to it, where 64 bytes were derived.

@@ -18,6 +18,7 @@ use crate::{
     id::{Epoch, InstanceId, KeyGen, RecordVer},
     kdf,
     secret::{Plaintext, WrappingKey},
+    stack,
 };
 
 /// The tenant slot of records that stand above all tenants.
@@ -143,16 +144,18 @@ pub fn unwrap(key: &WrappingKey, expected: &Header, record: &[u8]) -> Result<Pla
         return Err(UnwrapError::OtherRecord);
     }
     let parts = Parts::split(record).ok_or(HeaderError::NotARecord)?;
-    let okm = keys(key, parts.header, parts.salt, parts.iv);
-    let (encryption, commitment) = kdf::halves(&okm);
-    // ORDER: the commitment first: AES-GCM alone would let one ciphertext open under two keys.
-    if !bool::from(commitment.ct_eq(parts.commitment)) {
-        return Err(UnwrapError::WrongKey);
-    }
-    let mut plaintext = Plaintext::from(parts.sealed.to_vec());
-    let opened = Wrapping::new(encryption).open(parts.iv, parts.header, plaintext.bytes_mut());
-    plaintext.bytes_mut().truncate(opened.map_err(|_| UnwrapError::Changed)?);
-    Ok(plaintext)
+    stack::wiped(|| {
+        let okm = keys(key, parts.header, parts.salt, parts.iv);
+        let (encryption, commitment) = kdf::halves(&okm);
+        // ORDER: the commitment first: AES-GCM alone would let one ciphertext open under two keys.
+        if !bool::from(commitment.ct_eq(parts.commitment)) {
+            return Err(UnwrapError::WrongKey);
+        }
+        let mut plaintext = Plaintext::from(parts.sealed.to_vec());
+        let opened = Wrapping::new(encryption).open(parts.iv, parts.header, plaintext.bytes_mut());
+        plaintext.bytes_mut().truncate(opened.map_err(|_| UnwrapError::Changed)?);
+        Ok(plaintext)
+    })
 }
 
 /// Reads a record's header; the length of the whole record must be right too.
@@ -243,18 +246,20 @@ fn wrap_with(
 ) -> Result<Vec<u8>, WrapError> {
     let length = u32::try_from(plaintext.len() + TAG).map_err(|_| WrapError::TooLong)?;
     let header = header.to_bytes();
-    let okm = keys(key, &header, salt, iv);
-    let (encryption, commitment) = kdf::halves(&okm);
-    let mut record = Vec::with_capacity(OVERHEAD + plaintext.len());
-    record.extend_from_slice(&header);
-    record.extend_from_slice(salt);
-    record.extend_from_slice(iv);
-    record.extend_from_slice(commitment);
-    record.extend_from_slice(&length.to_be_bytes());
-    record.extend_from_slice(plaintext);
-    record.extend_from_slice(&[0; TAG]);
-    Wrapping::new(encryption).seal(iv, &header, &mut record[BODY..]).map_err(|_| WrapError::TooLong)?;
-    Ok(record)
+    stack::wiped(|| {
+        let okm = keys(key, &header, salt, iv);
+        let (encryption, commitment) = kdf::halves(&okm);
+        let mut record = Vec::with_capacity(OVERHEAD + plaintext.len());
+        record.extend_from_slice(&header);
+        record.extend_from_slice(salt);
+        record.extend_from_slice(iv);
+        record.extend_from_slice(commitment);
+        record.extend_from_slice(&length.to_be_bytes());
+        record.extend_from_slice(plaintext);
+        record.extend_from_slice(&[0; TAG]);
+        Wrapping::new(encryption).seal(iv, &header, &mut record[BODY..]).map_err(|_| WrapError::TooLong)?;
+        Ok(record)
+    })
 }
 
 fn keys(

@@ -1,4 +1,4 @@
-//! The command line of the daemon: `init`, `run`, `check-config`, `dev`.
+//! The command line of the daemon: `init`, `run`, `check-config`, `change-medium`, `dev`.
 //!
 //! A library function with a ten-line binary, so that `kms demo` and the tests can start the server by running themselves.
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
@@ -17,7 +17,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     config::{self, Config, ConfigError, Overrides, Severity},
-    dev, hardening, instance, logging,
+    dev, hardening,
+    instance::{self, Passed},
+    logging,
     service::{self, Ready},
 };
 
@@ -35,6 +37,8 @@ enum Command {
     Init(FromFile),
     /// Serve an instance that was made by `init`
     Run(FromFile),
+    /// Pass from the medium in `[effaceable.previous]` to the one in `[effaceable]`, through an epoch, while no server runs
+    ChangeMedium(FromFile),
     /// Say all that is wrong with a configuration and with what it points to
     CheckConfig {
         /// The configuration
@@ -143,6 +147,23 @@ fn perform(command: Command) -> Result<(), Failure> {
                 tracing::info!(address = %ready.address, admin = %ready.admin, "serving");
                 Ok(())
             })
+        }
+        Command::ChangeMedium(FromFile { config, listen, changes }) => {
+            let config = protected(|| read(&config, &changes.overrides(listen)))?;
+            let passed = instance::change_medium(&config).map_err(Failure::failed)?;
+            let Passed { epoch, to, pending } = passed;
+            say(&format!("the secret of epoch {epoch} lies in {to} (`{}`)", to.place));
+            if pending.is_empty() {
+                say(
+                    "every secret before it was effaced; `[effaceable.previous]` can go from the configuration",
+                );
+                return Ok(());
+            }
+            let left: Vec<_> = pending.iter().map(|name| format!("{name} (`{}`)", name.place)).collect();
+            Err(Failure::Failed(format!(
+                "{} may still hold a secret: no erasure is complete before it is effaced; run this again once it can be reached",
+                left.join(", ")
+            )))
         }
         Command::CheckConfig { file, changes } => check(&file, &changes.overrides(None)),
         Command::Dev { data, listen, changes } => {

@@ -1,16 +1,18 @@
 //! The key centre's server.
 //!
 //! # Layout, in the order in which one layer may use another (never the other way)
-//! - [`cli`], [`dev`], [`service`]: the command line and the wiring; [`config`], [`seal`], [`hardening`], [`logging`], [`reload`], [`admin`], [`clock`], `watch`:
-//!   the daemon's outside.
+//! - [`cli`], [`dev`], [`service`]: the command line and the wiring; [`config`], [`seal`], [`hardening`], [`logging`], [`reload`], [`admin`], [`clock`], `watch`,
+//!   [`scheduler`], `anchor`: the daemon's outside.
 //! - [`rpc`], [`tls`]: what a socket speaks.
 //! - `usecase`: one file each.
 //! - `gate`: permits in, recorded results out.
 //! - `policy`, [`audit`], `keyring`, [`erasure`], [`transparency`]: what a use case rests on.
 //! - [`store`], [`effaceable`]: what survives power loss, and what can be made not to.
-//! - [`operation`], [`identity`], [`records`]: vocabulary; [`rate`], [`share`]: how fast one identity may go, how much it may hold.
+//! - [`operation`], [`identity`], [`records`]: vocabulary; [`running`]: how long it has run; [`rate`], [`share`]: how fast one
+//!   identity may go, how much it may hold.
 
 pub mod admin;
+mod anchor;
 pub mod audit;
 pub mod binding;
 pub mod cli;
@@ -31,6 +33,8 @@ pub mod rate;
 pub mod records;
 pub mod reload;
 pub mod rpc;
+pub mod running;
+pub mod scheduler;
 pub mod seal;
 pub mod service;
 pub mod share;

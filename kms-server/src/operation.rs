@@ -59,8 +59,10 @@ operations!(
     SuspendTenant,
     /// Undo that.
     ResumeTenant,
-    /// Destroy a tenant with all its keys.
+    /// Destroy a tenant with all its keys, now or after a window.
     DestroyTenant,
+    /// Call that off.
+    CancelDestroyTenant,
     /// Create a key.
     CreateKey,
     /// See one key and its versions.
@@ -75,8 +77,12 @@ operations!(
     SuspendKey,
     /// Undo that.
     ResumeKey,
-    /// Destroy a version or all.
+    /// Destroy a version or all, now or after a window.
     DestroyKey,
+    /// Call that off.
+    CancelDestroyKey,
+    /// Say that the server's clock is right although it went forward.
+    ConfirmClock,
     /// Read the audit; export too.
     ReadAudit,
     /// Delete exported audit segments.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
+use crate::anchor::anchor;
 use crate::audit::{AuditLog, ServerEvent};
 use crate::clock::Clock;
 use crate::config::{Config, Limits as Bounds};
@@ -25,6 +26,8 @@ use crate::rpc::Core;
 use crate::rpc::health::{Fault, HealthState};
 use crate::rpc::limits::{self, Limits};
 use crate::rpc::server::{self, Parts};
+use crate::running::RunningTime;
+use crate::scheduler::Scheduler;
 use crate::tls::{Accepting, Tally, Tls, TlsProblems};
 use crate::watch::{Warnings, Watching, readiness};
 
@@ -104,7 +107,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
         (config, opened)
     })
     .await?;
-    let Instance { writer, audit, log, started, last_signed, .. } = opened?;
+    let Instance { writer, audit, log, started, last_signed, running, audit_gap, .. } = opened?;
     let tls = Tls::load(&config.tls)?;
     let policies = policy::Options { cache_bytes: config.limits.memory / DECISIONS };
     let policies = Arc::new(PolicyEngine::load_with(&config.policies, policies)?);
@@ -129,8 +132,11 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
         streams: config.limits.streams,
     };
     let changes = TaskTracker::new();
-    let router =
-        server::router(&Core { gate, keyring, log: Arc::new(log), changes: changes.clone() }, parts)?;
+    let running = Arc::new(RunningTime::resume(running));
+    let scheduler = Scheduler::new(Arc::clone(&keyring), audit.clone(), Arc::clone(&running));
+    let core =
+        Core { gate, keyring, log: Arc::new(log), running: Arc::clone(&running), changes: changes.clone() };
+    let router = server::router(&core, parts)?;
 
     let tally = Tally::new();
     let accepting = Accepting {
@@ -147,6 +153,8 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
     let warnings = Warnings::default();
     let readiness = readiness(health.clone(), warnings.clone());
     tokio::spawn(admin::serve(admin, metrics, readiness, stop.clone()));
+    changes.spawn(scheduler.run(stop.clone()));
+    changes.spawn(anchor(writer.clone(), audit.clone(), audit_gap, stop.clone()));
     changes.spawn(reload(tls.clone(), policies, audit.clone(), reloads, stop.clone()));
     let watching = Watching {
         audit: audit.clone(),
@@ -155,6 +163,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
         data: config.data.clone(),
         clock: Clock::new(last_signed, SystemTime::now(), Instant::now()),
         tally,
+        running,
     };
     tokio::spawn(watching.watch(stop.clone()));
 

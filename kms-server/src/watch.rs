@@ -13,6 +13,7 @@ use crate::{
     audit::{self, AuditLog},
     clock::Clock,
     rpc::health::{Fault, HealthState},
+    running::RunningTime,
     tls::Tally,
 };
 
@@ -39,6 +40,7 @@ pub(crate) struct Watching {
     pub(crate) data: PathBuf,
     pub(crate) clock: Clock,
     pub(crate) tally: Arc<Tally>,
+    pub(crate) running: Arc<RunningTime>,
 }
 
 impl Watching {
@@ -76,6 +78,11 @@ impl Watching {
         if let Some(behind) = self.clock.behind(SystemTime::now(), Instant::now()) {
             let behind = behind.as_secs();
             warnings.push(format!("the clock was set back by {behind} s: certificates that have expired may be taken for valid; correct it"));
+        }
+        let now = self.running.read();
+        if now.is_doubtful() {
+            let forward = now.forward.as_secs();
+            warnings.push(format!("the clock went forward by {forward} s: what is scheduled waits; set it right, or say `kms clock confirm`"));
         }
         metrics::gauge!("kms_data_disk_used_percent").set(percent as f64);
         metrics::gauge!("kms_warnings").set(warnings.len() as f64);

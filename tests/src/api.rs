@@ -6,7 +6,7 @@ use kms_proto::{
     refusal,
     v1::{
         self, audit_client::AuditClient, crypto_client::CryptoClient, keys_client::KeysClient,
-        policy_client::PolicyClient,
+        policy_client::PolicyClient, transparency_client::TransparencyClient,
     },
 };
 use tonic::{Request, Response, Status, transport::Channel};
@@ -75,6 +75,11 @@ impl Api {
     /// Service `Audit`.
     pub fn audit(&self) -> AuditClient<Channel> {
         AuditClient::new(self.channel()).max_decoding_message_size(LARGE)
+    }
+
+    /// Service `Transparency`.
+    pub fn log(&self) -> TransparencyClient<Channel> {
+        TransparencyClient::new(self.channel())
     }
 
     /// Service `Policy`.

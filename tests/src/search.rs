@@ -30,6 +30,11 @@ impl Needles {
         Self(forms)
     }
 
+    /// The forms themselves.
+    pub fn forms(&self) -> &[Vec<u8>] {
+        &self.0
+    }
+
     /// Whether any form is in there.
     pub fn are_in(&self, hay: &[u8]) -> bool {
         self.0.iter().any(|form| memchr::memmem::find(hay, form).is_some())

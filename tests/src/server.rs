@@ -23,6 +23,7 @@ pub struct Server {
     address: SocketAddr,
     admin: SocketAddr,
     log: Arc<Log>,
+    said: Arc<Log>,
 }
 
 /// A server that ended before it was ready.
@@ -54,12 +55,14 @@ impl Log {
 
 /// The path of the server's binary, which cargo builds before it runs tests.
 pub fn binary() -> PathBuf {
+    built("kms-tests-server")
+}
+
+/// The path of a binary of this package.
+pub(crate) fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let built = test.ancestors().skip(1).map(|directory| directory.join("kms-tests-server"));
-    built
-        .take(2)
-        .find(|path| path.exists())
-        .unwrap_or_else(|| panic!("no `kms-tests-server` beside {test:?}"))
+    let built = test.ancestors().skip(1).map(|directory| directory.join(name));
+    built.take(2).find(|path| path.exists()).unwrap_or_else(|| panic!("no `{name}` beside {test:?}"))
 }
 
 /// Runs a command of the server that ends by itself; gives exit code, stdout, stderr.
@@ -99,9 +102,14 @@ impl Server {
         let collecting = log.collect(child.stderr.take().unwrap());
         let (lines, said) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
+        let all_said = Arc::new(Log::default());
+        let keeping = Arc::clone(&all_said);
         thread::spawn(move || {
             // Goes on after nobody listens, so that the server never meets a closed pipe.
-            stdout.lines().map_while(Result::ok).for_each(|line| drop(lines.send(line)));
+            stdout.lines().map_while(Result::ok).for_each(|line| {
+                keeping.text.lock().unwrap().push_str(&format!("{line}\n"));
+                drop(lines.send(line));
+            });
         });
         let address = |prefix: &str| -> Option<SocketAddr> {
             let line = said.recv_timeout(PATIENCE).ok()?;
@@ -114,7 +122,7 @@ impl Server {
             collecting.join().unwrap();
             return Err(Failed { code, stderr: log.text.lock().unwrap().clone() });
         };
-        Ok(Self { child, address, admin, log })
+        Ok(Self { child, address, admin, log, said: all_said })
     }
 
     /// Where it speaks gRPC.
@@ -186,6 +194,11 @@ impl Server {
     /// Its log so far.
     pub fn log(&self) -> String {
         self.log.text.lock().unwrap().clone()
+    }
+
+    /// What it said on stdout so far.
+    pub fn said(&self) -> String {
+        self.said.text.lock().unwrap().clone()
     }
 
     /// Waits until its log holds `text` `times` times.

@@ -55,7 +55,7 @@ async fn a_change_whose_caller_left_is_done_and_on_record_before_the_server_says
     assert_eq!((&line["key"], &line["outcome"]), (&"second".into(), &"allowed".into()));
     let _server = place.start();
     let operator = Api::of(&place, "operator").await;
-    assert_eq!(operator.describe_key(TENANT, "second").await.unwrap().state(), v1::LifecycleState::Destroyed);
+    assert_eq!(operator.describe_key(TENANT, "second").await.unwrap().state(), v1::LifecycleState::Erased);
 }
 
 #[test]

@@ -172,7 +172,7 @@ impl Tenant {
         match operator.keys().describe_tenant(message).await {
             Ok(tenant) => {
                 seen.exists = true;
-                seen.destroyed = tenant.into_inner().state() == v1::LifecycleState::Destroyed;
+                seen.destroyed = is_destroyed(tenant.into_inner().state());
             }
             Err(status) => {
                 assert_eq!(kms_tests::api::reason(&status), Reason::TenantNotAccessible);
@@ -188,7 +188,7 @@ impl Tenant {
             let described = operator.describe_key(&self.name, &listed.name).await.unwrap();
             let known = self.keys.get(&listed.name);
             let version = |version: &v1::KeyVersion| {
-                let live = version.state() != v1::LifecycleState::Destroyed;
+                let live = !is_destroyed(version.state());
                 let known = known.and_then(|key| key.get(&version.version));
                 (version.version, Version { live, sealed: known.and_then(|version| version.sealed.clone()) })
             };
@@ -405,4 +405,8 @@ async fn kill_and_check(seed: u64, kills: u64) {
     assert!(report.is_sound(), "{report}");
     println!("{changes} changes and {kills} kills in {:.1?}", started.elapsed());
     assert!(changes > kills / 2, "hardly anything was under way");
+}
+
+fn is_destroyed(state: v1::LifecycleState) -> bool {
+    [v1::LifecycleState::Destroyed, v1::LifecycleState::Erased].contains(&state)
 }

@@ -36,15 +36,20 @@ pub enum Tenant {
         #[command(flatten)]
         terms: Destruction,
     },
+    /// Calls off a destruction that is scheduled
+    CancelDestroy {
+        /// Its name
+        tenant: TenantName,
+    },
 }
 
 /// When and why something is destroyed.
 #[derive(Debug, Args)]
 pub struct Destruction {
-    /// Destroys at once. Without it a single version goes at once, anything wider in 7 days (not in this release)
+    /// Destroys at once. Without it a single version goes at once, anything wider in 7 days
     #[arg(long, conflicts_with = "after")]
     pub now: bool,
-    /// Destroys after this time; can be cancelled until then (not in this release)
+    /// Destroys after this time; can be called off until then, and what is to go opens and does not seal
     #[arg(long = "in", value_name = "TIME", value_parser = words::duration)]
     pub after: Option<Duration>,
     /// Why: retention-ended, subject-request, contract-ended, compromise, superseded, test, other
@@ -130,6 +135,26 @@ pub enum Key {
         #[arg(long)]
         force: bool,
     },
+    /// Calls off a destruction that is scheduled
+    #[command(group = clap::ArgGroup::new("target").required(true).args(["version", "all"]))]
+    CancelDestroy {
+        /// Which
+        #[command(flatten)]
+        which: OneKey,
+        /// The version whose destruction is scheduled
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        version: Option<u32>,
+        /// The key as a whole
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+/// `kms clock`
+#[derive(Debug, Subcommand)]
+pub enum Clock {
+    /// Says that the server's clock is right although it went forward: what is scheduled, and waits since then, goes on
+    Confirm,
 }
 
 /// A key by name.

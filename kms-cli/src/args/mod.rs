@@ -16,9 +16,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub use audit::{Audit, AuditFilter, Policy};
 pub use bench::{Bench, BenchCall};
 pub use crypt::{ContextPair, Crypt, Reencrypt, WithKey};
-pub use keys::{Destruction, Key, OfTenant, OneKey, Tenant};
+pub use keys::{Clock, Destruction, Key, OfTenant, OneKey, Tenant};
 pub use tables::{Columns, ColumnsJob, FileFormat, OpenJob, SealJob, WholeFile};
-pub use transparency::{Cert, GetCert, Log};
+pub use transparency::{Cert, GetCert, Log, Verify};
 
 /// The key centre from the command line: tenants, keys, files, columns, audit, policy.
 #[derive(Debug, Parser)]
@@ -28,7 +28,7 @@ pub use transparency::{Cert, GetCert, Log};
     max_term_width = 110,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 5 denied, 6 server unreachable, \
-                  7 some items failed and the rest is done.\n\
+                  7 some items failed and the rest is done; of `verify`, see its help.\n\
                   New here? `kms demo` tells the whole story in a few seconds."
 )]
 pub struct Cli {
@@ -92,9 +92,14 @@ pub enum Command {
     /// Certificates of destruction
     #[command(subcommand)]
     Cert(Cert),
+    /// Checks a certificate of destruction, offline: needs no server and no profile
+    Verify(Verify),
     /// The public log of what was created and destroyed
     #[command(subcommand)]
     Log(Log),
+    /// The server's clock, where it went forward
+    #[command(subcommand)]
+    Clock(Clock),
     /// Who did what, allowed by which rule
     #[command(subcommand)]
     Audit(Audit),

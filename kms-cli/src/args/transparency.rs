@@ -1,4 +1,4 @@
-//! `kms cert`, `kms log`: the proof of a destruction, and the log it rests on.
+//! `kms cert`, `kms verify`, `kms log`: the proof of a destruction, whether it holds, and the log it rests on.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -34,6 +34,32 @@ pub struct GetCert {
     pub since: Vec<PathBuf>,
     /// Where to write it; `-` is standard output
     pub out: PathBuf,
+}
+
+/// `kms verify`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 erased, 1 invalid, 3 erased with residual risks that the policy does not accept (without a policy: any), \
+                  4 the erasure is still pending, 2 wrong usage: a file that is not what it should be."
+)]
+pub struct Verify {
+    /// The certificate; `-` is standard input
+    pub certificate: PathBuf,
+    /// The log's public key, from elsewhere than the certificate (`kms log key`)
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// What is asked for, and which risks are accepted; TOML: `minimum_class`, `approvals`, `accept`, `witnesses`, `log_key`
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// A checkpoint of the log, from elsewhere (`kms log checkpoint`)
+    #[arg(long, value_name = "FILE")]
+    pub pin: Option<PathBuf>,
+    /// The whole log (`kms log mirror`); every entry is read
+    #[arg(long, value_name = "DIR")]
+    pub mirror: Option<PathBuf>,
+    /// Writes what was found as one HTML page that prints well, to be filed
+    #[arg(long, value_name = "OUT.html")]
+    pub report: Option<PathBuf>,
 }
 
 /// `kms log`

@@ -83,6 +83,7 @@ impl Story {
         self.rotation()?;
         self.denial()?;
         self.destruction()?;
+        self.certificate()?;
         self.audit()
     }
 
@@ -90,7 +91,8 @@ impl Story {
         print::line(
             "The key centre keeps the keys of other people's data. This demo shows what that is good for:\n\
              an attendance service seals check-ins (who, which phone, where), a key is rotated, someone who\n\
-             may not look is turned away, and a key is destroyed for good. Nothing is left on your disk after.\n",
+             may not look is turned away, and a key is destroyed so that a stranger can check it. Nothing is left on\n\
+             your disk after.\n",
         )?;
         let data = self.dir.join("server");
         fs::create_dir(&data).map_err(broken)?;
@@ -103,9 +105,13 @@ impl Story {
     }
 
     fn first_day(&self) -> Result<(), Failure> {
-        self.chapter("1. A tenant and a key", "The operator makes a tenant, acme, and a key. Operators manage keys; policy never lets them open data.")?;
+        self.chapter(
+            "1. A tenant and a key",
+            "The operator makes a tenant, acme, and a key. Operators manage keys; policy never lets them open data.\n\
+             Applications get data keys on a lease of five seconds here, so that you need not wait long for its end.",
+        )?;
         self.shown("operator", "tenant create acme", Exit::Done)?;
-        self.shown("operator", "key create attendance --tenant acme", Exit::Done)?;
+        self.shown("operator", "key create attendance --tenant acme --lease 5s", Exit::Done)?;
 
         self.write("checkins.csv", CHECKINS)?;
         self.chapter(
@@ -188,9 +194,49 @@ impl Story {
         }
     }
 
+    fn certificate(&self) -> Result<(), Failure> {
+        self.chapter(
+            "6. The certificate",
+            "Compliance waits until the last lease has ended, takes the certificate of the destruction, and the log\n\
+             that it rests on.",
+        )?;
+        let get = "cert get --tenant acme --key attendance --version 1 --wait 60s certificate.json";
+        self.shown("compliance", get, Exit::Done)?;
+        self.shown("compliance", "log key log.vkey", Exit::Done)?;
+        self.shown("compliance", "log mirror mirror", Exit::Done)?;
+        self.tell(
+            "\nAn auditor checks that file on a laptop, without a network: signatures, the log entry by entry, that the\n\
+             version stood in the committed state before and stands there no more. What cannot be proven is said, by\n\
+             name; exit code 3 says that it is for a policy to accept these:",
+        )?;
+        let verify = "verify certificate.json --key log.vkey --mirror mirror --report report.html";
+        let report = self.run("auditor", &format!("-o json {verify}"), Exit::Residual)?;
+        self.command("auditor", verify)?;
+        let found: Value = serde_json::from_slice(&report.stdout).unwrap_or_default();
+        let checks = found["checks"].as_array().map(Vec::len).unwrap_or_default();
+        let risks: Vec<_> =
+            found["risks"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let verdict = found["verdict"].as_str().unwrap_or_default();
+        if verdict != "residual" || !self.read("report.html")?.contains("</html>") {
+            return Err(broken(format!("the certificate is {verdict}")));
+        }
+        self.tell(&format!("erased; {checks} checks hold; residual risks: {}", risks.join(", ")))?;
+        self.tell("\nThe same as a page to file was written to report.html. Now somebody gives another reason in a copy:")?;
+        let certificate = self.read("certificate.json")?;
+        let forged = certificate.replacen("retention-ended", "subject-request", 1);
+        self.write("forged.json", &forged)?;
+        let output = self.run("auditor", "verify forged.json --key log.vkey", Exit::Failed)?;
+        self.command("auditor", "verify forged.json --key log.vkey")?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        for line in said.lines().filter(|line| line.starts_with("invalid") || line.contains("FAIL ")) {
+            self.tell(&print::brief(line, WIDTH))?;
+        }
+        Ok(())
+    }
+
     fn audit(&self) -> Result<(), Failure> {
         self.chapter(
-            "6. The audit",
+            "7. The audit",
             "Everything above is on record: who, what, with which key, allowed by which rule. Each line carries the\n\
              hash of the one before, and now and then the server signs the last one, which vouches for all before it.\n\
              Compliance reads the audit, and checks a copy of it offline. (Each thread of the HR portal's command asked,\n\

@@ -61,6 +61,16 @@ pub async fn run(command: args::Key, session: &Session) -> Result<(), Failure> {
         args::Key::Destroy { which, version, all: _, terms, force } => {
             destroy(which, version, terms, force, session).await
         }
+        args::Key::CancelDestroy { which: OneKey { key, of }, version, all: _ } => {
+            let target = version.map_or(DestroyTarget::All, DestroyTarget::Version);
+            let kms = session.connect().await?;
+            let now = kms.cancel_destroy_key(&of.tenant, &key, target, Change::default()).await?;
+            let what = version.map_or("every version".to_owned(), |number| format!("version {number}"));
+            session.answer(
+                || to_json(&now),
+                || format!("the destruction of {what} of key {key} is called off; the key is {}", now.state),
+            )
+        }
     }
 }
 
@@ -106,12 +116,31 @@ async fn destroy(
     force: bool,
     session: &Session,
 ) -> Result<(), Failure> {
-    terms.refuse_schedule(version.is_none(), &format!("every version of key {key}"))?;
+    let window = terms.window(version.is_none());
     let target = version.map_or(DestroyTarget::All, DestroyTarget::Version);
     let (reason, ticket, change) = (terms.reason, terms.ticket, Change::default());
-    let how = DestroyKey { target, reason, ticket, force, window: None, change };
+    let how = DestroyKey { target, reason, ticket, force, window, change };
     let done = session.connect().await?.destroy_key(&of.tenant, &key, how).await?;
     let Destroyed { key: now, versions, epoch, effaced: is_effaced } = &done;
+    if window.is_some() {
+        let due = match version {
+            Some(number) => now.versions.iter().find(|v| v.version == number).and_then(|v| v.destroy_due),
+            None => now.destroy_due,
+        };
+        let what = version.map_or("every version".to_owned(), |number| format!("version {number}"));
+        let option = version.map_or("--all".to_owned(), |number| format!("--version {number}"));
+        return session.answer(
+            || to_json(now),
+            || {
+                format!(
+                    "{what} of key {key} will be destroyed at {}; until then it opens and does not seal\n\
+                     call that off with `kms key cancel-destroy {key} --tenant {} {option}`",
+                    due.map(words::of_moment).unwrap_or_default(),
+                    of.tenant
+                )
+            },
+        );
+    }
     let as_json = || {
         let mut json = to_json(now);
         json["destroyed_versions"] = versions.clone().into();
@@ -130,6 +159,24 @@ async fn destroy(
             effaced(*is_effaced)
         )
     })
+}
+
+/// `kms clock confirm`
+///
+/// # Errors
+/// Those of the call.
+pub async fn confirm_clock(session: &Session) -> Result<(), Failure> {
+    let forward = session.connect().await?.confirm_clock(Change::default()).await?;
+    session.answer(
+        || json!({ "forward_seconds": forward.as_secs() }),
+        || match forward.as_secs() {
+            0 => "the clock had not gone forward: nothing waited".to_owned(),
+            _ => format!(
+                "confirmed: the clock had gone forward by {}; what is scheduled goes on",
+                words::of_duration(forward)
+            ),
+        },
+    )
 }
 
 async fn list(tenant: &kms_client::TenantName, session: &Session) -> Result<(), Failure> {
@@ -169,6 +216,8 @@ pub(crate) fn to_json(key: &Key) -> Value {
         "lease_seconds": key.lease.map(|lease| lease.as_secs()),
         "rotate_every_seconds": key.rotate_every.map(|every| every.as_secs()),
         "family": key.family,
+        "destroy_due": key.destroy_due.map(words::of_moment),
+        "rotate_due": key.rotate_due.map(words::of_moment),
         "created": words::of_moment(key.created),
         "revision": key.revision,
         "uid": hex::encode(key.uid.0),
@@ -182,6 +231,7 @@ fn version_to_json(version: &KeyVersion) -> Value {
         "state": version.state.as_str(),
         "created": words::of_moment(version.created),
         "destroyed": version.destroyed.map(words::of_moment),
+        "destroy_due": version.destroy_due.map(words::of_moment),
     })
 }
 
@@ -194,16 +244,21 @@ fn to_text(key: &Key) -> String {
         ("purposes", key.purposes.join(", ")),
         ("lease", key.lease.map(words::of_duration).unwrap_or_default()),
         ("rotate every", key.rotate_every.map(words::of_duration).unwrap_or_default()),
+        ("rotates at", key.rotate_due.map(words::of_moment).unwrap_or_default()),
+        ("to be destroyed at", key.destroy_due.map(words::of_moment).unwrap_or_default()),
         ("created", words::of_moment(key.created)),
         ("revision", key.revision.to_string()),
     ]);
     let row = |v: &KeyVersion| {
         let mut uses = Vec::new();
         if v.version == key.active_version {
-            uses.push("seals");
+            uses.push("seals".to_owned());
         }
         if v.version == key.deterministic_version {
-            uses.push("seals deterministic columns");
+            uses.push("seals deterministic columns".to_owned());
+        }
+        if let Some(due) = v.destroy_due {
+            uses.push(format!("to be destroyed at {}", words::of_moment(due)));
         }
         let destroyed = v.destroyed.map(words::of_moment).unwrap_or_default();
         let (number, id) = (v.version.to_string(), v.id.get().to_string());

@@ -12,3 +12,4 @@ pub mod key;
 pub mod log;
 pub mod policy;
 pub mod tenant;
+pub mod verify;

@@ -1,5 +1,7 @@
 //! `kms tenant`
 
+use std::time::Duration;
+
 use futures_util::TryStreamExt as _;
 use kms_client::{
     Kms,
@@ -26,14 +28,26 @@ pub async fn run(command: args::Tenant, session: &Session) -> Result<(), Failure
         }
         args::Tenant::List => list(&session.connect().await?, session).await,
         args::Tenant::Destroy { tenant, terms } => {
-            terms.refuse_schedule(true, &format!("tenant {tenant} with all its keys"))?;
+            let window = terms.window(true);
             let how = DestroyTenant {
                 reason: terms.reason,
                 ticket: terms.ticket,
-                window: None,
+                window,
                 change: Change::default(),
             };
             let done = session.connect().await?.destroy_tenant(&tenant, how).await?;
+            if let Some(due) = done.tenant.destroy_due {
+                return session.answer(
+                    || to_json(&done.tenant),
+                    || {
+                        format!(
+                            "tenant {tenant} will be destroyed at {} with all its keys; until then they open and do not seal\n\
+                             call that off with `kms tenant cancel-destroy {tenant}`",
+                            words::of_moment(due)
+                        )
+                    },
+                );
+            }
             let as_json = || {
                 let mut json = to_json(&done.tenant);
                 json["epoch"] = done.epoch.0.into();
@@ -48,6 +62,13 @@ pub async fn run(command: args::Tenant, session: &Session) -> Result<(), Failure
                     effaced(done.effaced)
                 )
             })
+        }
+        args::Tenant::CancelDestroy { tenant } => {
+            let now = session.connect().await?.cancel_destroy_tenant(&tenant, Change::default()).await?;
+            session.answer(
+                || to_json(&now),
+                || format!("the destruction of tenant {tenant} is called off; it is {}", now.state),
+            )
         }
     }
 }
@@ -84,6 +105,7 @@ fn to_json(tenant: &Tenant) -> Value {
         "label": tenant.label,
         "created": words::of_moment(tenant.created),
         "destroyed": tenant.destroyed.map(words::of_moment),
+        "destroy_due": tenant.destroy_due.map(words::of_moment),
         "revision": tenant.revision,
         "uid": hex::encode(tenant.uid.0),
     })
@@ -96,23 +118,19 @@ fn to_text(tenant: &Tenant) -> String {
         ("label", tenant.label.clone()),
         ("created", words::of_moment(tenant.created)),
         ("destroyed", tenant.destroyed.map(words::of_moment).unwrap_or_default()),
+        ("to be destroyed at", tenant.destroy_due.map(words::of_moment).unwrap_or_default()),
         ("revision", tenant.revision.to_string()),
         ("uid", hex::encode(tenant.uid.0)),
     ])
 }
 
+/// In how long something wider than a version is destroyed, where nothing else is said.
+const WIDE: Duration = Duration::from_secs(7 * 86_400);
+
 impl args::Destruction {
-    /// This release destroys at once or not at all.
-    pub(super) fn refuse_schedule(&self, is_wide: bool, what: &str) -> Result<(), Failure> {
-        if self.after.is_some() {
-            return Err(Failure::usage("`--in` is not in this release: destroy with `--now`, or leave it"));
-        }
-        if is_wide && !self.now {
-            return Err(Failure::usage(format!(
-                "without `--now`, {what} would be destroyed in 7 days, and scheduling is not in this release;\n  \
-                 say `--now` to destroy at once, for good"
-            )));
-        }
-        Ok(())
+    /// In how long it is destroyed; `None` for at once.
+    pub(super) fn window(&self, is_wide: bool) -> Option<Duration> {
+        let unsaid = (is_wide && !self.now).then_some(WIDE);
+        self.after.or(unsaid)
     }
 }

@@ -99,8 +99,17 @@ fn a_destroyed_version_opens_nothing_and_its_neighbours_open_on() {
     assert_eq!(place.feed("attendance", "decrypt K -o json", &first).ends_with(1).reason(), "KEY_DESTROYED");
     assert_eq!(place.feed("attendance", "decrypt K", &second).ok().stdout, b"two");
 
-    place.run("operator", "key destroy attendance --tenant T --all --reason test").ends_with(2);
-    assert_eq!(place.feed("attendance", "decrypt K", &second).ok().stdout, b"two", "refused is refused");
+    let said = place.run("operator", "key destroy attendance --tenant T --all --reason test").ok().text();
+    assert!(said.contains("kms key cancel-destroy attendance --tenant T --all"), "{said}");
+    let due = place.run("operator", "key describe attendance --tenant T -o json").ok().json();
+    assert!(due["state"] == "destroy-scheduled" && due["destroy_due"].is_string(), "{due}");
+    assert_eq!(place.feed("attendance", "decrypt K", &second).ok().stdout, b"two", "in seven days, not now");
+    assert_eq!(place.feed("attendance", "encrypt K -o json", b"x").ends_with(1).reason(), "KEY_DEACTIVATED");
+    place.run("operator", "key cancel-destroy attendance --tenant T --all").ok();
+    place.feed("attendance", "encrypt K", b"x").ok();
+    assert!(place.run("operator", "clock confirm").ok().text().contains("nothing waited"));
+    place.run("operator", "tenant destroy T --in 1h --reason contract-ended").ok();
+    place.run("operator", "tenant cancel-destroy T").ok();
     let wide = "key destroy attendance --tenant T --all --now --force --reason test";
     let said = place.run("operator", wide).ok().text();
     assert!(said.contains("end of their leases") && said.contains("lease time 5m"), "{said}");

@@ -99,6 +99,7 @@ pub(super) fn tenant(message: v1::Tenant) -> Result<Tenant, Unclear> {
         uid: uid(&message.uid)?,
         slot: TenantSlot(message.slot),
         label: message.label,
+        destroy_due: optional_time(message.destroy_due)?,
     })
 }
 
@@ -118,6 +119,8 @@ pub(super) fn key(message: v1::Key) -> Result<Key, Unclear> {
         versions: message.versions.into_iter().map(version).collect::<Result<_, _>>()?,
         family: message.family,
         uid: uid(&message.uid)?,
+        destroy_due: optional_time(message.destroy_due)?,
+        rotate_due: optional_time(message.rotate_due)?,
     })
 }
 
@@ -129,5 +132,6 @@ pub(super) fn version(message: v1::KeyVersion) -> Result<KeyVersion, Unclear> {
         created: time(message.created)?,
         destroyed: optional_time(message.destroyed)?,
         uid: uid(&message.uid)?,
+        destroy_due: optional_time(message.destroy_due)?,
     })
 }

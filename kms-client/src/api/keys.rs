@@ -262,4 +262,37 @@ impl Kms {
             Ok(Destroyed { key, versions, epoch, effaced: done.effaced })
         })
     }
+
+    /// Calls off a destruction that is scheduled: of one version, or of the key as a whole.
+    pub async fn cancel_destroy_key(
+        &self,
+        tenant: &TenantName,
+        key: &KeyName,
+        target: DestroyTarget,
+        change: Change,
+    ) -> Result<Key, Error> {
+        use v1::cancel_destroy_key_request::Target;
+        let message = v1::CancelDestroyKeyRequest {
+            request_id: change.id(),
+            tenant: tenant.to_string(),
+            key: key.to_string(),
+            expected_revision: change.expected_revision,
+            target: Some(match target {
+                DestroyTarget::Version(version) => Target::Version(version),
+                DestroyTarget::All => Target::All(true),
+            }),
+        };
+        let called = self.call(message, |channel, request| async move {
+            client(channel).cancel_destroy_key(request).await
+        });
+        called.await?.convert(convert::key)
+    }
+
+    /// Says that the server's clock is right although it went forward; what is scheduled goes on. Gives how far it had gone.
+    pub async fn confirm_clock(&self, change: Change) -> Result<Duration, Error> {
+        let message = v1::ConfirmClockRequest { request_id: change.id() };
+        let called = self
+            .call(message, |channel, request| async move { client(channel).confirm_clock(request).await });
+        called.await?.convert(|done| convert::duration(done.forward.unwrap_or_default()))
+    }
 }

@@ -43,6 +43,8 @@ pub struct Tenant {
     pub slot: TenantSlot,
     /// A label for people.
     pub label: String,
+    /// When it will be destroyed at the earliest, if that is scheduled.
+    pub destroy_due: Option<SystemTime>,
 }
 
 /// A key: a name with a class, and its versions.
@@ -76,6 +78,10 @@ pub struct Key {
     pub family: bool,
     /// Names it for ever.
     pub uid: Uid,
+    /// When every version will be destroyed at the earliest, if that is scheduled.
+    pub destroy_due: Option<SystemTime>,
+    /// When it will be rotated, if it has a period.
+    pub rotate_due: Option<SystemTime>,
 }
 
 /// One version of a key.
@@ -93,4 +99,6 @@ pub struct KeyVersion {
     pub destroyed: Option<SystemTime>,
     /// Names it for ever.
     pub uid: Uid,
+    /// When it will be destroyed at the earliest, if that is scheduled.
+    pub destroy_due: Option<SystemTime>,
 }

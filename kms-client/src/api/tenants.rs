@@ -153,4 +153,17 @@ impl Kms {
             Ok(TenantDestroyed { tenant, epoch: Epoch(done.epoch), effaced: done.effaced })
         })
     }
+
+    /// Calls off a destruction that is scheduled.
+    pub async fn cancel_destroy_tenant(&self, tenant: &TenantName, change: Change) -> Result<Tenant, Error> {
+        let message = v1::CancelDestroyTenantRequest {
+            request_id: change.id(),
+            tenant: tenant.to_string(),
+            expected_revision: change.expected_revision,
+        };
+        let called = self.call(message, |channel, request| async move {
+            client(channel).cancel_destroy_tenant(request).await
+        });
+        called.await?.convert(convert::tenant)
+    }
 }

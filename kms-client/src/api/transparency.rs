@@ -80,7 +80,7 @@ impl Kms {
         Ok(Certificate { file: certificate, erased })
     }
 
-    /// Waits until what was destroyed is erased, at most so long (and at most a minute a call); gives its state then.
+    /// Waits until what was destroyed is erased, at most so long (and at most 20 seconds a call); gives its state then.
     pub async fn wait_for_erasure(&self, of: &Gone, timeout: Duration) -> Result<LifecycleState, Error> {
         let timeout = convert::duration_message(timeout);
         let message = v1::WaitForErasureRequest { subject: Some(subject(of)), timeout: Some(timeout) };

@@ -62,4 +62,7 @@ not_built! {
     suspend_key(SuspendKeyRequest) -> Key;
     resume_key(ResumeKeyRequest) -> Key;
     destroy_key(DestroyKeyRequest) -> DestroyKeyResponse;
+    cancel_destroy_tenant(CancelDestroyTenantRequest) -> Tenant;
+    cancel_destroy_key(CancelDestroyKeyRequest) -> Key;
+    confirm_clock(ConfirmClockRequest) -> ConfirmClockResponse;
 }

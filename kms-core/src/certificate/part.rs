@@ -44,6 +44,11 @@ impl NoPart {
         Self::new(Fault::Form)
     }
 
+    /// Whether an entry of the log is what is not of its form.
+    pub(super) fn is_entry(&self) -> bool {
+        matches!(self.fault, Fault::Entry(_))
+    }
+
     fn missing(name: &str) -> Self {
         Self { path: name.to_owned(), fault: Fault::Missing }
     }

@@ -12,6 +12,7 @@ use crate::{
     id::{DataKeyId, VersionId},
     kdf,
     secret::{DataKey, Plaintext},
+    stack,
 };
 
 /// Header and synthetic iv.
@@ -50,9 +51,7 @@ impl DeterministicCipher {
         out.extend_from_slice(&[0; IV]);
         out.extend_from_slice(plaintext);
         let value = &mut out[OVERHEAD..];
-        let iv = self
-            .cipher()
-            .encrypt_inout_detached(self.components(), value.into())
+        let iv = stack::wiped(|| self.cipher().encrypt_inout_detached(self.components(), value.into()))
             .map_err(|_| SealError::TooLong)?;
         out[Header::LEN..OVERHEAD].copy_from_slice(&iv);
         Ok(out)
@@ -69,8 +68,8 @@ impl DeterministicCipher {
         let (iv, value) = ciphertext[Header::LEN..].split_at(IV);
         let iv = iv.try_into().map_err(|_| OpenError::DoesNotOpen)?;
         let mut opened = Plaintext::from(value.to_vec());
-        self.cipher()
-            .decrypt_inout_detached(self.components(), opened.bytes_mut().as_mut_slice().into(), &iv)
+        let value = opened.bytes_mut().as_mut_slice();
+        stack::wiped(|| self.cipher().decrypt_inout_detached(self.components(), value.into(), &iv))
             .map_err(|_| OpenError::DoesNotOpen)?;
         Ok(opened)
     }

@@ -24,7 +24,7 @@ pub enum BundleError {
 /// # Errors
 /// Where an entry is longer than 65,535 bytes, or there are more than 256.
 pub fn encode<E: AsRef<[u8]>>(entries: &[E]) -> Result<Vec<u8>, BundleError> {
-    if entries.len() > FULL_WIDTH.into() {
+    if entries.len() > usize::from(FULL_WIDTH) {
         return Err(BundleError::TooMany);
     }
     let mut bundle = Vec::new();
@@ -44,7 +44,7 @@ pub fn decode(bundle: &[u8]) -> Result<Vec<&[u8]>, BundleError> {
     let mut entries = Vec::new();
     let mut rest = bundle;
     while !rest.is_empty() {
-        if entries.len() == FULL_WIDTH.into() {
+        if entries.len() == usize::from(FULL_WIDTH) {
             return Err(BundleError::TooMany);
         }
         let (length, after) = rest.split_first_chunk().ok_or(BundleError::Cut)?;

@@ -57,10 +57,18 @@ impl WitnessKey {
         let note = checkpoint.note();
         let mut latest = None;
         for signature in note.signatures_of(&self.0) {
-            let time = self.time(note.text(), signature.bytes()).ok_or_else(|| signature.invalid())?;
-            latest = latest.max(Some(time));
+            latest = latest.max(Some(self.verify(note.text(), signature)?.time));
         }
         Ok(latest.map(|time| Cosignature { time }))
+    }
+
+    /// Checks one cosignature over the text of a checkpoint, its last newline included.
+    ///
+    /// # Errors
+    /// Where the signature names another key, or is not one of this witness over this text.
+    pub fn verify(&self, text: &str, signature: &NoteSignature) -> Result<Cosignature, NoteError> {
+        let time = self.time(text, signature.bytes()).filter(|_| self.0.made(signature));
+        time.map(|time| Cosignature { time }).ok_or_else(|| signature.invalid())
     }
 
     fn time(&self, text: &str, bytes: &[u8]) -> Option<u64> {

@@ -123,6 +123,11 @@ impl VerifierKey {
         let holds = self.0.made(signature) && self.0.verify(text.as_bytes(), signature.bytes());
         if holds { Ok(()) } else { Err(signature.invalid()) }
     }
+
+    /// Whether this key made a signature over bytes that are no note.
+    pub fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.0.verify(message, signature)
+    }
 }
 
 impl FromStr for VerifierKey {

@@ -10,7 +10,8 @@
 //! - [`slots`]: the same shared form over the slots of the erasure tree ([`crate::commitment`]).
 //! - [`key`]: keys by name; [`signer`]: the private halves; [`note`]: signed text.
 //! - [`checkpoint`]: a head as signed text; [`cosignature`]: what witnesses add to it.
-//! - [`tile`]: paths under which hashes and entries are served; [`bundle`]: entries, 256 at a time.
+//! - [`tile`]: paths under which hashes and entries are served; [`tiling`]: the tiles of a log that is read once from its beginning;
+//!   [`bundle`]: entries, 256 at a time.
 
 pub mod bundle;
 pub mod checkpoint;
@@ -27,6 +28,7 @@ pub mod subtrees;
 #[cfg(test)]
 mod tests;
 pub mod tile;
+pub mod tiling;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Origin, SignedCheckpoint};
 pub use consistency::{prove_consistency, verify_consistency};

@@ -161,7 +161,8 @@ pub struct NoteSignature {
 }
 
 impl NoteSignature {
-    pub(super) fn new(name: KeyName, id: KeyId, bytes: &[u8]) -> Self {
+    /// A line put together again from its parts.
+    pub(crate) fn new(name: KeyName, id: KeyId, bytes: &[u8]) -> Self {
         Self { name, id, bytes: bytes.to_vec() }
     }
 

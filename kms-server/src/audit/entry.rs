@@ -52,6 +52,8 @@ pub struct Entry<'a> {
     pub counts: Option<Counts>,
     /// Denials of the same identity that came before this one, so fast that they were not recorded.
     pub suppressed: u64,
+    /// An alarm: what was used is to be destroyed soon, and somebody still needs it.
+    pub alarm: bool,
     /// What a call of the control plane changed.
     pub change: Option<Change<'a>>,
 }
@@ -78,6 +80,7 @@ impl<'a> Entry<'a> {
             rules: &[],
             counts: None,
             suppressed: 0,
+            alarm: false,
             change: None,
         }
     }
@@ -161,6 +164,35 @@ pub enum ServerEvent {
         /// The store commit that ended it.
         revision: CommitNumber,
     },
+    /// A destruction that was scheduled fell due and was done.
+    DestructionDue {
+        /// The version, key or tenant.
+        uid: Uid,
+        /// The epoch that destroyed it.
+        epoch: Epoch,
+    },
+    /// A destruction that was scheduled fell due and could not be done; it is tried again.
+    DestructionFailed {
+        /// The version, key or tenant.
+        uid: Uid,
+    },
+    /// A key was rotated because its period had passed.
+    RotationDue {
+        /// The key.
+        uid: Uid,
+        /// Number of its new version.
+        version: u32,
+    },
+    /// A key whose period had passed could not be rotated; that is tried again after another period.
+    RotationFailed {
+        /// The key.
+        uid: Uid,
+    },
+    /// The wall clock went forward without time passing: what is scheduled waits until somebody confirms it.
+    ClockForward {
+        /// How far, in milliseconds.
+        forward_ms: u64,
+    },
 }
 
 impl ServerEvent {
@@ -174,7 +206,20 @@ impl ServerEvent {
             Self::CertificatesReloaded => "certificates-reloaded",
             Self::CertificatesRefused => "certificates-refused",
             Self::RolledForward { .. } => "rolled-forward",
+            Self::DestructionDue { .. } => "destruction-due",
+            Self::DestructionFailed { .. } => "destruction-failed",
+            Self::RotationDue { .. } => "rotation-due",
+            Self::RotationFailed { .. } => "rotation-failed",
+            Self::ClockForward { .. } => "clock-forward",
         }
+    }
+
+    /// Whether somebody should look at it.
+    pub fn is_alarm(self) -> bool {
+        matches!(
+            self,
+            Self::DestructionFailed { .. } | Self::RotationFailed { .. } | Self::ClockForward { .. }
+        )
     }
 }
 

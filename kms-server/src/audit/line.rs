@@ -59,6 +59,9 @@ pub(super) fn request(out: &mut Vec<u8>, now: SystemTime, entry: &Entry<'_>) {
     if entry.suppressed > 0 {
         body.number("suppressed", entry.suppressed);
     }
+    if entry.alarm {
+        body.text("alarm", "destroy-scheduled");
+    }
     if let Some(change) = &entry.change {
         if let Some(state) = change.state {
             body.text("state", state.as_str());
@@ -85,9 +88,27 @@ pub(super) fn request(out: &mut Vec<u8>, now: SystemTime, entry: &Entry<'_>) {
 pub(super) fn server(out: &mut Vec<u8>, now: SystemTime, event: ServerEvent) {
     let mut body = Body::new(out, "server", now);
     body.text("event", event.as_str());
-    if let ServerEvent::RolledForward { epoch, revision } = event {
-        body.number("epoch", epoch.0);
-        body.number("revision", revision.0);
+    match event {
+        ServerEvent::RolledForward { epoch, revision } => {
+            body.number("epoch", epoch.0);
+            body.number("revision", revision.0);
+        }
+        ServerEvent::DestructionDue { uid, epoch } => {
+            body.hex("uid", &uid.0);
+            body.number("epoch", epoch.0);
+        }
+        ServerEvent::RotationDue { uid, version } => {
+            body.hex("uid", &uid.0);
+            body.number("version", version.into());
+        }
+        ServerEvent::DestructionFailed { uid } | ServerEvent::RotationFailed { uid } => {
+            body.hex("uid", &uid.0);
+        }
+        ServerEvent::ClockForward { forward_ms } => body.number("forward_ms", forward_ms),
+        _ => {}
+    }
+    if event.is_alarm() {
+        body.text("alarm", event.as_str());
     }
 }
 

@@ -8,8 +8,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::Config;
-use crate::{policy, seal, tls::Tls};
+use super::{Config, EffaceableConfig, MediumKind};
+use crate::{
+    effaceable::{
+        file::{FileMedium, worth::Judgement},
+        pkcs11,
+    },
+    policy, seal,
+    tls::Tls,
+};
 
 /// How long before its end a certificate or CRL is worth a warning.
 const SOON: Duration = Duration::from_secs(7 * 86_400);
@@ -21,6 +28,8 @@ pub enum Severity {
     Error,
     /// It would, but.
     Warning,
+    /// It would; this is worth knowing.
+    Note,
 }
 
 /// One thing to say.
@@ -37,6 +46,7 @@ impl fmt::Display for Finding {
         let severity = match self.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Note => "note",
         };
         write!(f, "{severity}: {}", self.what)
     }
@@ -79,8 +89,19 @@ pub fn examine(config: &Config) -> Vec<Finding> {
         say(Severity::Warning, "there is no instance in `data` yet; `kms-server init` makes one".into());
     }
 
+    let (severity, what) = medium(&config.effaceable);
+    say(severity, what);
+    if let Some(previous) = &config.effaceable.previous {
+        let what = format!(
+            "`[effaceable.previous]` names `{}`: `kms-server change-medium` passes from it, and then the section can go",
+            previous.path.display()
+        );
+        say(Severity::Warning, what);
+    }
     let inside_data = |path: &Path| resolved(path).starts_with(resolved(&config.data));
-    if inside_data(&config.effaceable.path) {
+    // What a token wrapped opens nothing without the token.
+    let keeps_secrets = matches!(config.effaceable.kind, MediumKind::File(_));
+    if keeps_secrets && inside_data(&config.effaceable.path) {
         let what = "`effaceable.path` lies inside `data`: a backup of the store would keep what erasing is meant to destroy; \
                     move it out";
         say(Severity::Warning, what.into());
@@ -89,7 +110,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
         let what = "`seal` lies inside `data`: a backup of the store would hold the secret that wraps it; move it out";
         say(Severity::Warning, what.into());
     }
-    if resolved(&config.effaceable.path).starts_with(resolved(&config.audit.directory)) {
+    if keeps_secrets && resolved(&config.effaceable.path).starts_with(resolved(&config.audit.directory)) {
         say(
             Severity::Warning,
             "`effaceable.path` lies inside `audit.directory`, which is exported; move it out".into(),
@@ -103,6 +124,30 @@ pub fn examine(config: &Config) -> Vec<Finding> {
         say(Severity::Error, "`admin` and `listen` are the same address".into());
     }
     findings
+}
+
+/// What the medium is worth, in a sentence, and whether it can be used.
+fn medium(config: &EffaceableConfig) -> (Severity, String) {
+    let said = |worth| (Severity::Note, format!("the effaceable medium: {worth}"));
+    match &config.kind {
+        MediumKind::File(terms) => match FileMedium::look_at(&config.file(), *terms) {
+            Ok(Judgement { worth, unsuitable: None }) => said(worth),
+            Ok(Judgement { worth, unsuitable: Some(_) }) if terms.accept_unsuitable => {
+                (Severity::Warning, format!("the effaceable medium: {worth}"))
+            }
+            Ok(Judgement { unsuitable: Some(why), .. }) => (
+                Severity::Error,
+                format!(
+                    "`effaceable.path` is unsuitable: {why}; choose another, or set `effaceable.accept_unsuitable = true`"
+                ),
+            ),
+            Err(error) => (Severity::Error, error.to_string()),
+        },
+        MediumKind::Pkcs11(options) => match pkcs11::look_at(options) {
+            Ok(worth) => said(worth),
+            Err(error) => (Severity::Error, error.to_string()),
+        },
+    }
 }
 
 /// The path without symbolic links as far as it exists, and without `.` and `..` beyond.

@@ -20,7 +20,10 @@ pub use self::{
     check::{Finding, Severity, examine},
     fields::Problem,
 };
-use crate::tls::TlsFiles;
+use crate::{
+    effaceable::{file::Terms, pkcs11::TokenOptions},
+    tls::TlsFiles,
+};
 
 /// The version of the file's format.
 pub const VERSION: u64 = 1;
@@ -82,8 +85,28 @@ pub enum Engine {
 /// Where epoch secrets lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EffaceableConfig {
-    /// Directory of the `file` medium. Never part of a backup.
+    /// Directory of the medium; that of a `file` is never part of a backup.
     pub path: PathBuf,
+    /// What medium it is.
+    pub kind: MediumKind,
+    /// The medium that the instance passes from, or passed from and could not efface yet.
+    pub previous: Option<Box<EffaceableConfig>>,
+}
+
+/// Kinds of media.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediumKind {
+    /// A file that is overwritten in place.
+    File(Terms),
+    /// A key in a token.
+    Pkcs11(TokenOptions),
+}
+
+impl EffaceableConfig {
+    /// The file, where it is one.
+    pub fn file(&self) -> PathBuf {
+        self.path.join("epoch-secrets")
+    }
 }
 
 /// The audit log.

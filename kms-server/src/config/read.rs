@@ -6,12 +6,15 @@ use spiffe::TrustDomain;
 use toml::de::DeTable;
 
 use super::{
-    AuditConfig, AuditDurability, Config, EffaceableConfig, Engine, Limits, LogConfig, LogFormat, Problem,
-    StoreConfig, VERSION,
+    AuditConfig, AuditDurability, Config, EffaceableConfig, Engine, Limits, LogConfig, LogFormat, MediumKind,
+    Problem, StoreConfig, VERSION,
     fields::{Document, Fields},
     value,
 };
-use crate::tls::{TlsFiles, TrustFiles};
+use crate::{
+    effaceable::{file::Terms, pkcs11::TokenOptions},
+    tls::{TlsFiles, TrustFiles},
+};
 
 /// What reading gave.
 pub(super) struct Parse {
@@ -87,10 +90,53 @@ fn store(mut fields: Fields<'_, '_>) -> StoreConfig {
     StoreConfig { engine, cache }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Pkcs11,
+}
+
 fn effaceable(mut fields: Fields<'_, '_>, base: &Path) -> Option<EffaceableConfig> {
-    let path = fields.required("path", value::path(base));
+    let current = medium(&mut fields, base);
+    let mut section = fields.section("previous");
+    let previous = if section.is_there() { Some(medium(&mut section, base)) } else { None };
+    section.finish();
     fields.finish();
-    Some(EffaceableConfig { path: path? })
+    let previous = match previous {
+        Some(previous) => Some(Box::new(previous?)),
+        None => None,
+    };
+    Some(EffaceableConfig { previous, ..current? })
+}
+
+fn medium(fields: &mut Fields<'_, '_>, base: &Path) -> Option<EffaceableConfig> {
+    let path = fields.required("path", value::path(base));
+    let kind =
+        fields.or("medium", Kind::File, value::choice(&[("file", Kind::File), ("pkcs11", Kind::Pkcs11)]));
+    let terms = Terms {
+        accept_unsuitable: fields.or("accept_unsuitable", false, value::flag),
+        declared_magnetic: fields.or("magnetic_disk", false, value::flag),
+    };
+    let mut section = fields.section("pkcs11");
+    let options = match kind {
+        Kind::Pkcs11 => token(&mut section, base).map(MediumKind::Pkcs11),
+        // What is there already for a change to come is read, and not used.
+        Kind::File => {
+            if section.is_there() {
+                token(&mut section, base);
+            }
+            Some(MediumKind::File(terms))
+        }
+    };
+    section.finish();
+    Some(EffaceableConfig { path: path?, kind: options?, previous: None })
+}
+
+fn token(fields: &mut Fields<'_, '_>, base: &Path) -> Option<TokenOptions> {
+    let module = fields.required("module", value::path(base));
+    let token = fields.required("token", value::text);
+    let pin_file = fields.required("pin_file", value::path(base));
+    Some(TokenOptions { module: module?, token: token?, pin_file: pin_file? })
 }
 
 fn tls(mut fields: Fields<'_, '_>, base: &Path) -> Option<TlsFiles> {

@@ -1,6 +1,7 @@
 //! The shipped file against the code, and what is refused.
 
 use super::*;
+use crate::effaceable::file::Terms;
 
 const MINIMAL: &str = r#"
 version = 1
@@ -39,8 +40,11 @@ fn uncommented(text: &str) -> String {
 #[test]
 fn the_shipped_file_is_accepted_and_shows_the_defaults() {
     let shipped = parse(SHIPPED).unwrap();
-    // `ca` and `crl` of the section that stays a comment would fall to the one above it.
-    let text = uncommented(SHIPPED).replace("\nca = []\ncrl = []\n", "\n").replace("\nquota", "\n#quota");
+    // Options of a section that stays a comment would fall to the one above it.
+    let mut text = uncommented(SHIPPED).replace("\nca = []\ncrl = []\n", "\n").replace("\nquota", "\n#quota");
+    for option in ["module", "token", "pin_file", "path = \"/mnt/old"] {
+        text = text.replace(&format!("\n{option}"), &format!("\n#{option}"));
+    }
     assert_eq!(parse(&text).unwrap(), shipped);
 }
 
@@ -79,7 +83,7 @@ fn all_problems_are_said_with_their_lines() {
     assert!(found[0].starts_with("`seal` is missing"), "{}", found[0]);
     assert!(found[1].starts_with("line 3: `listen` is `localhost`; must be"), "{}", found[1]);
     assert!(
-        found[2].starts_with("line 8: `effaceable.passes` is no option; known here: `path`"),
+        found[2].starts_with("line 8: `effaceable.passes` is no option; known here: `path`, `medium`"),
         "{}",
         found[2]
     );
@@ -137,6 +141,58 @@ fn a_flag_for_no_option_is_refused() {
     let overrides = Overrides { flags, ..Overrides::default() };
     let found = Config::parse(MINIMAL, Path::new("/k.toml"), &overrides).unwrap_err();
     assert_eq!(found[0].option, "limits.memry");
+}
+
+#[test]
+fn a_token_is_named_whole_and_a_medium_that_is_passed_from_beside_it() {
+    let config = parse(MINIMAL).unwrap().effaceable;
+    assert_eq!((config.kind, config.previous), (MediumKind::File(Terms::default()), None));
+    let with =
+        |more: &str| MINIMAL.replace("path = \"effaceable\"", &format!("path = \"effaceable\"\n{more}"));
+    let token = "[effaceable.pkcs11]\nmodule = \"/usr/lib/token.so\"\ntoken = \"kms\"\npin_file = \"pin\"";
+    let previous = "[effaceable.previous]\npath = \"old\"\naccept_unsuitable = true";
+    let config = parse(&with(&format!("medium = \"pkcs11\"\n{token}\n{previous}"))).unwrap().effaceable;
+    let MediumKind::Pkcs11(options) = config.kind else { panic!("{config:?}") };
+    assert_eq!((options.token.as_str(), options.pin_file.as_path()), ("kms", Path::new("/srv/kms/pin")));
+    let previous = *config.previous.unwrap();
+    assert_eq!(previous.path, Path::new("/srv/kms/old"));
+    let terms = Terms { accept_unsuitable: true, declared_magnetic: false };
+    assert_eq!(previous.kind, MediumKind::File(terms));
+
+    let found = problems(&with("medium = \"pkcs11\""));
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(found.iter().any(|line| line == "`effaceable.pkcs11.pin_file` is missing"), "{found:#?}");
+    let pin = token.replace("pin_file = \"pin\"", "pin = \"1234\"");
+    assert!(
+        problems(&with(&format!("medium = \"pkcs11\"\n{pin}")))
+            .iter()
+            .any(|line| line.contains("`effaceable.pkcs11.pin` is no option"))
+    );
+    assert!(problems(&with("medium = \"tape\""))[0].contains("must be `file` or `pkcs11`"));
+    assert!(
+        problems(&with("[effaceable.previous]\nmedium = \"file\""))[0]
+            .contains("`effaceable.previous.path` is missing")
+    );
+}
+
+#[test]
+fn what_the_medium_is_worth_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::parse(MINIMAL, &dir.path().join("k.toml"), &Overrides::default()).unwrap();
+    let findings = examine(&config);
+    let said =
+        findings.iter().find(|finding| finding.what.starts_with("the effaceable medium: file on ")).unwrap();
+    assert!(said.what.contains("class `none`; none claimed: "), "{said}");
+    let token =
+        TokenOptions { module: "/no/such.so".into(), token: "kms".into(), pin_file: "/no/pin".into() };
+    let mut with_token = config;
+    with_token.effaceable.kind = MediumKind::Pkcs11(token);
+    let findings = examine(&with_token);
+    assert!(
+        findings.iter().any(|finding| finding.severity == Severity::Error
+            && finding.what.contains("`/no/such.so` cannot be loaded")),
+        "{findings:?}"
+    );
 }
 
 #[test]

@@ -3,21 +3,39 @@
 //! Secrets carry the instance id: `list` and `efface_except` see this instance's only, for two instances may share a token.
 //!
 //! # Layout
-//! - this file: the trait, its evidence and its errors.
+//! - this file: the trait; `evidence.rs`: what an effacement leaves for the certificate; `error.rs`.
 //! - [`mod@file`]: a file that is overwritten in place; `afsplit.rs` spreads the secret over it.
+//! - [`pkcs11`]: a key in a token, which is destroyed there.
+//! - [`media`]: every medium that may hold a secret of one instance, while it passes from one to another.
 //! - `lock.rs`: a file that one process holds; the store's directory uses it too.
 //! - `memory.rs`: for crash tables, with the feature `faults` only.
-
-use std::path::PathBuf;
+//!
+//! # Media to come
+//! Each is one more module here that implements [`Effaceable`], and one more word of the configuration.
+//! - `tpm2`: the secret sealed to a TPM's key of its own under a policy, or in an NV index of its own; effaced by `TPM2_EvictControl` or
+//!   `TPM2_NV_UndefineSpace`, looked for in a new session. Class `token`.
+//! - `threshold`: Shamir's shares of the secret on the nodes of a cluster. `prepare` is done once enough nodes have theirs on a medium
+//!   of their own, `read` collects a quorum, and effacing is done once so many have effaced that the rest is no quorum; the
+//!   evidence is that of the nodes, and its class their lowest.
 
 use kms_core::id::{Attempt, Epoch};
 use kms_core::secret::EpochSecret;
 
 mod afsplit;
+mod error;
+mod evidence;
 pub mod file;
 pub(crate) mod lock;
+pub mod media;
 #[cfg(any(test, feature = "faults"))]
 pub mod memory;
+pub mod pkcs11;
+
+pub use self::{
+    error::EffaceableError,
+    evidence::{EffaceableClass, Evidence, Worth},
+    media::{KeptElsewhere, Media, MediumName},
+};
 
 /// Secrets a medium holds at most: the one in force, and the next one being prepared.
 pub const SLOTS: usize = 2;
@@ -31,28 +49,13 @@ pub struct SecretId {
     pub attempt: Attempt,
 }
 
-/// What an overwrite on the medium is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum EffaceableClass {
-    /// The erase is described; no standard is claimed.
-    None,
-}
-
-/// What was done to make secrets unreadable, for the certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Evidence {
-    /// Secrets that are no longer on the medium.
-    pub effaced: Vec<SecretId>,
-    /// What the medium is.
-    pub class: EffaceableClass,
-    /// How, in words: `overwrite, fdatasync, read back`.
-    pub technique: &'static str,
-}
-
 /// A medium that holds at most two secrets: the one in force, and the next one being prepared. Calls block.
 pub trait Effaceable: Send + 'static {
-    /// What an overwrite here is worth.
+    /// What an effacement here is worth.
     fn class(&self) -> EffaceableClass;
+
+    /// What tells it from every other medium.
+    fn name(&self) -> MediumName;
 
     /// Stores a secret durably, in a slot that holds no other, and reads it back.
     ///
@@ -79,52 +82,10 @@ pub trait Effaceable: Send + 'static {
     /// [`EffaceableError::NothingKept`] where the one to keep cannot be read: nothing is touched then. Otherwise where it cannot be
     /// shown that the others are gone; the erasure stays pending.
     fn efface_except(&mut self, keep: SecretId) -> Result<Evidence, EffaceableError>;
-}
 
-/// The medium failed.
-#[derive(Debug, thiserror::Error)]
-pub enum EffaceableError {
-    /// Input or output failed.
-    #[error("the effaceable medium failed: {0}")]
-    Io(#[from] std::io::Error),
-    /// Both slots hold a secret; one must be effaced first.
-    #[error("the effaceable medium holds two secrets already: efface the one that is not in force first")]
-    Full,
-    /// The secret to keep is not there, so effacing the rest would lose everything.
-    #[error("the secret of epoch {}, attempt {}, which was to be kept, cannot be read: nothing was effaced", .0.epoch, .0.attempt)]
-    NothingKept(SecretId),
-    /// Each attempt has a secret of its own.
-    #[error("the effaceable medium holds a secret of epoch {}, attempt {}, already", .0.epoch, .0.attempt)]
-    There(SecretId),
-    /// It says that it effaced, and lists them all the same.
-    #[error("the effaceable medium still lists secrets that it effaced")]
-    StillThere,
-    /// What was written is not what is read.
-    #[error("`{}` does not read back what was written to it: replace the disk", .0.display())]
-    ReadBack(PathBuf),
-    /// Another process has it.
-    #[error("`{}` is open in another server: stop that one, or give this one an effaceable medium of its own", .0.display())]
-    Locked(PathBuf),
-    /// Nothing is there.
-    #[error("`{}` is not there: correct `effaceable.path`; without the medium the store cannot be opened", .0.display())]
-    Missing(PathBuf),
-    /// Something else is there.
-    #[error("`{}` is not an effaceable medium: correct `effaceable.path`, or delete it if `kms-server init` was interrupted; nothing was changed", .0.display())]
-    NotAMedium(PathBuf),
-    /// It is of a version that this server does not know.
-    #[error("`{}` is an effaceable medium of a version that this server does not know: run a newer server; nothing was changed", .0.display())]
-    Version(PathBuf),
-    /// It belongs to another installation.
-    #[error("`{}` holds the secrets of another instance than the store: correct `effaceable.path`; nothing was changed", .0.display())]
-    OtherInstance(PathBuf),
-    /// It was cut, or grew.
-    #[error("`{}` has {length} bytes, not {wanted}: it was cut or copied badly; bring the whole file back; nothing was changed", .path.display())]
-    Length {
-        /// The file.
-        path: PathBuf,
-        /// Bytes there.
-        length: u64,
-        /// Bytes it should have.
-        wanted: u64,
-    },
+    /// The same for every secret: the one in force lies on another medium.
+    ///
+    /// # Errors
+    /// Where it cannot be shown that they are gone.
+    fn efface_all(&mut self, kept: &KeptElsewhere) -> Result<Evidence, EffaceableError>;
 }

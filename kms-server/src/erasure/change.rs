@@ -87,6 +87,8 @@ pub(super) struct Draft {
     pub(super) log: Vec<Logged>,
     /// The longest lease of a data key that led to what is destroyed, in milliseconds.
     pub(super) longest_lease_ms: u64,
+    /// Whether it asks for a new epoch even where nothing is destroyed.
+    pub(super) renew: bool,
 }
 
 impl Draft {
@@ -102,6 +104,7 @@ impl Draft {
         }
         self.log.extend(later.log);
         self.longest_lease_ms = self.longest_lease_ms.max(later.longest_lease_ms);
+        self.renew |= later.renew;
     }
 }
 
@@ -255,6 +258,11 @@ impl Destruction<'_> {
         *self.draft.live.entry(version.tenant_slot()).or_default() -= 1;
         self.draft.longest_lease_ms = self.draft.longest_lease_ms.max(lease_ms);
         self.touch(Touched::Version(version));
+    }
+
+    /// Has the commit be an epoch even where nothing is destroyed: a new secret, a new root, and the secret before effaced.
+    pub fn renew(&mut self) {
+        self.draft.renew = true;
     }
 
     /// Destroys a tenant with every version it ever had: their records need not be touched, for their state follows from its own.

@@ -19,7 +19,7 @@ use std::{collections::VecDeque, time::Instant};
 use kms_core::id::{InstanceId, KeyGen, RecordVer};
 use kms_core::{
     canonical::Text,
-    event::{EpochCommit, EpochEffaced, Secrets},
+    event::{EpochCommit, EpochEffaced, MediumChange, Secrets},
     id::{Attempt, Epoch},
     record::{self, Header, NO_TENANT, RecordKind},
     root,
@@ -38,14 +38,15 @@ use super::{
     redo::Redo,
     room::Size,
     state::{Drafted, Failure, State, answer},
-    view, witness,
+    view::{self, RecordError},
+    witness,
     writer::WriteError,
     writes,
 };
 use crate::{
-    effaceable::{EffaceableError, Evidence, SecretId},
+    effaceable::{EffaceableError, Evidence, Media, MediumName, SecretId},
     records::{
-        key_bytes,
+        Table, key_bytes,
         tree::{Epochs, RunningLeases},
     },
     store::Batch,
@@ -97,8 +98,8 @@ impl State {
 
     /// The protocol. Says whether the epochs before are effaced.
     fn epoch(&mut self, group: &Draft, mut planned: Planned) -> Result<bool, Failure> {
-        // The medium has room for one secret besides that in force.
-        if self.retry_at.is_some() && !self.efface() {
+        // The medium has room for one secret besides that in force; another medium that is pending does not take that room.
+        if self.retry_at.is_some() && !self.efface() && !self.may_wait() {
             return Err(Failure::not_written(&Pending));
         }
         let (attempt, secret) = self.prepare(planned.epoch)?;
@@ -157,9 +158,10 @@ impl State {
         let (instance, epoch, base) = (self.head.instance, planned.epoch, self.head.commit);
         let kek = root::kek(&self.seal, secret, instance, epoch, attempt);
         let root = record::wrap(&kek, &root_header(instance, epoch), planned.root.expose_secret())?;
-        let pending_efface = vec![self.head.secret()];
+        let pending_efface = [self.head.pending_efface.as_slice(), &[self.head.secret()]].concat();
+        let (media, passed) = self.passed();
         let (commit, state_root) = (base.next(), planned.state_root.unwrap_or(self.head.state_root));
-        let (events, committed) = with_commit(&group.log, self.log.size(), |first, last| EpochCommit {
+        let (mut events, committed) = with_commit(&group.log, self.log.size(), |first, last| EpochCommit {
             epoch,
             attempt,
             state_root_before: self.head.state_root,
@@ -168,12 +170,14 @@ impl State {
             first,
             last,
         });
+        events.extend(passed);
         let (log, entries) = self.log.append(commit, &events);
         let head = Head {
             attempt,
             root,
             redo_attempt: Some(attempt),
             pending_efface,
+            media,
             ..self.next_head(group, planned, &log)
         };
 
@@ -271,11 +275,11 @@ impl State {
     /// P3: makes every secret but the one in force unreadable. A failure leaves the erasure pending, to be tried again.
     pub(super) fn efface(&mut self) -> bool {
         let keep = self.head.secret();
-        match efface(&mut *self.medium, keep) {
+        match efface(&mut self.medium, keep) {
             Ok(mut evidence) => {
                 // What an earlier one effaced is still to be recorded.
                 if let Some((_, earlier)) = self.evidence.take() {
-                    evidence.effaced.extend(earlier.effaced);
+                    evidence = evidence.and(earlier);
                 }
                 self.evidence = Some((keep.epoch, evidence));
                 self.set_retry(false);
@@ -300,13 +304,21 @@ impl State {
     /// P4: commits what the log will say of the effacement. A failure leaves that to the next time something is committed.
     pub(super) fn record_evidence(&mut self) {
         let Some((epoch, evidence)) = &self.evidence else { return };
+        let (gone, media) = (self.gone(*epoch, evidence), self.medium.names(self.head.secret()));
         let recorded = self
-            .effacement(*epoch, evidence)
+            .effacement(*epoch, evidence, &gone)
             .and_then(|group| {
                 let planned = Plan::new(&mut self.nodebook(), self.base()).finish(false);
-                Ok((group, planned.map_err(|error| Failure::not_written(&error))?))
+                let media = media.map_err(|error| Failure::not_written(&error))?;
+                Ok((group, planned.map_err(|error| Failure::not_written(&error))?, media))
             })
-            .and_then(|(group, planned)| self.write(group, planned, |head| head.pending_efface.clear()));
+            .and_then(|(group, planned, media)| {
+                self.write(group, planned, |head| {
+                    head.pending_efface.retain(|secret| !gone.contains(secret));
+                    // A medium leaves the list with the evidence that nothing is on it, in the same commit.
+                    head.media = media;
+                })
+            });
         match recorded {
             Ok(()) => self.evidence = None,
             Err(Failure::NotWritten(why)) => {
@@ -316,43 +328,100 @@ impl State {
         }
     }
 
-    /// What a commit writes of an effacement.
-    fn effacement(&self, epoch: Epoch, evidence: &Evidence) -> Result<Draft, Failure> {
-        let mut group = Draft::default();
-        let stored = view::stored::<Epochs>(&*self.published.store, &epoch);
-        let Some(mut record) = stored.map_err(|error| Failure::not_written(&error))? else {
-            return Ok(group);
-        };
-        // Those that a restart found gone already are named by the head.
-        let mut gone = self.head.pending_efface.clone();
-        gone.extend(evidence.effaced.iter().filter(|secret| !self.head.pending_efface.contains(secret)));
-        let class = format!("{:?}", evidence.class).to_lowercase();
-        let event = EpochEffaced {
-            epoch: self.head.epoch,
-            attempt: self.head.attempt,
-            effaced: Secrets(gone.iter().map(|secret| (secret.epoch, secret.attempt)).collect()),
-            class: Text::lossy(&class),
-            assurance: Text::lossy("none claimed"),
-            technique: Text::lossy(evidence.technique),
-            media: Text::lossy("file"),
-            verification: Text::lossy("read back"),
-        };
-        group.log.push((Text::lossy(KMS), event.into()));
-        // What a later attempt left behind and is effaced too adds to the record.
-        let mut secrets = match record.effaced.take() {
-            Some(earlier) => earlier.secrets,
-            None => {
-                (record.effaced_entry, record.effaced_ms) = (self.head.log_size, log::now().millis());
-                Vec::new()
+    /// Secrets that are gone with the effacement that kept the one of `epoch`. Those that a restart found gone already are named by the head.
+    fn gone(&self, epoch: Epoch, evidence: &Evidence) -> Vec<SecretId> {
+        let before = self.head.pending_efface.iter().filter(|secret| secret.epoch < epoch);
+        let mut gone: Vec<_> = before.copied().collect();
+        for secret in &evidence.effaced {
+            if !gone.contains(secret) {
+                gone.push(*secret);
             }
-        };
-        secrets.extend(gone.iter().map(pointer));
-        let technique = evidence.technique.into();
-        record.effaced = Some(EffacementRecord { secrets, technique, class });
-        group.writes.insert(key_bytes::<Epochs>(&epoch), Some(record.encode_to_vec()));
+        }
+        gone
+    }
+
+    /// The epoch, and those before it whose effacement is not on record, since a medium was waited for; in order.
+    fn waiting(&self, last: Epoch) -> Result<VecDeque<(Epoch, EpochRecord)>, Failure> {
+        let (mut waiting, mut epoch) = (VecDeque::new(), last);
+        loop {
+            let stored = view::stored::<Epochs>(&*self.published.store, &epoch);
+            let Some(record) = stored.map_err(|error| Failure::not_written(&error))? else { break };
+            // Before the first epoch there was nothing to efface.
+            if epoch != last && (record.effaced.is_some() || epoch.0 <= 1) {
+                break;
+            }
+            waiting.push_front((epoch, record));
+            let Some(before) = epoch.0.checked_sub(1) else { break };
+            epoch = Epoch(before);
+        }
+        Ok(waiting)
+    }
+
+    /// What a commit writes of an effacement: an entry for each epoch that waited for it.
+    fn effacement(&self, last: Epoch, evidence: &Evidence, gone: &[SecretId]) -> Result<Draft, Failure> {
+        let mut group = Draft::default();
+        let Evidence { class, assurance, technique, media, verification, .. } = evidence;
+        for (epoch, mut record) in self.waiting(last)? {
+            let attempt = Attempt::try_from(record.attempt.as_slice());
+            let attempt = attempt.map_err(|_| Failure::not_written(&RecordError::Damaged(Epochs::NAME)))?;
+            let own = SecretId { epoch, attempt };
+            let gone: Vec<_> =
+                gone.iter().filter(|gone| epoch == last || gone.epoch <= epoch && **gone != own).collect();
+            let event = EpochEffaced {
+                epoch,
+                attempt,
+                effaced: Secrets(gone.iter().map(|secret| (secret.epoch, secret.attempt)).collect()),
+                class: Text::lossy(class.word()),
+                assurance: assurance.clone(),
+                technique: technique.clone(),
+                media: media.clone(),
+                verification: verification.clone(),
+            };
+            // What a later attempt left behind and is effaced too adds to the record.
+            let mut secrets = match record.effaced.take() {
+                Some(earlier) => earlier.secrets,
+                None => {
+                    record.effaced_entry = self.head.log_size + group.log.len() as u64;
+                    record.effaced_ms = log::now().millis();
+                    Vec::new()
+                }
+            };
+            group.log.push((Text::lossy(KMS), event.into()));
+            secrets.extend(gone.into_iter().map(pointer));
+            record.effaced = Some(EffacementRecord {
+                secrets,
+                technique: technique.to_string(),
+                class: class.word().to_owned(),
+                assurance: assurance.to_string(),
+                media: media.to_string(),
+                verification: verification.to_string(),
+            });
+            group.writes.insert(key_bytes::<Epochs>(&epoch), Some(record.encode_to_vec()));
+        }
         Ok(group)
     }
+
+    /// Whether a destruction may be committed although an earlier one waits for another medium.
+    fn may_wait(&self) -> bool {
+        self.medium.is_settled(self.head.secret()) && self.head.pending_efface.len() < MOST_WAITING
+    }
+
+    /// The list of media once the secret in force lies in the one in use, and what the log says where it lay in another.
+    fn passed(&self) -> (Vec<MediumName>, Option<Logged>) {
+        let (in_use, mut media) = (self.medium.current(), self.head.media.clone());
+        let Some(from) = media.first().filter(|first| !first.is(&in_use)).cloned() else {
+            return (media, None);
+        };
+        media.retain(|name| !name.is(&in_use));
+        let text = |name: &MediumName| Text::lossy(&name.to_string());
+        let event = MediumChange { from: text(&from), to: text(&in_use) };
+        media.insert(0, in_use);
+        (media, Some((Text::lossy(KMS), event.into())))
+    }
 }
+
+/// Destructions that may wait for a medium that is not there; with more, each waits for it before it is committed.
+const MOST_WAITING: usize = 64;
 
 /// The log of an epoch: what its changes say, and after it the commit itself; and the index of that. `commit` is told between which
 /// indexes the destructions stand.
@@ -380,10 +449,7 @@ struct Pending;
 struct Forgetful;
 
 /// Effaces all but one secret, and looks whether it is so.
-fn efface(
-    medium: &mut dyn crate::effaceable::Effaceable,
-    keep: SecretId,
-) -> Result<Evidence, EffaceableError> {
+fn efface(medium: &mut Media, keep: SecretId) -> Result<Evidence, EffaceableError> {
     let evidence = medium.efface_except(keep)?;
     match medium.list()?.as_slice() {
         [only] if *only == keep => Ok(evidence),

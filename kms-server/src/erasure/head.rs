@@ -4,11 +4,11 @@ use kms_core::{
     commitment::Hash,
     id::{Attempt, CommitNumber, Epoch, InstanceId},
 };
-use kms_proto::storage::{HeadRecord, SecretPointer};
+use kms_proto::storage::{HeadRecord, MediumRecord, SecretPointer};
 
 use super::view::RecordError;
 use crate::{
-    effaceable::SecretId,
+    effaceable::{MediumName, SecretId},
     records::{Table, tree},
 };
 
@@ -32,6 +32,8 @@ pub(super) struct Head {
     pub(super) log_size: u64,
     /// Root of the log.
     pub(super) log_root: Hash,
+    /// Every medium that may hold a secret; the one with the secret in force first.
+    pub(super) media: Vec<MediumName>,
 }
 
 impl Head {
@@ -55,6 +57,7 @@ impl Head {
             pending_efface: self.pending_efface.iter().map(pointer).collect(),
             log_size: self.log_size,
             log_root: self.log_root.to_vec(),
+            media: self.media.iter().map(medium).collect(),
         }
     }
 
@@ -85,12 +88,21 @@ impl Head {
             pending_efface: pending.collect::<Option<_>>()?,
             log_size: record.log_size,
             log_root: record.log_root.as_slice().try_into().ok()?,
+            media: record.media.iter().map(medium_name).collect(),
         })
     }
 }
 
 pub(super) fn pointer(secret: &SecretId) -> SecretPointer {
     SecretPointer { epoch: secret.epoch.0, attempt: secret.attempt.0.to_vec() }
+}
+
+fn medium(name: &MediumName) -> MediumRecord {
+    MediumRecord { kind: name.kind.clone(), id: name.id.clone(), place: name.place.clone() }
+}
+
+fn medium_name(record: &MediumRecord) -> MediumName {
+    MediumName { kind: record.kind.clone(), id: record.id.clone(), place: record.place.clone() }
 }
 
 fn attempt(bytes: &[u8]) -> Option<Attempt> {

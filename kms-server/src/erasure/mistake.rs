@@ -27,13 +27,14 @@ mod made {
     use std::sync::Arc;
 
     use kms_core::{
+        canonical::Text,
         record,
         secret::EpochSecret,
         tree::{Node, Place, Planned, TreeName},
     };
 
     use super::super::{head::Head, state::State};
-    use crate::effaceable::{Effaceable, Evidence, SecretId};
+    use crate::effaceable::{Effaceable, EffaceableClass, Evidence, SecretId};
 
     /// What is done wrongly.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +93,15 @@ mod made {
 
         pub(in super::super) fn mistake_certify_early(&mut self) {
             if self.makes(Mistake::CertifyBeforeEffacing) {
-                let evidence =
-                    Evidence { effaced: Vec::new(), class: self.medium.class(), technique: "not yet" };
+                let not_yet = Text::lossy("not yet");
+                let evidence = Evidence {
+                    effaced: Vec::new(),
+                    class: EffaceableClass::None,
+                    assurance: not_yet.clone(),
+                    technique: not_yet.clone(),
+                    media: not_yet.clone(),
+                    verification: not_yet,
+                };
                 self.evidence = Some((self.head.epoch, evidence));
                 self.record_evidence();
             }

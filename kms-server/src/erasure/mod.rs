@@ -31,7 +31,7 @@ pub mod writer;
 mod writes;
 
 pub use change::{Change, ChangeError, Destruction, NewLeaf, NewTenant};
-pub use options::{Options, StartError, Started};
+pub use options::{Adoption, Options, StartError, Started};
 pub use published::LogHead;
 pub use snapshot::{OpenVersionError, Snapshot};
 pub use view::RecordError;

@@ -6,7 +6,7 @@ use kms_core::id::{CommitNumber, Epoch, InstanceId};
 
 use super::view::RecordError;
 use crate::{
-    effaceable::{EffaceableError, SecretId},
+    effaceable::{Effaceable, EffaceableError, MediumName, SecretId},
     store::CommitError,
 };
 
@@ -14,6 +14,15 @@ use crate::{
 pub type Rider = Box<dyn FnMut() -> Option<(Vec<u8>, Vec<u8>)> + Send>;
 /// Told once that a commit's outcome is unknown: the process must stop.
 pub type Fatal = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Whether a medium that the store does not list may be put on its list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adoption {
+    /// No: it is the wrong one.
+    Refused,
+    /// Yes: the instance passes to it.
+    Allowed,
+}
 
 /// How the writer runs.
 pub struct Options {
@@ -23,6 +32,10 @@ pub struct Options {
     pub erasure_interval: Duration,
     /// The instance that the configuration, or the medium, says this is.
     pub instance: Option<InstanceId>,
+    /// Media that the instance passed from, as far as they can be reached.
+    pub others: Vec<Box<dyn Effaceable>>,
+    /// What a medium means that the store does not list.
+    pub adoption: Adoption,
     /// Rides in every commit.
     pub rider: Rider,
     /// Stops the process.
@@ -39,6 +52,8 @@ impl Options {
             redo: redo.into(),
             erasure_interval: Duration::from_secs(1),
             instance: None,
+            others: Vec::new(),
+            adoption: Adoption::Refused,
             rider: Box::new(|| None),
             fatal: Arc::new(|why| tracing::error!("{why}")),
             #[cfg(test)]
@@ -62,6 +77,8 @@ pub struct Started {
     pub rolled_forward: Option<CommitNumber>,
     /// Every secret but the one in force was made unreadable; if not, an erasure is pending.
     pub effaced: bool,
+    /// Media that may hold a secret; the one with the secret in force first.
+    pub media: Vec<MediumName>,
 }
 
 /// Why the server does not start. Nothing was deleted or effaced.
@@ -107,6 +124,17 @@ pub enum StartError {
     /// The medium does not have the secret in force.
     #[error("the effaceable medium does not hold the secret of epoch {}; check its path", .0.epoch)]
     NoSecret(SecretId),
+    /// A medium that the store knows nothing of.
+    #[error(
+        "the configuration names the medium {configured}, but the store's secrets lie in {listed}: correct `[effaceable]`, or pass to the new medium with \
+         `kms-server change-medium`"
+    )]
+    OtherMedium {
+        /// The one that was given.
+        configured: MediumName,
+        /// The one with the secret in force, with its place.
+        listed: String,
+    },
     /// The root does not open.
     #[error("the seal secret does not open this key centre; give the one it was made with")]
     WrongSeal,

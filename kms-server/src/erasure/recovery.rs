@@ -30,7 +30,7 @@ use super::{
     head::Head,
     log::{KMS, Log},
     nodes::NodeCache,
-    options::{Options, StartError, Started},
+    options::{Adoption, Options, StartError, Started},
     published::{LogHead, Published, Roots},
     quiesce,
     redo::{Redo, RedoDirectory, RedoStore},
@@ -40,7 +40,7 @@ use super::{
     writes,
 };
 use crate::{
-    effaceable::{Effaceable, SecretId},
+    effaceable::{Effaceable, Media, MediumName, SecretId},
     records::{
         SCHEMA, Table,
         tree::{Epochs, Schema, Staged},
@@ -51,11 +51,13 @@ use crate::{
 /// What a start works with, until it may become the writer's state.
 struct Start {
     store: Arc<dyn Store>,
-    medium: Box<dyn Effaceable>,
+    medium: Media,
     redo: Box<dyn RedoStore>,
     seal: SealSecret,
     options: Options,
     head: Head,
+    /// What the head shall list from here on.
+    media: Vec<MediumName>,
     secrets: Vec<SecretId>,
 }
 
@@ -74,17 +76,19 @@ pub(super) fn start_with(
     medium: Box<dyn Effaceable>,
     seal: SealSecret,
     redo: Box<dyn RedoStore>,
-    options: Options,
+    mut options: Options,
 ) -> Result<(Writer, Started), StartError> {
     let head = read_head(&*store, &options)?;
     #[cfg(test)]
     let medium = super::mistake::efface_unopened(options.mistake, medium, &head);
+    let media = listed(&head, medium.name(), options.adoption)?;
+    let medium = Media::new(medium, std::mem::take(&mut options.others), &media);
     let secrets = medium.list()?;
     // ATTACK: yesterday's store beside today's medium must not efface today's secret.
     if let Some(newest) = secrets.iter().max().filter(|newest| newest.epoch > head.epoch.next()) {
         return Err(StartError::OlderThanMedium { store: head.epoch, medium: newest.epoch });
     }
-    let mut start = Start { store, medium, redo, seal, options, head, secrets };
+    let mut start = Start { store, medium, redo, seal, options, head, media, secrets };
     let redos = start.redo.read().map_err(StartError::Redo)?;
     let (root, rolled_forward) = match start.unfinished(&redos)? {
         Some((redo, root)) => {
@@ -111,6 +115,29 @@ fn read_head(store: &dyn Store, options: &Options) -> Result<Head, StartError> {
         return Err(StartError::Damaged { store: store.committed(), head: head.commit });
     }
     Ok(head)
+}
+
+/// The media that the head lists, with the one in use among them, where it was found.
+fn listed(head: &Head, in_use: MediumName, adoption: Adoption) -> Result<Vec<MediumName>, StartError> {
+    let mut media = head.media.clone();
+    let Some(known) = media.iter_mut().find(|name| name.is(&in_use)) else {
+        // ATTACK: a medium that is taken for the one in use leaves the secrets on that for ever.
+        if let (Adoption::Refused, Some(first)) = (adoption, media.first()) {
+            let listed = format!("{first} (`{}`)", first.place);
+            return Err(StartError::OtherMedium { configured: in_use, listed });
+        }
+        media.push(in_use);
+        return Ok(media);
+    };
+    if known.place != in_use.place {
+        tracing::warn!(
+            from = known.place,
+            to = in_use.place,
+            "the effaceable medium lies elsewhere than before: if it was copied, the copy holds secrets that are not effaced with it"
+        );
+    }
+    *known = in_use;
+    Ok(media)
 }
 
 impl Start {
@@ -190,10 +217,13 @@ impl Start {
         redos: Vec<kms_core::id::Epoch>,
     ) -> Result<(Writer, Started), StartError> {
         let root = Arc::new(root);
-        let alone = self.secrets == [self.head.secret()];
-        if !alone && rolled_forward.is_none() {
-            // ORDER: a barrier before effacing: what was read may not be on disk yet.
-            let head = Head { commit: self.head.commit.next(), redo_attempt: None, ..self.head.clone() };
+        let alone = self.secrets == [self.head.secret()] && self.media.len() == 1;
+        // A redo that was rolled forward may have listed what it passed to.
+        let media = listed(&self.head, self.medium.current(), self.options.adoption)?;
+        if !alone && rolled_forward.is_none() || media != self.head.media {
+            // ORDER: a barrier before effacing: what was read may not be on disk yet. And a medium is listed before it gets a secret.
+            let commit = self.head.commit.next();
+            let head = Head { commit, redo_attempt: None, media, ..self.head.clone() };
             self.hand_over(head, Batch::default())?;
         }
         let log = Log::read(&*self.store, &self.head)?;
@@ -242,7 +272,8 @@ impl Start {
             tracing::warn!("no room is kept ready for a redo file: {error}");
         }
         let (live_versions, revision) = (state.head.live, state.head.commit);
-        let started = Started { instance, revision, epoch, live_versions, rolled_forward, effaced };
+        let media = state.head.media.clone();
+        let started = Started { instance, revision, epoch, live_versions, rolled_forward, effaced, media };
         let (queue, changes) = mpsc::channel();
         let thread = thread::Builder::new().name("writer".into());
         thread.spawn(move || group::run(state, &changes)).map_err(StartError::Thread)?;
@@ -289,6 +320,7 @@ pub(super) fn create(
         pending_efface: Vec::new(),
         log_size: log.size(),
         log_root: log.root(),
+        media: vec![medium.name()],
     };
     let mut batch = Batch { writes: entries };
     let tree = writes::of_tree(&planned, head.commit, &mut batch);

@@ -11,12 +11,16 @@ use kms_core::{
 use kms_proto::storage::TreeRecord;
 
 use super::{
+    head::Head,
     published::{LogHead, Published, Roots},
     view::{self, RecordError},
 };
-use crate::records::{
-    Row, Table, group_bytes, key_bytes, parse_key,
-    tree::{Epochs, Nodes, RunningLeases, TenantTrees},
+use crate::{
+    effaceable::MediumName,
+    records::{
+        Row, Table, group_bytes, key_bytes, parse_key,
+        tree::{self, Epochs, Nodes, RunningLeases, TenantTrees},
+    },
 };
 
 /// Reads what is durable. Cheap to make and to clone.
@@ -92,15 +96,14 @@ impl Snapshot {
         self.published.roots().log
     }
 
-    /// Whether nothing that is left leads to what an epoch destroyed: the secrets before it are effaced, and no lease runs, of it or
-    /// an earlier one.
+    /// Whether nothing that is left leads to what an epoch destroyed: the secrets before it are effaced, and no lease runs of a
+    /// data key that led to it.
     ///
     /// # Errors
     /// Where it cannot be read.
     pub fn erased(&self, epoch: Epoch) -> Result<bool, RecordError> {
         let effaced = self.get::<Epochs>(&epoch)?.is_some_and(|record| record.effaced.is_some());
-        let running = self.range::<RunningLeases>(&(), None, 1)?;
-        Ok(effaced && running.first().is_none_or(|(first, _)| *first > epoch))
+        Ok(effaced && self.get::<RunningLeases>(&epoch)?.is_none())
     }
 
     /// An entry of the log as it was hashed, of those that [`Self::log`] counts.
@@ -119,6 +122,15 @@ impl Snapshot {
     pub fn log_subtree(&self, level: u8, index: u64) -> Result<commitment::Hash, RecordError> {
         self.check()?;
         super::log::subtree(&*self.published.store, level, index)
+    }
+
+    /// Media that may hold a secret, as the last commit lists them; the one with the secret in force first.
+    ///
+    /// # Errors
+    /// Where the record cannot be read.
+    pub fn media(&self) -> Result<Vec<MediumName>, RecordError> {
+        let head = self.get::<tree::Head>(&())?.ok_or(RecordError::Damaged(tree::Head::NAME))?;
+        Ok(Head::from_record(&head)?.media)
     }
 
     /// The epoch in force. Whoever keeps what [`Self::open_version`] gave reads it before, and again after keeping it.

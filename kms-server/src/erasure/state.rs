@@ -30,14 +30,14 @@ use super::{
     writes,
 };
 use crate::{
-    effaceable::{Effaceable, Evidence},
+    effaceable::{Evidence, Media},
     store::{Batch, CommitError},
 };
 
 /// The writer's own: nothing else reads tree state, wraps, or commits.
 pub(super) struct State {
     pub(super) published: Arc<Published>,
-    pub(super) medium: Box<dyn Effaceable>,
+    pub(super) medium: Media,
     pub(super) redo: Box<dyn RedoStore>,
     pub(super) seal: SealSecret,
     pub(super) head: Head,
@@ -185,7 +185,7 @@ impl State {
             }
         }
         // What an epoch may write and one commit may not is written as an epoch, even if it destroys nothing.
-        let renew = !room.fits(Size::COMMIT);
+        let renew = group.renew || !room.fits(Size::COMMIT);
         let planned = match failed {
             Some(error) => Err(error),
             None => plan.finish(renew).and_then(|planned| self.check(planned)),

@@ -4,6 +4,7 @@
 //! policy, both count for the same line, and both get the same words.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kms_core::names::{KeyName, TenantName};
 use kms_core::state::KeyClass;
@@ -66,7 +67,7 @@ impl Gate {
         let decision = asked.map(|name| {
             let (tenant, name, class) = (&tenant, &name, KeyClass::L2);
             let resource = Resource::Key { tenant, name, class, purposes: &[], key_revision: 0 };
-            self.decide_on(caller, operation, resource, purpose)
+            self.decide_on(caller, operation, (resource, Duration::ZERO), purpose)
         });
         // Where it was not policy that said no, no policy is named.
         let decision = decision.filter(|decision| !decision.is_allowed());

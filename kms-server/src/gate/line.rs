@@ -21,6 +21,8 @@ pub(super) struct Line {
     pub(super) class: Option<KeyClass>,
     pub(super) decision: Option<Arc<Decision>>,
     pub(super) outcome: Outcome,
+    /// Something was used that is to be destroyed soon.
+    pub(super) alarm: bool,
     pub(super) note: Note,
 }
 
@@ -55,6 +57,7 @@ impl Line {
             class: target.class(),
             decision: None,
             outcome,
+            alarm: false,
             note: Note::default(),
         }
     }
@@ -73,6 +76,7 @@ impl Line {
         entry.counts = *counts;
         entry.rules = &rules;
         entry.suppressed = *suppressed;
+        entry.alarm = self.alarm;
         if self.operation.is_control_plane() {
             entry.change = Some(Change {
                 state: *state,

@@ -149,7 +149,7 @@ impl Gate {
         target: &impl Target,
         purpose: Option<&str>,
     ) -> Arc<Decision> {
-        let of = |resource| self.decide_on(caller, operation, resource, purpose);
+        let of = |resource| self.decide_on(caller, operation, (resource, target.window()), purpose);
         match target.becomes() {
             None => of(target.resource()),
             Some(after) => Decision::both(of(target.resource()), of(after)),
@@ -160,11 +160,11 @@ impl Gate {
         &self,
         caller: &Caller,
         operation: Operation,
-        resource: Resource<'_>,
+        (resource, window): (Resource<'_>, Duration),
         purpose: Option<&str>,
     ) -> Arc<Decision> {
         let (principal, group) = (&caller.identity.name, caller.identity.group);
-        self.policy.decide(&PolicyRequest { principal, operation, resource, purpose, group })
+        self.policy.decide(&PolicyRequest { principal, operation, resource, purpose, group, window })
     }
 
     async fn deny(&self, mut line: Line, denied: Denied) -> Denied {

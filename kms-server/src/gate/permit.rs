@@ -7,7 +7,7 @@ use kms_core::names::TenantName;
 use kms_proto::reason::Reason;
 
 use super::line::{Line, Note};
-use super::target::{KeyUpdate, NewKey, System, Target};
+use super::target::{KeyDestruction, KeyUpdate, NewKey, System, Target, TenantDestruction};
 use super::{Caller, Unrecorded};
 use crate::audit::Outcome;
 use crate::keyring::KeyEntry;
@@ -42,11 +42,13 @@ macro_rules! ops {
 
 ops! {
     Arc<KeyEntry>: Encrypt, Decrypt, ReEncrypt, GenerateDataKey, LeaseToSeal, LeaseToOpen,
-        DescribeKey, CertifyKey, RotateKey, SuspendKey, ResumeKey, DestroyKey;
+        DescribeKey, CertifyKey, RotateKey, SuspendKey, ResumeKey, CancelDestroyKey;
+    KeyDestruction: DestroyKey;
+    TenantDestruction: DestroyTenant;
     NewKey: CreateKey;
     KeyUpdate: UpdateKey;
-    TenantName: CreateTenant, DescribeTenant, UpdateTenant, SuspendTenant, ResumeTenant, DestroyTenant, ListKeys, CertifyTenant;
-    System: ListTenants, GenerateRandom, ReadAudit, DeleteAudit, ReadLog, ExplainPolicy, Reflect;
+    TenantName: CreateTenant, DescribeTenant, UpdateTenant, SuspendTenant, ResumeTenant, CancelDestroyTenant, ListKeys, CertifyTenant;
+    System: ListTenants, GenerateRandom, ReadAudit, DeleteAudit, ReadLog, ExplainPolicy, Reflect, ConfirmClock;
 }
 
 /// Leave to do one operation on one target, once.
@@ -84,6 +86,7 @@ impl<O: Op> Permit<O> {
         };
         let mut line = Line::new(self.caller, O::OPERATION, &self.target, outcome);
         line.decision = Some(self.decision);
+        line.alarm = !O::OPERATION.is_control_plane() && self.target.is_scheduled(&note.versions);
         line.note = note;
         Unrecorded::new(result, line)
     }

@@ -2,7 +2,9 @@
 
 use std::borrow::Borrow;
 use std::sync::Arc;
+use std::time::Duration;
 
+use kms_core::id::VersionId;
 use kms_core::names::{KeyName, TenantName};
 use kms_core::state::KeyClass;
 
@@ -16,6 +18,14 @@ pub trait Target {
     /// What the operation makes of it, where that is another thing to policy: it must allow both.
     fn becomes(&self) -> Option<Resource<'_>> {
         None
+    }
+    /// Of a destruction: how long it can be called off.
+    fn window(&self) -> Duration {
+        Duration::ZERO
+    }
+    /// Whether what is used is to be destroyed soon: its use raises an alarm.
+    fn is_scheduled(&self, _versions: &[VersionId]) -> bool {
+        false
     }
     /// Tenant named in the audit.
     fn tenant(&self) -> Option<&TenantName>;
@@ -49,6 +59,24 @@ pub struct KeyUpdate {
     pub key: Arc<KeyEntry>,
     /// What it may be used for from then on, where that is to change.
     pub purposes: Option<Arc<[Arc<str>]>>,
+}
+
+/// A key, or a version of one, that is to be destroyed.
+#[derive(Debug, Clone)]
+pub struct KeyDestruction {
+    /// The key.
+    pub key: Arc<KeyEntry>,
+    /// How long that can be called off; zero for at once.
+    pub window: Duration,
+}
+
+/// A tenant that is to be destroyed.
+#[derive(Debug, Clone)]
+pub struct TenantDestruction {
+    /// Its name.
+    pub tenant: TenantName,
+    /// How long that can be called off; zero for at once.
+    pub window: Duration,
 }
 
 impl Borrow<Arc<KeyEntry>> for KeyUpdate {
@@ -126,6 +154,45 @@ impl Target for Arc<KeyEntry> {
     }
     fn class(&self) -> Option<KeyClass> {
         Some(self.class)
+    }
+    fn is_scheduled(&self, versions: &[VersionId]) -> bool {
+        KeyEntry::is_scheduled(self, versions)
+    }
+}
+
+impl Target for KeyDestruction {
+    fn resource(&self) -> Resource<'_> {
+        self.key.resource()
+    }
+    fn window(&self) -> Duration {
+        self.window
+    }
+    fn tenant(&self) -> Option<&TenantName> {
+        Some(&self.key.tenant.name)
+    }
+    fn key(&self) -> Option<&KeyName> {
+        Some(&self.key.name)
+    }
+    fn class(&self) -> Option<KeyClass> {
+        Some(self.key.class)
+    }
+}
+
+impl Target for TenantDestruction {
+    fn resource(&self) -> Resource<'_> {
+        self.tenant.resource()
+    }
+    fn window(&self) -> Duration {
+        self.window
+    }
+    fn tenant(&self) -> Option<&TenantName> {
+        Some(&self.tenant)
+    }
+    fn key(&self) -> Option<&KeyName> {
+        None
+    }
+    fn class(&self) -> Option<KeyClass> {
+        None
     }
 }
 

@@ -27,6 +27,9 @@ pub enum Unusable {
     /// Its tenant neither seals nor opens.
     #[error("tenant `{0}` is suspended")]
     TenantSuspended(TenantName),
+    /// Its tenant is to be destroyed.
+    #[error("tenant `{0}` is to be destroyed: its keys open but no longer seal")]
+    TenantScheduled(TenantName),
     /// Its tenant is gone.
     #[error("tenant `{0}` is destroyed")]
     TenantDestroyed(TenantName),
@@ -64,6 +67,8 @@ pub struct KeyEntry {
     pub revision: u64,
     active: Option<VersionId>,
     deterministic: Option<VersionId>,
+    /// Versions that are to be destroyed one by one.
+    scheduled: Box<[VersionId]>,
 }
 
 impl TenantEntry {
@@ -98,6 +103,8 @@ impl KeyEntry {
         };
         let (active, deterministic) =
             (version(record.active_version)?, version(record.deterministic_version)?);
+        let scheduled = record.scheduled_versions.iter().filter_map(|number| version(*number).transpose());
+        let scheduled = scheduled.collect::<Result<_, _>>()?;
         Ok(Self {
             name: name.clone(),
             uid: Uid::try_from(&*record.uid).map_err(|error| LookupError::Damaged(Box::new(error)))?,
@@ -108,6 +115,7 @@ impl KeyEntry {
             revision: record.revision,
             active,
             deterministic,
+            scheduled,
             tenant,
         })
     }
@@ -119,6 +127,12 @@ impl KeyEntry {
     /// Where its record stands.
     pub fn place(&self) -> (TenantSlot, KeyName) {
         (self.tenant.slot, self.name.clone())
+    }
+
+    /// Whether it, its tenant, or one of these versions is to be destroyed soon.
+    pub fn is_scheduled(&self, versions: &[VersionId]) -> bool {
+        let is = |state| state == LifecycleState::DestroyScheduled;
+        is(self.state) || is(self.tenant.state) || versions.iter().any(|id| self.scheduled.contains(id))
     }
 
     /// Whether its values may be opened.
@@ -140,6 +154,9 @@ impl KeyEntry {
     /// Says which state forbids it.
     pub fn sealing_version(&self) -> Result<VersionId, Unusable> {
         self.check_opens()?;
+        if self.tenant.state == LifecycleState::DestroyScheduled {
+            return Err(Unusable::TenantScheduled(self.tenant.name.clone()));
+        }
         match self.active {
             Some(version) if self.state.seals() => Ok(version),
             _ => Err(Unusable::KeyDeactivated(self.name.clone())),

@@ -7,19 +7,8 @@ use std::time::Duration;
 
 use kms_core::id::VersionId;
 use parking_lot::Mutex;
-use rustix::time::{ClockId, clock_gettime};
 
-/// Time since boot, suspend included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BootTime(Duration);
-
-impl BootTime {
-    /// Now.
-    pub fn now() -> Self {
-        let now = clock_gettime(ClockId::Boottime);
-        Self(Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0)))
-    }
-}
+use crate::running::BootTime;
 
 /// What a lease lets a client seal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

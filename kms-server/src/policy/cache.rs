@@ -1,12 +1,13 @@
 //! Decisions already made, bounded by their weight in bytes, found again without an allocation.
 //!
 //! INVARIANT: an entry is found only for a request that equals the one it was made for in every attribute a policy can read,
-//! save time. A decision that could depend on time is never put here. Each policy set has a cache of its own, so that a decision
+//! save time and window. A decision that could depend on those is never put here. Each policy set has a cache of its own, so that a decision
 //! of an older set cannot be found under a newer one, not even one that was being made while the set changed.
 
 use std::{
     hash::{Hash, Hasher},
     sync::Arc,
+    time::Duration,
 };
 
 use kms_core::{
@@ -80,7 +81,7 @@ enum OwnedResource {
 
 impl Entry {
     fn of(request: &PolicyRequest<'_>) -> Self {
-        let PolicyRequest { principal, operation, resource, purpose, group } = *request;
+        let PolicyRequest { principal, operation, resource, purpose, group, window: _ } = *request;
         let resource = match resource {
             Resource::System => OwnedResource::System,
             Resource::Tenant { name } => OwnedResource::Tenant(name.clone()),
@@ -109,6 +110,7 @@ impl Entry {
             resource,
             purpose: self.purpose.as_deref(),
             group: self.group,
+            window: Duration::ZERO,
         }
     }
 }
@@ -138,7 +140,7 @@ impl Equivalent<Entry> for Asked<'_> {
 
 impl Hash for Asked<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let PolicyRequest { principal, operation, resource, purpose, group } = *self.0;
+        let PolicyRequest { principal, operation, resource, purpose, group, window: _ } = *self.0;
         match principal {
             IdentityName::Spiffe(id) => state.write(id.as_bytes()),
             IdentityName::Spki(hash) => state.write(hash),
@@ -167,7 +169,7 @@ impl Hash for Asked<'_> {
 
 /// Destructures without `..`, so that a new attribute breaks the build until it is compared.
 fn same(left: &PolicyRequest<'_>, right: &PolicyRequest<'_>) -> bool {
-    let PolicyRequest { principal, operation, resource, purpose, group } = *left;
+    let PolicyRequest { principal, operation, resource, purpose, group, window: _ } = *left;
     let resource_same = match (resource, right.resource) {
         (Resource::System, Resource::System) => true,
         (Resource::Tenant { name }, Resource::Tenant { name: other }) => name == other,

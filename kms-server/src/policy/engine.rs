@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -273,8 +274,14 @@ impl Force {
         };
         let principal = IdentityName::Spiffe("spiffe://probe/service".into());
         let group = KeyExchangeGroup::X25519MlKem768;
-        let request =
-            PolicyRequest { principal: &principal, operation, resource, purpose: Some("probe"), group };
+        let request = PolicyRequest {
+            principal: &principal,
+            operation,
+            resource,
+            purpose: Some("probe"),
+            group,
+            window: Duration::ZERO,
+        };
         Question::new(&request, &self.loaded.schema, &self.actions)
             .and_then(|question| question.probe(&self.loaded.schema))
             .map_err(|unfit| load::schema_problem(format!("for `{operation}`: {unfit}")))

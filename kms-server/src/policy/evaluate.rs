@@ -175,7 +175,12 @@ fn context(asked: &PolicyRequest<'_>) -> Result<Context, Unfit> {
         ("group".to_owned(), text(asked.group.as_str())),
         ("time".to_owned(), RestrictedExpression::new_datetime(now)),
     ];
-    Context::from_pairs(purpose.into_iter().chain(pairs)).map_err(|mistake| Unfit(mistake.to_string()))
+    let window = matches!(asked.operation, Operation::DestroyKey | Operation::DestroyTenant).then(|| {
+        let seconds = i64::try_from(asked.window.as_secs()).unwrap_or(i64::MAX);
+        ("window".to_owned(), RestrictedExpression::new_long(seconds))
+    });
+    let pairs = purpose.into_iter().chain(window).chain(pairs);
+    Context::from_pairs(pairs).map_err(|mistake| Unfit(mistake.to_string()))
 }
 
 fn entity(

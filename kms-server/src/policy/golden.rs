@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use kms_core::{
@@ -57,7 +58,14 @@ pub(super) fn each(mut tell: impl FnMut(&str, &PolicyRequest<'_>, &str)) {
             let mut ask = |resource: Resource<'_>, what: &str, purpose| {
                 tell(
                     caller,
-                    &PolicyRequest { principal: &principal, operation, resource, purpose, group },
+                    &PolicyRequest {
+                        principal: &principal,
+                        operation,
+                        resource,
+                        purpose,
+                        group,
+                        window: Duration::ZERO,
+                    },
                     what,
                 );
             };

@@ -1,6 +1,6 @@
 //! What is asked of policy, and what it says: values without a Cedar type in them.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use kms_core::{
     names::{KeyName, TenantName},
@@ -28,6 +28,8 @@ pub struct PolicyRequest<'a> {
     pub purpose: Option<&'a str>,
     /// How the connection's key was agreed.
     pub group: KeyExchangeGroup,
+    /// Of a destruction: how long it can be called off. A policy that reads it is not cached, so the cache does not look at it.
+    pub window: Duration,
 }
 
 /// What an operation is done to.

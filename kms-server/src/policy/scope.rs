@@ -56,6 +56,7 @@ pub fn resource_kinds(operation: Operation) -> &'static [ResourceKind] {
         | Op::SuspendKey
         | Op::ResumeKey
         | Op::DestroyKey
+        | Op::CancelDestroyKey
         | Op::CertifyKey => &[ResourceKind::Key],
         Op::CreateTenant
         | Op::DescribeTenant
@@ -63,6 +64,7 @@ pub fn resource_kinds(operation: Operation) -> &'static [ResourceKind] {
         | Op::SuspendTenant
         | Op::ResumeTenant
         | Op::DestroyTenant
+        | Op::CancelDestroyTenant
         | Op::ListKeys
         | Op::CertifyTenant => &[ResourceKind::Tenant],
         Op::ReadAudit => &[ResourceKind::System, ResourceKind::Tenant],
@@ -70,6 +72,7 @@ pub fn resource_kinds(operation: Operation) -> &'static [ResourceKind] {
         | Op::GenerateRandom
         | Op::DeleteAudit
         | Op::ReadLog
+        | Op::ConfirmClock
         | Op::ExplainPolicy
         | Op::Reflect => &[ResourceKind::System],
     }

@@ -1,6 +1,6 @@
 //! What may be loaded, what may not; what is cached, what is not; what is said.
 
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Duration};
 
 use kms_core::{
     names::{KeyName, TenantName},
@@ -27,6 +27,7 @@ struct Asked {
     revision: u64,
     purpose: Option<String>,
     group: KeyExchangeGroup,
+    window: Duration,
 }
 
 impl Asked {
@@ -41,6 +42,7 @@ impl Asked {
             revision: 1,
             purpose: None,
             group: KeyExchangeGroup::X25519MlKem768,
+            window: Duration::ZERO,
         }
     }
 
@@ -62,6 +64,7 @@ impl Asked {
             },
             purpose: self.purpose.as_deref(),
             group: self.group,
+            window: self.window,
         }
     }
 }
@@ -215,6 +218,7 @@ fn an_operation_on_the_wrong_kind_of_resource_is_denied() {
                 resource,
                 purpose: None,
                 group,
+                window: Duration::ZERO,
             };
             engine.decide(&request).is_allowed()
         };

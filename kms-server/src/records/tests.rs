@@ -1,7 +1,7 @@
 //! Keys read back as they were written, order as they should, and no table's keys stand in another's.
 
 use kms_core::{
-    id::{Epoch, KeyGen, LeafSlot, RecordVer, TenantSlot, VersionId},
+    id::{Epoch, KeyGen, LeafSlot, RecordVer, TenantSlot, Uid, VersionId},
     names::{KeyName, TenantName},
     tree::{Address, Place, TreeName},
 };
@@ -32,6 +32,10 @@ fn keys_read_back_as_they_were_written() {
     round::<Versions>(VersionId::new(tenant, LeafSlot(288)), tenant);
     round::<DataKeyIds>(VersionId::new(tenant, LeafSlot(288)), tenant);
     round::<RequestTimes>((1_700_000_000_000, [9; 16]), ());
+    for work in [Work::DestroyVersion, Work::DestroyKey, Work::DestroyTenant, Work::RotateKey] {
+        round::<Due>(DueKey { at_ms: 1_700_000_000_000, work, uid: Uid([9; 16]) }, ());
+    }
+    round::<RunningTimes>((), ());
     for identity in ["spiffe://dev.local/operator".parse().unwrap(), IdentityName::Spki([0xAB; 32])] {
         round::<Requests>(RequestKey::new(&identity, Operation::RotateKey, [7; 16]), ());
     }

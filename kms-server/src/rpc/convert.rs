@@ -42,6 +42,8 @@ fn sized<'a>(what: &str, payload: &'a [u8], max: usize) -> Result<&'a [u8], Fail
 }
 
 /// Longest lease of a data key.
+/// Longest time in which a destruction can be called off.
+const MAX_WINDOW: Duration = Duration::from_secs(10 * 366 * 86_400);
 const MAX_LEASE: Duration = Duration::from_secs(86_400);
 
 /// Refuses a batch with no items, too many items or too many bytes in all.
@@ -153,6 +155,16 @@ pub(super) fn duration(
             let message = format!("`{field}` must be at least a second and at most a hundred years");
             Err(Failure::message(Reason::FieldInvalid, message))
         }
+    }
+}
+
+/// In which a destruction can be called off; zero for one at once.
+pub(super) fn window(wire: Option<prost_types::Duration>) -> Result<Duration, Failure> {
+    match duration("window", wire)? {
+        Some(window) if window > MAX_WINDOW => {
+            Err(Failure::message(Reason::FieldInvalid, "`window` must be a second to ten years"))
+        }
+        window => Ok(window.unwrap_or_default()),
     }
 }
 

@@ -16,12 +16,15 @@ use super::status::Failure;
 use super::{Core, changes, run_to_end};
 use crate::audit::Ticket;
 use crate::gate::Caller;
-use crate::gate::target::{KeyUpdate, NewKey, System};
+use crate::gate::target::{KeyDestruction, KeyUpdate, NewKey, System, TenantDestruction};
 use crate::operation::Operation;
 use crate::usecase::describe::{self, KeyView, TenantView, VersionView};
 use crate::usecase::destroy_key::{self, Which};
 use crate::usecase::mutation::Mutation;
-use crate::usecase::{change_key, change_tenant, create_key, create_tenant, destroy_tenant, rotate_key};
+use crate::usecase::{
+    change_key, change_tenant, confirm_clock, create_key, create_tenant, destroy_tenant, rotate_key,
+    schedule_key, schedule_tenant,
+};
 
 /// The service.
 pub struct KeysService(pub Core);
@@ -114,16 +117,36 @@ impl Core {
         message: v1::DestroyTenantRequest,
     ) -> Result<v1::DestroyTenantResponse, Failure> {
         let mutation = mutation(caller, Operation::DestroyTenant, &message.request_id, &message)?;
-        refuse_window(message.window)?;
+        let window = convert::window(message.window)?;
         let request = destroy_key::Request {
             reason: convert::destroy_reason(message.reason)?,
             ticket: ticket(&message.ticket)?,
             expected_revision: message.expected_revision,
         };
-        let permit = self.gate.authorize(caller, TenantName::try_from(&*message.tenant)?, None).await?;
-        let destroyed = destroy_tenant::destroy_tenant(permit, &self.keyring, request, mutation).await;
+        let target = TenantDestruction { tenant: TenantName::try_from(&*message.tenant)?, window };
+        let permit = self.gate.authorize(caller, target, None).await?;
+        let destroyed = match window.is_zero() {
+            true => destroy_tenant::destroy_tenant(permit, &self.keyring, request, mutation).await,
+            false => {
+                let (keyring, running) = (&self.keyring, &self.running);
+                schedule_tenant::schedule_tenant(permit, keyring, running, request, mutation).await
+            }
+        };
         let destroy_tenant::Destroyed { tenant, epoch, effaced } = self.gate.record(destroyed).await??;
         Ok(v1::DestroyTenantResponse { tenant: Some(tenant_to_wire(tenant)), epoch: epoch.0, effaced })
+    }
+
+    async fn cancel_destroy_tenant(
+        &self,
+        caller: &Caller,
+        message: v1::CancelDestroyTenantRequest,
+    ) -> Result<v1::Tenant, Failure> {
+        let mutation = mutation(caller, Operation::CancelDestroyTenant, &message.request_id, &message)?;
+        let permit = self.gate.authorize(caller, TenantName::try_from(&*message.tenant)?, None).await?;
+        let expected = message.expected_revision;
+        let cancelled =
+            schedule_tenant::cancel_destroy_tenant(permit, &self.keyring, expected, mutation).await;
+        Ok(tenant_to_wire(self.gate.record(cancelled).await??))
     }
 
     async fn create_key(&self, caller: &Caller, message: v1::CreateKeyRequest) -> Result<v1::Key, Failure> {
@@ -235,7 +258,7 @@ impl Core {
     ) -> Result<v1::DestroyKeyResponse, Failure> {
         use v1::destroy_key_request::Target;
         let mutation = mutation(caller, Operation::DestroyKey, &message.request_id, &message)?;
-        refuse_window(message.window)?;
+        let window = convert::window(message.window)?;
         let which = match message.target {
             Some(Target::Version(number)) if number > 0 => Which::Version { number, force: message.force },
             Some(Target::All(true)) => Which::All,
@@ -246,8 +269,16 @@ impl Core {
             ticket: ticket(&message.ticket)?,
             expected_revision: message.expected_revision,
         };
-        let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
-        let destroyed = destroy_key::destroy_key(permit, &self.keyring, which, request, mutation).await;
+        let names = (&*message.tenant, &*message.key);
+        let key = self.entry(caller, Operation::DestroyKey, names, None).await?;
+        let permit = self.gate.authorize(caller, KeyDestruction { key, window }, None).await?;
+        let destroyed = match window.is_zero() {
+            true => destroy_key::destroy_key(permit, &self.keyring, which, request, mutation).await,
+            false => {
+                let (keyring, running) = (&self.keyring, &self.running);
+                schedule_key::schedule_key(permit, keyring, running, which, request, mutation).await
+            }
+        };
         let destroy_key::Destroyed { key, versions, epoch, effaced } = self.gate.record(destroyed).await??;
         Ok(v1::DestroyKeyResponse {
             key: Some(key_to_wire(key)),
@@ -255,6 +286,37 @@ impl Core {
             epoch: epoch.0,
             effaced,
         })
+    }
+
+    async fn cancel_destroy_key(
+        &self,
+        caller: &Caller,
+        message: v1::CancelDestroyKeyRequest,
+    ) -> Result<v1::Key, Failure> {
+        use v1::cancel_destroy_key_request::Target;
+        let mutation = mutation(caller, Operation::CancelDestroyKey, &message.request_id, &message)?;
+        let number = match message.target {
+            Some(Target::Version(number)) if number > 0 => Some(number),
+            Some(Target::All(true)) => None,
+            _ => return Err(Failure::message(Reason::FieldRequired, "name a version from 1, or set `all`")),
+        };
+        let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
+        let expected = message.expected_revision;
+        let cancelled =
+            schedule_key::cancel_destroy_key(permit, &self.keyring, number, expected, mutation).await;
+        Ok(key_to_wire(self.gate.record(cancelled).await??))
+    }
+
+    async fn confirm_clock(
+        &self,
+        caller: &Caller,
+        message: v1::ConfirmClockRequest,
+    ) -> Result<v1::ConfirmClockResponse, Failure> {
+        let mutation = mutation(caller, Operation::ConfirmClock, &message.request_id, &message)?;
+        let permit = self.gate.authorize(caller, System, None).await?;
+        let confirmed = confirm_clock::confirm_clock(permit, &self.keyring, &self.running, mutation).await;
+        let forward = self.gate.record(confirmed).await??;
+        Ok(v1::ConfirmClockResponse { forward: Some(convert::duration_to_wire(forward)) })
     }
 }
 
@@ -270,16 +332,6 @@ fn mutation(
     }
     let id = convert::request_id(request_id)?;
     Ok(Mutation::new(caller, operation, id, Sha256::digest(message.encode_to_vec()).into()))
-}
-
-fn refuse_window(window: Option<prost_types::Duration>) -> Result<(), Failure> {
-    match window {
-        None => Ok(()),
-        Some(_) => {
-            let message = "scheduled destruction is not built yet; leave `window` out to destroy now";
-            Err(Failure::message(Reason::NotBuiltYet, message))
-        }
-    }
 }
 
 fn ticket(text: &str) -> Result<Option<Ticket>, Failure> {
@@ -323,6 +375,7 @@ fn tenant_to_wire(view: TenantView) -> v1::Tenant {
         uid: record.uid,
         slot: record.slot,
         label: record.label,
+        destroy_due: convert::timestamp_to_wire(record.destroy_due_ms),
     }
 }
 
@@ -345,6 +398,8 @@ fn key_to_wire(view: KeyView) -> v1::Key {
         versions: versions.iter().map(version_to_wire).collect(),
         family: false,
         uid: record.uid,
+        destroy_due: convert::timestamp_to_wire(record.destroy_due_ms),
+        rotate_due: convert::timestamp_to_wire(record.rotate_due_ms),
     }
 }
 
@@ -357,6 +412,7 @@ fn version_to_wire(view: &VersionView) -> v1::KeyVersion {
         created: convert::timestamp_to_wire(record.created_ms),
         destroyed: convert::timestamp_to_wire(record.destroyed_ms),
         uid: record.uid.clone(),
+        destroy_due: convert::timestamp_to_wire(record.destroy_due_ms),
     }
 }
 
@@ -369,6 +425,7 @@ changes! {
         suspend_tenant(SuspendTenantRequest) -> v1::Tenant;
         resume_tenant(ResumeTenantRequest) -> v1::Tenant;
         destroy_tenant(DestroyTenantRequest) -> v1::DestroyTenantResponse;
+        cancel_destroy_tenant(CancelDestroyTenantRequest) -> v1::Tenant;
         create_key(CreateKeyRequest) -> v1::Key;
         describe_key(DescribeKeyRequest) -> v1::Key;
         list_keys(ListKeysRequest) -> v1::ListKeysResponse;
@@ -378,5 +435,7 @@ changes! {
         suspend_key(SuspendKeyRequest) -> v1::Key;
         resume_key(ResumeKeyRequest) -> v1::Key;
         destroy_key(DestroyKeyRequest) -> v1::DestroyKeyResponse;
+        cancel_destroy_key(CancelDestroyKeyRequest) -> v1::Key;
+        confirm_clock(ConfirmClockRequest) -> v1::ConfirmClockResponse;
     }
 }

@@ -34,6 +34,7 @@ use crate::audit::RequestId;
 use crate::gate::{Caller, Gate};
 use crate::keyring::Keyring;
 
+use crate::running::RunningTime;
 use crate::tls::Peer;
 use crate::transparency::Transparency;
 use status::Failure;
@@ -50,6 +51,8 @@ pub struct Core {
     pub keyring: Arc<Keyring>,
     /// The transparency log.
     pub log: Arc<Transparency>,
+    /// How long the server has run, which what is scheduled depends on.
+    pub running: Arc<RunningTime>,
     /// Calls that run to their end although nobody may wait for them: a stop does.
     pub changes: TaskTracker,
 }

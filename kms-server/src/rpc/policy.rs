@@ -1,5 +1,7 @@
 //! Service `kms.v1.Policy`.
 
+use std::time::Duration;
+
 use kms_core::names::{KeyName, TenantName};
 use kms_core::state::KeyClass;
 use kms_proto::reason::Reason;
@@ -65,6 +67,7 @@ impl Core {
             resource,
             purpose: (!message.purpose.is_empty()).then_some(&*message.purpose),
             group: KeyExchangeGroup::X25519MlKem768,
+            window: Duration::ZERO,
         };
         let explained = explain::explain(permit, self.gate.policy(), &request);
         let explanation = self.gate.record(explained).await??;

@@ -29,7 +29,7 @@ pub struct TransparencyService(pub Core);
 const MAX_ENTRIES: u32 = 1_000;
 const ENTRIES: u32 = 256;
 /// Longest wait of one call.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(20);
 
 /// What a call is about.
 enum Subject {

@@ -10,7 +10,9 @@ use kms_core::{id::CommitNumber, secret::EpochSecret};
 use parking_lot::Mutex;
 
 use super::{Batch, CommitError, Pair, ReadError, Store};
-use crate::effaceable::{Effaceable, EffaceableClass, EffaceableError, Evidence, SecretId};
+use crate::effaceable::{
+    Effaceable, EffaceableClass, EffaceableError, Evidence, KeptElsewhere, MediumName, SecretId,
+};
 
 /// A call that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -243,6 +245,10 @@ impl<M: Effaceable> Effaceable for FaultyMedium<M> {
         self.inner.class()
     }
 
+    fn name(&self) -> MediumName {
+        self.inner.name()
+    }
+
     fn prepare(&mut self, id: SecretId, secret: &EpochSecret) -> Result<(), EffaceableError> {
         self.write(Call::Prepare, |medium| medium.prepare(id, secret))
     }
@@ -257,6 +263,10 @@ impl<M: Effaceable> Effaceable for FaultyMedium<M> {
 
     fn efface_except(&mut self, keep: SecretId) -> Result<Evidence, EffaceableError> {
         self.write(Call::Efface, |medium| medium.efface_except(keep))
+    }
+
+    fn efface_all(&mut self, kept: &KeptElsewhere) -> Result<Evidence, EffaceableError> {
+        self.write(Call::Efface, |medium| medium.efface_all(kept))
     }
 }
 

@@ -360,6 +360,11 @@ impl Facts {
         }) {
             risks.push(Risk::IndexValues);
         }
+        // What its operator keeps of it, no token says.
+        let token = |entry: &Entry| matches!(&entry.event, Event::EpochEffaced(event) if event.class.as_str() == MediumClass::Token.as_str());
+        if self.entries.values().any(token) {
+            risks.push(Risk::TokenBackup);
+        }
         risks
     }
 }

@@ -14,6 +14,7 @@ use super::describe::{self, KeyView};
 use super::mutation::Mutation;
 use super::refused::Refused;
 use super::revision;
+use super::schedule::plan_rotation;
 use crate::erasure::Change;
 use crate::gate::permit::op;
 use crate::gate::{Note, Op, Permit, Unrecorded};
@@ -40,7 +41,7 @@ pub async fn update(
     mutation: Mutation,
 ) -> Changed {
     let purposes = permit.target().purposes.clone();
-    change(permit, keyring, expected, mutation, move |change, key| {
+    change(permit, keyring, expected, mutation, Note::default(), move |change, key| {
         if let Some(lease) = update.lease {
             key.lease_ms = millis(lease);
             key.longest_lease_ms = key.longest_lease_ms.max(key.lease_ms);
@@ -48,6 +49,7 @@ pub async fn update(
         }
         if let Some(period) = update.rotate_every {
             key.rotate_every_ms = millis(period);
+            plan_rotation(change, key)?;
         }
         if let Some(purposes) = purposes {
             key.purposes = purposes.iter().map(|purpose| purpose.to_string()).collect();
@@ -64,7 +66,7 @@ pub async fn suspend(
     expected: Option<u64>,
     mutation: Mutation,
 ) -> Changed {
-    change(permit, keyring, expected, mutation, |_, key| {
+    change(permit, keyring, expected, mutation, Note::default(), |_, key| {
         key.state = state_number(LifecycleState::Suspended);
         Ok(OutcomeRecord::default())
     })
@@ -78,14 +80,22 @@ pub async fn resume(
     expected: Option<u64>,
     mutation: Mutation,
 ) -> Changed {
-    change(permit, keyring, expected, mutation, |_, key| {
-        key.state = state_number(match key.active_version {
-            0 => LifecycleState::Deactivated,
-            _ => LifecycleState::Active,
+    change(permit, keyring, expected, mutation, Note::default(), |_, key| {
+        key.state = state_number(match key.destroy_due_ms {
+            0 => unscheduled_state(key),
+            _ => LifecycleState::DestroyScheduled,
         });
         Ok(OutcomeRecord::default())
     })
     .await
+}
+
+/// The state of a key that is neither suspended nor to be destroyed.
+pub(super) fn unscheduled_state(key: &KeyRecord) -> LifecycleState {
+    match key.active_version {
+        0 => LifecycleState::Deactivated,
+        _ => LifecycleState::Active,
+    }
 }
 
 /// Changes a key that is not destroyed, in one durable commit, at the revision that was expected.
@@ -94,6 +104,7 @@ pub(super) async fn change<O: Op<Target: Borrow<Arc<KeyEntry>>>>(
     keyring: &Keyring,
     expected: Option<u64>,
     mutation: Mutation,
+    note: Note,
     edit: impl FnOnce(&mut Change<'_>, &mut KeyRecord) -> Result<OutcomeRecord, Refused> + Send + 'static,
 ) -> Changed {
     let entry = Arc::clone(permit.target().borrow());
@@ -101,10 +112,11 @@ pub(super) async fn change<O: Op<Target: Borrow<Arc<KeyEntry>>>>(
     let write = written.clone();
     let changed = mutation.run(keyring.writer(), move |change| {
         let mut key = living_key(change, &entry, expected)?;
-        let before = (key.state, key.versions);
+        let before = (key.state, key.versions, key.destroy_due_ms, key.scheduled_versions.len());
         let outcome = edit(change, &mut key)?;
-        // A rotation has an entry of its own.
-        if key.state != before.0 && key.versions == before.1 {
+        // A rotation has an entry of its own, and so has a destruction that is called off.
+        let others = (key.versions, key.destroy_due_ms, key.scheduled_versions.len());
+        if key.state != before.0 && others == (before.1, before.2, before.3) {
             let (tenant_uid, state) = (tenant_uid(change, &key)?, state(key.state)?);
             change.log(KeyState { tenant_uid, key: entry.name.clone(), key_uid: entry.uid, state });
         }
@@ -115,7 +127,7 @@ pub(super) async fn change<O: Op<Target: Borrow<Arc<KeyEntry>>>>(
         Ok(_) => written.describe(keyring, permit.target().borrow()),
         Err(refused) => Err(refused),
     };
-    let mut note = Note { state: result.as_ref().ok().map(|key| key.state), ..Note::default() };
+    let mut note = Note { state: result.as_ref().ok().map(|key| key.state), ..note };
     note.versions = result.iter().filter_map(KeyView::active_version).collect();
     permit.finish(result, note)
 }
@@ -166,7 +178,7 @@ fn raise_longest_lease(change: &mut Change<'_>, key: &KeyRecord) -> Result<(), R
     Ok(())
 }
 
-fn owner(change: &Change<'_>, key: &KeyRecord) -> Result<TenantRecord, Refused> {
+pub(super) fn owner(change: &Change<'_>, key: &KeyRecord) -> Result<TenantRecord, Refused> {
     let tenant = change.get::<TenantsBySlot>(&TenantSlot(key.tenant_slot))?;
     tenant.ok_or_else(|| Refused::damaged(TenantsBySlot::NAME))
 }

@@ -52,7 +52,16 @@ pub async fn resume(
     expected: Option<u64>,
     mutation: Mutation,
 ) -> Changed {
-    change(permit, keyring, expected, mutation, |tenant| set_state(tenant, LifecycleState::Active)).await
+    change(permit, keyring, expected, mutation, |tenant| {
+        set_state(
+            tenant,
+            match tenant.destroy_due_ms {
+                0 => LifecycleState::Active,
+                _ => LifecycleState::DestroyScheduled,
+            },
+        )
+    })
+    .await
 }
 
 fn set_state(tenant: &mut TenantRecord, state: LifecycleState) -> Result<(), Refused> {

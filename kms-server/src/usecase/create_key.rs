@@ -13,6 +13,7 @@ use super::change_tenant::{living, put};
 use super::describe::{self, KeyView};
 use super::mutation::{Mutation, now_ms};
 use super::refused::Refused;
+use super::schedule::plan_rotation;
 use crate::erasure::Change;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
@@ -41,6 +42,9 @@ pub async fn create_key(
         let mut owner = living(change, &tenant)?;
         if state(owner.state)? == LifecycleState::Suspended {
             return Err(Refused::TenantSuspended(tenant));
+        }
+        if state(owner.state)? == LifecycleState::DestroyScheduled {
+            return Err(Refused::TenantScheduled(tenant));
         }
         let place = (TenantSlot(owner.slot), name);
         let before = change.get::<Keys>(&place)?;
@@ -73,6 +77,7 @@ pub async fn create_key(
             owner.longest_lease_ms = lease;
             put(change, &tenant, &owner);
         }
+        plan_rotation(change, &mut key)?;
         change.put::<Keys>(&place, &key);
         Ok(OutcomeRecord { versions: vec![number], ..OutcomeRecord::default() })
     });

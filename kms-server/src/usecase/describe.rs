@@ -213,6 +213,9 @@ fn key_view(
         _ if own.is_destroyed() => gone_for_good(snapshot, own, record.destroyed_epoch)?,
         state if state.is_destroyed() => state,
         LifecycleState::Suspended => LifecycleState::Suspended,
+        LifecycleState::DestroyScheduled if own != LifecycleState::Suspended => {
+            LifecycleState::DestroyScheduled
+        }
         _ => own,
     };
     Ok(KeyView {
@@ -245,6 +248,10 @@ fn versions(
         let state = match state(record.state)? {
             state if state.is_destroyed() => gone_for_good(snapshot, state, record.destroyed_epoch)?,
             _ if tenant.state.is_destroyed() => tenant.state,
+            LifecycleState::DestroyScheduled => LifecycleState::DestroyScheduled,
+            _ if key.destroy_due_ms != 0 || tenant.record.destroy_due_ms != 0 => {
+                LifecycleState::DestroyScheduled
+            }
             _ if record.version == key.active_version => LifecycleState::Active,
             _ => LifecycleState::Deactivated,
         };

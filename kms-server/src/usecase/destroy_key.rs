@@ -14,13 +14,14 @@ use super::change_key::{Written, living_key, tenant_uid};
 use super::describe::KeyView;
 use super::mutation::{Mutation, now_ms};
 use super::refused::Refused;
+use super::schedule;
 use crate::audit::Ticket;
 use crate::erasure::{Change, Destruction};
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::leases::ToSeal;
 use crate::keyring::{KeyEntry, Keyring};
-use crate::records::{DataKeyIds, VersionNumbers, Versions, reason_number, state, state_number, uid};
+use crate::records::{DataKeyIds, VersionNumbers, Versions, Work, reason_number, state, state_number, uid};
 
 /// Why, and on which revision it was decided.
 #[derive(Debug, Clone)]
@@ -79,14 +80,14 @@ pub async fn destroy_key(
     request: Request,
     mutation: Mutation,
 ) -> Unrecorded<Result<Destroyed, Refused>> {
-    let entry = Arc::clone(permit.target());
+    let entry = Arc::clone(&permit.target().key);
     let mut note = request.note();
     if let Which::Version { number, .. } = which {
         note.version = Some(number);
     }
     let written = Written::default();
     let write = written.clone();
-    let leases = SealingLeases { keyring: Arc::clone(keyring), closed: Arc::default() };
+    let leases = SealingLeases::of(keyring);
     let closed = Arc::clone(&leases.closed);
     let destroyed = mutation.run_destruction(keyring.writer(), move |change| {
         let mut key = living_key(change, &entry, request.expected_revision)?;
@@ -96,10 +97,10 @@ pub async fn destroy_key(
     });
     let result = match destroyed.await {
         Ok(committed) => {
-            let OutcomeRecord { versions, epoch } = committed.value;
+            let OutcomeRecord { versions, epoch, .. } = committed.value;
             let epoch = Epoch(epoch);
             note.epoch = Some(epoch);
-            let key = written.describe(keyring, permit.target());
+            let key = written.describe(keyring, &permit.target().key);
             key.map(|key| Destroyed { key, versions, epoch, effaced: committed.effaced })
         }
         Err(refused) => {
@@ -112,12 +113,12 @@ pub async fn destroy_key(
 }
 
 /// The sealing leases of the versions to be destroyed; remembers what it closed, should the commit fail.
-struct SealingLeases {
+pub(super) struct SealingLeases {
     keyring: Arc<Keyring>,
     closed: Arc<Mutex<Vec<VersionId>>>,
 }
 
-fn destroy(
+pub(super) fn destroy(
     change: &mut Destruction<'_>,
     key: &mut KeyRecord,
     entry: &KeyEntry,
@@ -152,6 +153,9 @@ fn destroy(
         // Nobody holds a data key where none was handed out.
         let lease_ms = if version.data_keys_issued == 0 { 0 } else { key.longest_lease_ms };
         change.destroy_version(id, lease_ms);
+        schedule::remove(change, version.destroy_due_ms, Work::DestroyVersion, uid(&version.uid)?);
+        version.destroy_due_ms = 0;
+        key.scheduled_versions.retain(|scheduled| *scheduled != number);
         version.state = state_number(LifecycleState::Destroyed);
         version.destroyed_ms = now_ms();
         version.destroyed_epoch = epoch.0;
@@ -164,13 +168,16 @@ fn destroy(
     }
     if key.live_versions == 0 {
         key.destroyed_epoch = epoch.0;
+        schedule::remove(change, key.destroy_due_ms, Work::DestroyKey, entry.uid);
+        schedule::remove(change, key.rotate_due_ms, Work::RotateKey, entry.uid);
+        (key.destroy_due_ms, key.rotate_due_ms) = (0, 0);
     }
     let entry_index = log(change, key, entry, which, request, &destroyed)?;
     for (id, mut version) in destroyed {
         version.destroyed_entry = entry_index;
         change.put::<Versions>(&id, &version);
     }
-    Ok(OutcomeRecord { versions, epoch: epoch.0 })
+    Ok(OutcomeRecord { versions, epoch: epoch.0, ..OutcomeRecord::default() })
 }
 
 /// Has the log say what is destroyed; gives the index of the entry.
@@ -209,6 +216,14 @@ fn log(
 /// The key goes on without one of its versions.
 fn retire_number(key: &mut KeyRecord, number: u32) {
     key.live_versions = key.live_versions.saturating_sub(1);
+    stop_sealing(key, number);
+    if key.live_versions == 0 {
+        key.state = state_number(LifecycleState::Destroyed);
+    }
+}
+
+/// One of its versions seals no more.
+pub(super) fn stop_sealing(key: &mut KeyRecord, number: u32) {
     if key.active_version == number {
         key.active_version = 0;
         // ATTACK: a suspended key opens nothing; a deactivated one would. What is not active stays what it is.
@@ -219,12 +234,13 @@ fn retire_number(key: &mut KeyRecord, number: u32) {
     if key.deterministic_version == number {
         key.deterministic_version = key.active_version;
     }
-    if key.live_versions == 0 {
-        key.state = state_number(LifecycleState::Destroyed);
-    }
 }
 
 impl SealingLeases {
+    pub(super) fn of(keyring: &Arc<Keyring>) -> Self {
+        Self { keyring: Arc::clone(keyring), closed: Arc::default() }
+    }
+
     /// Ends the leasing of a version that seals; where what runs may not be lost, only if nothing does.
     fn end(
         &self,
@@ -253,7 +269,11 @@ impl SealingLeases {
     }
 }
 
-fn version_id(change: &Change<'_>, entry: &KeyEntry, number: u32) -> Result<Option<VersionId>, Refused> {
+pub(super) fn version_id(
+    change: &Change<'_>,
+    entry: &KeyEntry,
+    number: u32,
+) -> Result<Option<VersionId>, Refused> {
     let slot: TenantSlot = entry.tenant.slot;
     let pointer = change.get::<VersionNumbers>(&(slot, entry.name.clone(), number))?;
     Ok(pointer.map(|pointer| VersionId::new(slot, LeafSlot(pointer.leaf_slot))))

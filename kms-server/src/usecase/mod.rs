@@ -4,6 +4,7 @@
 //! - data plane: [`seal`], [`open`], [`reencrypt`], [`envelope_key`], [`lease`], [`random`].
 //! - tenants: [`create_tenant`], [`change_tenant`], [`destroy_tenant`]; keys: [`create_key`], [`change_key`], [`rotate_key`],
 //!   [`destroy_key`]; reading both: [`describe`].
+//! - later: [`schedule_key`], [`schedule_tenant`], [`confirm_clock`]; [`due`] carries out what fell due; `schedule` keeps the rows.
 //! - compliance: [`read_audit`], [`read_log`], [`certify`].
 //! - what they share: [`refused`], [`mutation`] (idempotence), [`revision`], `data_key_ids`.
 //!
@@ -12,12 +13,14 @@
 pub mod certify;
 pub mod change_key;
 pub mod change_tenant;
+pub mod confirm_clock;
 pub mod create_key;
 pub mod create_tenant;
 mod data_key_ids;
 pub mod describe;
 pub mod destroy_key;
 pub mod destroy_tenant;
+pub mod due;
 pub mod envelope_key;
 pub mod explain;
 pub mod lease;
@@ -30,4 +33,7 @@ pub mod reencrypt;
 pub mod refused;
 pub mod revision;
 pub mod rotate_key;
+mod schedule;
+pub mod schedule_key;
+pub mod schedule_tenant;
 pub mod seal;

@@ -35,6 +35,11 @@ impl Mutation {
         Self { identity: caller.identity.name.clone(), operation, id, digest }
     }
 
+    /// Who calls, as the log names them.
+    pub(super) fn by(&self) -> String {
+        self.identity.to_string()
+    }
+
     /// Runs `change` in one durable commit, or answers with the outcome that the same request had before.
     ///
     /// # Errors
@@ -47,7 +52,7 @@ impl Mutation {
         let committed = writer.commit(move |view| match self.known(view)? {
             Some(outcome) => Ok(outcome),
             None => {
-                view.act_as(Text::lossy(&self.identity.to_string()));
+                view.act_as(Text::lossy(&self.by()));
                 let outcome = change(view)?;
                 self.keep(view, &outcome)?;
                 Ok(outcome)
@@ -68,7 +73,7 @@ impl Mutation {
         let committed = writer.destroy(move |view| match self.known(view)? {
             Some(outcome) => Ok(outcome),
             None => {
-                view.act_as(Text::lossy(&self.identity.to_string()));
+                view.act_as(Text::lossy(&self.by()));
                 let outcome = change(view)?;
                 self.keep(view, &outcome)?;
                 Ok(outcome)

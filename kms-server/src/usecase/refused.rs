@@ -39,6 +39,11 @@ pub enum Refused {
         /// The number asked for.
         version: u32,
     },
+    /// Its tenant is to be destroyed.
+    #[error(
+        "tenant `{0}` is to be destroyed: its keys open but no longer seal; an operator can call that off"
+    )]
+    TenantScheduled(TenantName),
     /// The tenant is gone.
     #[error("tenant `{0}` is destroyed, and every key it had")]
     TenantDestroyed(TenantName),
@@ -119,7 +124,7 @@ impl Refused {
         match self {
             Self::KeySuspended(_) => Reason::KeySuspended,
             Self::TenantSuspended(_) => Reason::TenantSuspended,
-            Self::KeyDeactivated(_) => Reason::KeyDeactivated,
+            Self::KeyDeactivated(_) | Self::TenantScheduled(_) => Reason::KeyDeactivated,
             Self::KeyDestroyed(_) | Self::VersionDestroyed { .. } => Reason::KeyDestroyed,
             Self::VersionNotFound { .. } => Reason::VersionNotFound,
             Self::TenantDestroyed(_) => Reason::TenantDestroyed,
@@ -165,6 +170,7 @@ impl From<Unusable> for Refused {
             Unusable::KeyDeactivated(key) => Self::KeyDeactivated(key),
             Unusable::KeyDestroyed(key) => Self::KeyDestroyed(key),
             Unusable::TenantSuspended(tenant) => Self::TenantSuspended(tenant),
+            Unusable::TenantScheduled(tenant) => Self::TenantScheduled(tenant),
             Unusable::TenantDestroyed(tenant) => Self::TenantDestroyed(tenant),
         }
     }

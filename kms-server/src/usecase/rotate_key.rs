@@ -1,18 +1,21 @@
 //! Rotates a key: a new version seals, the ones before open on.
 
 use kms_core::id::TenantSlot;
+use kms_core::names::KeyName;
 use kms_core::state::LifecycleState;
 use kms_proto::storage::{KeyRecord, OutcomeRecord};
 
-use super::change_key::{change, tenant_uid};
+use super::change_key::{change, owner};
 use super::create_key::add_version;
 use super::describe::KeyView;
 use super::mutation::Mutation;
 use super::refused::Refused;
+use super::schedule::plan_rotation;
+use crate::erasure::Change;
 use crate::gate::permit::op;
-use crate::gate::{Permit, Unrecorded};
+use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::Keyring;
-use crate::records::{state, state_number};
+use crate::records::{state, state_number, uid};
 
 /// Makes a new active version. With `deterministic`, deterministic columns are sealed under it too from now on.
 pub async fn rotate_key(
@@ -23,21 +26,36 @@ pub async fn rotate_key(
     mutation: Mutation,
 ) -> Unrecorded<Result<KeyView, Refused>> {
     let name = permit.target().name.clone();
-    change(permit, keyring, expected, mutation, move |change, key: &mut KeyRecord| {
-        match state(key.state)? {
-            LifecycleState::Active | LifecycleState::Deactivated => {}
-            state => {
-                let what = format!("key `{name}`");
-                return Err(Refused::State { what, state, todo: "resume it before rotating" });
-            }
-        }
-        let owner = tenant_uid(change, key)?;
-        add_version(change, &(TenantSlot(key.tenant_slot), name), key, owner)?;
-        key.state = state_number(LifecycleState::Active);
-        if deterministic || key.deterministic_version == 0 {
-            key.deterministic_version = key.active_version;
-        }
+    change(permit, keyring, expected, mutation, Note::default(), move |change, key: &mut KeyRecord| {
+        rotate(change, key, &name, deterministic)?;
         Ok(OutcomeRecord { versions: vec![key.active_version], ..OutcomeRecord::default() })
     })
     .await
+}
+
+/// Gives a key its next version, and plans the one after.
+pub(super) fn rotate(
+    change: &mut Change<'_>,
+    key: &mut KeyRecord,
+    name: &KeyName,
+    deterministic: bool,
+) -> Result<(), Refused> {
+    let refused = |state, todo| Refused::State { what: format!("key `{name}`"), state, todo };
+    match state(key.state)? {
+        LifecycleState::Active | LifecycleState::Deactivated => {}
+        state @ LifecycleState::DestroyScheduled => {
+            return Err(refused(state, "call its destruction off before rotating"));
+        }
+        state => return Err(refused(state, "resume it before rotating")),
+    }
+    let owner = owner(change, key)?;
+    if state(owner.state)? == LifecycleState::DestroyScheduled {
+        return Err(Refused::TenantScheduled(crate::records::name(&owner.name)?));
+    }
+    add_version(change, &(TenantSlot(key.tenant_slot), name.clone()), key, uid(&owner.uid)?)?;
+    key.state = state_number(LifecycleState::Active);
+    if deterministic || key.deterministic_version == 0 {
+        key.deterministic_version = key.active_version;
+    }
+    plan_rotation(change, key)
 }

@@ -325,6 +325,6 @@ async fn failed_calls_and_batches_are_on_record_with_their_reasons_and_counts() 
     assert_eq!(batch["versions"], serde_json::json!([key.versions[0].id.to_string()]));
     let destroyed = line("destroy-1").await;
     assert_eq!((&destroyed["version"], &destroyed["ticket"]), (&1.into(), &"SEC-42".into()));
-    assert_eq!((&destroyed["destroy_reason"], &destroyed["state"]), (&"test".into(), &"destroyed".into()));
+    assert_eq!((&destroyed["destroy_reason"], &destroyed["state"]), (&"test".into(), &"erased".into()));
     assert!(destroyed["epoch"].as_u64().is_some());
 }

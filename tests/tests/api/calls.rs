@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use tonic_reflection::pb::{v1 as reflection, v1alpha as reflection_alpha};
 
 /// Every call, its operation in policy and audit, and what it is done to. In an order in which each can be done after those before it.
-pub(crate) const CALLS: [(&str, &str, On); 35] = [
+pub(crate) const CALLS: [(&str, &str, On); 46] = [
     ("Encrypt", "Encrypt", On::Key),
     ("EncryptBatch", "Encrypt", On::Key),
     ("Decrypt", "Decrypt", On::Key),
@@ -33,11 +33,22 @@ pub(crate) const CALLS: [(&str, &str, On); 35] = [
     ("RotateKey", "RotateKey", On::Key),
     ("SuspendKey", "SuspendKey", On::Key),
     ("ResumeKey", "ResumeKey", On::Key),
+    ("GetCertificate", "CertifyKey", On::Key),
+    ("WaitForErasure", "CertifyKey", On::Key),
+    ("DestroyKey later", "DestroyKey", On::Key),
+    ("CancelDestroyKey", "CancelDestroyKey", On::Key),
     ("DestroyKey", "DestroyKey", On::Key),
     // The name is free again.
     ("CreateKey", "CreateKey", On::Key),
+    ("DestroyTenant later", "DestroyTenant", On::Tenant),
+    ("CancelDestroyTenant", "CancelDestroyTenant", On::Tenant),
     ("DestroyTenant", "DestroyTenant", On::Tenant),
     ("CreateTenant", "CreateTenant", On::Tenant),
+    ("ConfirmClock", "ConfirmClock", On::System),
+    ("GetCheckpoint", "ReadLog", On::System),
+    ("GetInclusionProof", "ReadLog", On::System),
+    ("GetConsistencyProof", "ReadLog", On::System),
+    ("ListEntries", "ReadLog", On::System),
     ("QueryAudit", "ReadAudit", On::System),
     ("TailAudit", "ReadAudit", On::System),
     ("ExportAudit", "ReadAudit", On::System),
@@ -48,6 +59,8 @@ pub(crate) const CALLS: [(&str, &str, On); 35] = [
     ("reflection v1, a file", "Reflect", On::System),
     ("health", "", On::System),
 ];
+
+const HOUR: prost_types::Duration = prost_types::Duration { seconds: 3600, nanos: 0 };
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum On {
@@ -85,7 +98,7 @@ pub(crate) async fn call(api: &Api, call: &str, id: &str, ground: &Ground) -> Re
     }
     let (tenant, key) = (ground.tenant.clone(), ground.key.clone());
     let (request_id, bound) = (fresh(), context(&[("row", "1")]));
-    let (mut crypto, mut keys, mut audit) = (api.crypto(), api.keys(), api.audit());
+    let (mut crypto, mut keys, mut audit, mut log) = (api.crypto(), api.keys(), api.audit(), api.log());
     match call {
         "Encrypt" => {
             let message = v1::EncryptRequest { tenant, key, plaintext: vec![1], binding: Some(bound) };
@@ -162,11 +175,45 @@ pub(crate) async fn call(api: &Api, call: &str, id: &str, ground: &Ground) -> Re
             let message = v1::ResumeTenantRequest { request_id, tenant, expected_revision: None };
             done(keys.resume_tenant(named(id, message)).await)
         }
-        "DestroyTenant" => {
+        "GetCertificate" => {
+            let subject = Some(v1::Subject { tenant, key, version: 1 });
+            let message = v1::GetCertificateRequest { subject, earlier_sizes: vec![1] };
+            done(log.get_certificate(named(id, message)).await)
+        }
+        "WaitForErasure" => {
+            let subject = Some(v1::Subject { tenant, key, version: 1 });
+            let message = v1::WaitForErasureRequest { subject, timeout: None };
+            done(log.wait_for_erasure(named(id, message)).await)
+        }
+        "GetCheckpoint" => done(log.get_checkpoint(named(id, v1::GetCheckpointRequest {})).await),
+        "GetInclusionProof" => {
+            let message = v1::GetInclusionProofRequest { index: 0, size: 0 };
+            done(log.get_inclusion_proof(named(id, message)).await)
+        }
+        "GetConsistencyProof" => {
+            let message = v1::GetConsistencyProofRequest { from_size: 1, to_size: 0 };
+            done(log.get_consistency_proof(named(id, message)).await)
+        }
+        "ListEntries" => {
+            done(log.list_entries(named(id, v1::ListEntriesRequest { start: 0, page_size: 1 })).await)
+        }
+        "ConfirmClock" => done(keys.confirm_clock(named(id, v1::ConfirmClockRequest { request_id })).await),
+        "CancelDestroyTenant" => {
+            let message = v1::CancelDestroyTenantRequest { request_id, tenant, expected_revision: None };
+            done(keys.cancel_destroy_tenant(named(id, message)).await)
+        }
+        "CancelDestroyKey" => {
+            let target = Some(v1::cancel_destroy_key_request::Target::All(true));
+            let message =
+                v1::CancelDestroyKeyRequest { request_id, tenant, key, target, expected_revision: None };
+            done(keys.cancel_destroy_key(named(id, message)).await)
+        }
+        "DestroyTenant" | "DestroyTenant later" => {
             let message = v1::DestroyTenantRequest {
                 request_id,
                 tenant,
                 reason: v1::DestroyReason::ContractEnded.into(),
+                window: call.ends_with("later").then_some(HOUR),
                 ..v1::DestroyTenantRequest::default()
             };
             done(keys.destroy_tenant(named(id, message)).await)
@@ -201,7 +248,11 @@ pub(crate) async fn call(api: &Api, call: &str, id: &str, ground: &Ground) -> Re
             let message = v1::ResumeKeyRequest { request_id, tenant, key, expected_revision: None };
             done(keys.resume_key(named(id, message)).await)
         }
-        "DestroyKey" => done(keys.destroy_key(named(id, api::destroy(&tenant, &key, None))).await),
+        "DestroyKey" | "DestroyKey later" => {
+            let window = call.ends_with("later").then_some(HOUR);
+            let message = v1::DestroyKeyRequest { window, ..api::destroy(&tenant, &key, None) };
+            done(keys.destroy_key(named(id, message)).await)
+        }
         "QueryAudit" => done(
             audit.query_audit(named(id, v1::QueryAuditRequest { page_size: 1, ..Default::default() })).await,
         ),
@@ -275,9 +326,9 @@ async fn reflect(api: &Api, id: &str, symbol: Option<&str>) -> Result<Vec<u8>, S
         MessageResponse::ListServicesResponse(list) => {
             let names: Vec<_> = list.service.iter().map(|service| &*service.name).collect();
             for served in
-                ["kms.v1.Crypto", "kms.v1.Keys", "kms.v1.Audit", "kms.v1.Policy", "grpc.health.v1.Health"]
+                ["Crypto", "Keys", "Audit", "Policy", "Transparency"].map(|name| format!("kms.v1.{name}"))
             {
-                assert!(names.contains(&served), "{served}: {names:?}");
+                assert!(names.contains(&&*served), "{served}: {names:?}");
             }
         }
         MessageResponse::FileDescriptorResponse(files) => {
@@ -289,11 +340,13 @@ async fn reflect(api: &Api, id: &str, symbol: Option<&str>) -> Result<Vec<u8>, S
     Ok(Vec::new())
 }
 
-/// A tenant of somebody's own, with a key.
+/// A tenant of somebody's own, with a key of which version 1 is destroyed.
 pub(crate) async fn ground(operator: &Api, attendance: &Api, who: &str) -> Ground {
     let tenant = format!("of-{who}");
     operator.create_tenant(&tenant).await.unwrap();
     operator.create_key(&tenant, KEY).await.unwrap();
+    operator.rotate(&tenant, KEY).await.unwrap();
+    operator.destroy(&tenant, KEY, Some(1)).await.unwrap();
     let ciphertext = attendance.encrypt(&tenant, KEY, b"1", context(&[("row", "1")])).await.unwrap();
     let current = open::item::Item::Current(open::Current { key: KEY.into(), deterministic: false });
     let message = v1::OpenDataKeysRequest {

@@ -2,6 +2,7 @@
 //!
 //! - `grid`: the five identities × every call: decided as `policies/decisions.golden` says, with a line in the audit that says so.
 //! - `strangers`: every call again, by somebody without rights, on what exists and what does not. `calls`: what both go through.
+//! - `schedule`: destructions with a window, rotation by period.
 //! - `crypto`, `leases`: sealing, opening, batches, data keys. `keys`: tenants, keys, versions. `idempotence`: request ids, revisions.
 //! - `audit`: reading, tailing, exporting and deleting it; what it never holds. `surroundings`: health, reflection, explain.
 
@@ -18,5 +19,6 @@ mod grid;
 mod idempotence;
 mod keys;
 mod leases;
+mod schedule;
 mod strangers;
 mod surroundings;

@@ -79,7 +79,8 @@ fn largest_power_of_two_below(n: u64) -> u64 {
 
 impl Subtrees for Reference {
     fn subtree(&self, level: u32, index: u64) -> Option<Hash> {
-        let leaves = index << level..(index + 1) << level;
+        let width = 1_u64.checked_shl(level)?;
+        let leaves = index.checked_mul(width)?..index.checked_add(1)?.checked_mul(width)?;
         (leaves.end <= self.0.len() as u64).then(|| self.mth(leaves))
     }
 }
@@ -97,7 +98,9 @@ fn damaged(proof: &[Hash]) -> Vec<Vec<Hash>> {
     for at in 0..proof.len() {
         change(&|proof| proof[at][0] ^= 1);
         change(&|proof| proof[at][31] ^= 0x80);
-        change(&|proof| drop(proof.remove(at)));
+        change(&|proof| {
+            proof.remove(at);
+        });
         change(&|proof| proof.insert(at, proof[at]));
         change(&|proof| proof.rotate_left(at));
         change(&|proof| proof.swap(0, at));

@@ -59,7 +59,7 @@ struct Kept<'a> {
 impl Subtrees for Kept<'_> {
     fn subtree(&self, level: u32, index: u64) -> Option<Hash> {
         self.reads.set(self.reads.get() + 1);
-        (level % 8 == 0).then(|| self.log.subtree(level, index)).flatten()
+        level.is_multiple_of(8).then(|| self.log.subtree(level, index)).flatten()
     }
 }
 

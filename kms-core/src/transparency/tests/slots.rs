@@ -111,8 +111,8 @@ fn an_empty_subtree_is_never_written_out() {
     assert_eq!(proof.siblings, [None; 5]);
     let absent = BTreeMap::from([(9, EMPTY)]);
     assert_eq!(proof.root(5, &absent), Ok(empty_subtree(5)));
-    // Slot 9 is 01001: from left to right the siblings are those of levels 3, 1, 0, 2 and 4.
-    for (at, level) in [3, 1, 0, 2, 4].into_iter().enumerate() {
+    // Slot 9 is 01001: from left to right the siblings are those of levels 3, 0, 1, 2 and 4.
+    for (at, level) in [3, 0, 1, 2, 4].into_iter().enumerate() {
         let mut siblings = proof.siblings.clone();
         siblings[at] = Some(empty_subtree(level));
         assert_eq!(root(5, &absent, &siblings), Err(SlotProofError::EmptyWrittenOut));
@@ -123,10 +123,10 @@ fn an_empty_subtree_is_never_written_out() {
 fn nothing_is_proven_about_no_slot_or_one_outside() {
     assert_eq!(root(5, &BTreeMap::new(), &[Some(leaf(1))]), Err(SlotProofError::NothingNamed));
     assert_eq!(SlotProof::prove(5, &BTreeSet::new(), |_, _| None), Err(SlotProofError::NothingNamed));
-    let outside = |slot, levels| Err(SlotProofError::OutsideTree { slot, levels });
-    assert_eq!(SlotProof::prove(5, &BTreeSet::from([1, 32]), |_, _| None), outside(32, 5));
-    assert_eq!(root(5, &BTreeMap::from([(32, leaf(1))]), &[]), outside(32, 5));
-    assert_eq!(root(36, &BTreeMap::from([(1, leaf(1))]), &[None; 36]), outside(1, 36));
+    let outside = |slot, levels| SlotProofError::OutsideTree { slot, levels };
+    assert_eq!(SlotProof::prove(5, &BTreeSet::from([1, 32]), |_, _| None), Err(outside(32, 5)));
+    assert_eq!(root(5, &BTreeMap::from([(32, leaf(1))]), &[]), Err(outside(32, 5)));
+    assert_eq!(root(36, &BTreeMap::from([(1, leaf(1))]), &[None; 36]), Err(outside(1, 36)));
     assert_eq!(
         root(0, &BTreeMap::from([(0, leaf(1))]), &[]),
         Ok(leaf(1)),
@@ -163,6 +163,6 @@ proptest! {
     ) {
         let levels = if small { levels % 40 } else { levels };
         let known = slots.into_iter().map(|slot| (if small { slot >> 32 } else { slot }, EMPTY)).collect();
-        let _ = root(levels, &known, &siblings);
+        drop(root(levels, &known, &siblings));
     }
 }

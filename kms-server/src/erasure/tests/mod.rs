@@ -7,6 +7,7 @@ mod evidence;
 mod files;
 mod large;
 mod log;
+mod media;
 mod property;
 mod recount;
 mod refusals;

@@ -154,7 +154,7 @@ impl World {
         self.start_as(&Faults::none(), |options| options.rider = rider).unwrap().0
     }
 
-    fn start_as(
+    pub(super) fn start_as(
         &self,
         faults: &Faults,
         change: impl FnOnce(&mut Options),

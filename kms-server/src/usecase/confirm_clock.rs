@@ -1,0 +1,31 @@
+//! An operator says that the wall clock is right although it went forward: what is scheduled goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kms_proto::storage::OutcomeRecord;
+
+use super::mutation::Mutation;
+use super::refused::Refused;
+use crate::gate::permit::op;
+use crate::gate::{Note, Permit, Unrecorded};
+use crate::keyring::Keyring;
+use crate::records::{RunningTimes, millis};
+use crate::running::RunningTime;
+
+/// Believes the clock from now on. Says how far it had gone forward.
+pub async fn confirm_clock(
+    permit: Permit<op::ConfirmClock>,
+    keyring: &Keyring,
+    running: &Arc<RunningTime>,
+    mutation: Mutation,
+) -> Unrecorded<Result<Duration, Refused>> {
+    let running = Arc::clone(running);
+    let confirmed = mutation.run(keyring.writer(), move |change| {
+        let forward_ms = millis(running.confirm());
+        change.put::<RunningTimes>(&(), &running.read().record());
+        Ok(OutcomeRecord { forward_ms, ..OutcomeRecord::default() })
+    });
+    let result = confirmed.await.map(|committed| Duration::from_millis(committed.value.forward_ms));
+    permit.finish(result, Note::default())
+}

@@ -1,0 +1,5 @@
+module keycentre.example/c2sp
+
+go 1.26.0
+
+require golang.org/x/mod v0.43.0
