@@ -91,30 +91,35 @@ pub(super) fn log(store: &dyn Store) -> Vec<Entry> {
     raw_log(store).iter().map(|entry| Entry::from_bytes(entry).unwrap()).collect()
 }
 
+/// The log names no secret as effaced that is still there. That must hold at any moment.
+pub(super) fn nothing_is_certified_that_is_there(store: &dyn Store, medium: &dyn Effaceable) {
+    let there = medium.list().unwrap();
+    for entry in log(store) {
+        if let Event::EpochEffaced(effaced) = entry.event {
+            let named = effaced.effaced.0.iter();
+            let mut named = named.map(|(epoch, attempt)| SecretId { epoch: *epoch, attempt: *attempt });
+            assert!(named.all(|gone| !there.contains(&gone)), "a secret is there that the log says is gone");
+        }
+    }
+}
+
 /// The log says of every epoch that it was committed, of the last state what it is, and of no secret that it is gone which is not.
 pub(super) fn check_log(store: &dyn Store, medium: &dyn Effaceable) {
+    nothing_is_certified_that_is_there(store, medium);
     let (head, log) = (head(store), log(store));
     assert_eq!(log.len() as u64, head.log_size);
     assert_eq!(Log::read(store, &head).unwrap().root(), head.log_root);
     assert!(log.is_sorted_by_key(|entry| (entry.commit, entry.at)));
-    let there = medium.list().unwrap();
     let (mut epoch, mut state_root, mut done) = (Epoch(1), None, BTreeSet::new());
     for entry in &log {
         match &entry.event {
             Event::EpochCommit(commit) => {
                 assert_eq!(commit.epoch, epoch.next());
-                epoch = commit.epoch;
-                state_root = Some(commit.state_root);
+                (epoch, state_root) = (commit.epoch, Some(commit.state_root));
             }
             Event::EpochEffaced(effaced) => {
                 assert!(effaced.epoch <= epoch);
                 done.insert(effaced.epoch);
-                let named = effaced.effaced.0.iter();
-                let mut named = named.map(|(epoch, attempt)| SecretId { epoch: *epoch, attempt: *attempt });
-                assert!(
-                    named.all(|gone| !there.contains(&gone)),
-                    "a secret is there that the log says is gone"
-                );
             }
             _ => {}
         }
@@ -124,9 +129,8 @@ pub(super) fn check_log(store: &dyn Store, medium: &dyn Effaceable) {
         let missing: Vec<_> = (2..epoch.0).filter(|number| !done.contains(&Epoch(*number))).collect();
         assert!(missing.is_empty(), "nothing will ever say of {missing:?} that they were effaced");
     }
-    if let (Some(Event::EpochCommit(_)), Some(state_root)) =
-        (log.last().map(|entry| &entry.event), state_root)
-    {
+    let last = log.last().map(|entry| &entry.event);
+    if let (Some(Event::EpochCommit(_)), Some(state_root)) = (last, state_root) {
         assert_eq!(state_root, head.state_root);
     }
 }

@@ -1,4 +1,4 @@
-//! Starts that are refused, each with the medium untouched; and the mistakes that the protocol's order prevents, made on purpose.
+//! Starts that are refused, each with the medium untouched; and what an attempt that failed must not leave.
 
 use kms_core::{
     id::{Attempt, Epoch, InstanceId},
@@ -158,47 +158,6 @@ async fn a_store_older_than_its_redo_is_refused() {
     writer.stop();
     let old = World { store: yesterday, ..world };
     assert!(matches!(refused(&old), StartError::OlderThanRedo { .. }));
-}
-
-#[tokio::test]
-async fn mistake_effacing_before_the_barrier_loses_every_key_to_a_crash() {
-    for mistake in [None, Some(Mistake::EffaceBeforeBarrier)] {
-        let world = World { mistake, ..World::new() };
-        let faults = Faults::none();
-        let (writer, _) = world.start_with(&faults).unwrap();
-        let tenant = tenant(&writer).await.unwrap().value;
-        let made = versions(&writer, tenant, 2).await.unwrap().value;
-        faults.fail(Call::Commit, 1, When::Lost);
-        assert!(matches!(destroy(&writer, vec![made[0]]).await, Err(CommitFailed::Unknown)));
-        writer.stop();
-        // The redo was lost with the commit, as a disk may do that lies about it.
-        world.redo.files.lock().clear();
-        let sane = World { mistake: None, ..world };
-        let opens = sane
-            .start_with(&Faults::none())
-            .is_ok_and(|(writer, _)| writer.snapshot().open_version(made[1]).is_ok());
-        assert_eq!(opens, mistake.is_none());
-    }
-}
-
-#[tokio::test]
-async fn mistake_effacing_the_new_secret_after_a_failed_barrier_loses_every_key() {
-    for mistake in [None, Some(Mistake::EffaceAfterFailedBarrier)] {
-        let world = World { mistake, ..World::new() };
-        let faults = Faults::none();
-        let (writer, _) = world.start_with(&faults).unwrap();
-        let tenant = tenant(&writer).await.unwrap().value;
-        let made = versions(&writer, tenant, 2).await.unwrap().value;
-        // It was written after all.
-        faults.fail(Call::Commit, 1, When::After);
-        assert!(matches!(destroy(&writer, vec![made[0]]).await, Err(CommitFailed::Unknown)));
-        assert_eq!(ids(&world.medium).len(), if mistake.is_none() { 2 } else { 1 });
-        writer.stop();
-        let opens = world
-            .start_with(&Faults::none())
-            .is_ok_and(|(writer, _)| writer.snapshot().open_version(made[1]).is_ok());
-        assert_eq!(opens, mistake.is_none());
-    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What must hold of a disk after a start on it, however the process before was stopped.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use kms_core::{
     id::VersionId,
@@ -12,21 +12,17 @@ use super::{
         attacker,
         crash::Work,
         recount::{self, recount},
-        world::{copy, destroy, versions},
+        world::{INSTANCE, copy, destroy, versions},
     },
     place::{Base, FIRST, SECOND, living, open_medium, open_store, redo_path, start_on},
     replay::State,
 };
 use crate::{
-    effaceable::{Effaceable, SecretId, file::FileMedium},
+    effaceable::{Effaceable, file::FileMedium},
     erasure::{mistake::Mistake, snapshot::OpenVersionError, view},
     records::{Versions, tree::TenantTrees},
     store::Store,
 };
-use kms_core::event::Event;
-
-use super::super::world::INSTANCE;
-
 /// What the one who checks knows.
 #[derive(Clone, Copy)]
 pub(super) struct Known<'a> {
@@ -56,8 +52,9 @@ pub(super) fn check(root: &Path, known: &Known<'_>) {
     no_secret_lies_in(known.state);
     let store = open_store(root);
     {
+        // Before anything is brought to its end.
         let medium = open_medium(root, mistake).unwrap();
-        nothing_is_certified_that_is_there(&*store, &medium);
+        recount::nothing_is_certified_that_is_there(&*store, &medium);
         if known.said("refused") && known.said("destroyed") {
             assert_eq!(medium.list().unwrap().len(), 1, "the attempt that was refused has left its secret");
         }
@@ -141,18 +138,6 @@ fn no_secret_lies_in(state: &State) {
     }
 }
 
-/// Before anything is brought to its end: the log names no secret as effaced that is still there.
-fn nothing_is_certified_that_is_there(store: &dyn Store, medium: &FileMedium) {
-    let there = medium.list().unwrap();
-    for entry in recount::log(store) {
-        if let Event::EpochEffaced(effaced) = entry.event {
-            let named = effaced.effaced.0.iter();
-            let mut named = named.map(|(epoch, attempt)| SecretId { epoch: *epoch, attempt: *attempt });
-            assert!(named.all(|gone| !there.contains(&gone)), "a secret is there that the log says is gone");
-        }
-    }
-}
-
 /// Every state of the log that was published is the beginning of this one.
 fn the_log_goes_on_from_what_was_said(store: &dyn Store, acks: &[String]) {
     let log = recount::raw_log(store);
@@ -168,7 +153,7 @@ fn the_log_goes_on_from_what_was_said(store: &dyn Store, acks: &[String]) {
 }
 
 /// It starts again, makes and destroys.
-fn goes_on(root: &Path, store: &std::sync::Arc<dyn Store>, found: &BTreeSet<VersionId>) {
+fn goes_on(root: &Path, store: &Arc<dyn Store>, found: &BTreeSet<VersionId>) {
     let (writer, started) = start_on(root, store.clone(), None).unwrap();
     assert!(started.effaced && started.rolled_forward.is_none());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

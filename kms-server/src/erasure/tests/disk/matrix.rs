@@ -137,6 +137,21 @@ impl Recording {
         None
     }
 
+    /// What was synced when the engine was first handed something after the redo was renamed to be one.
+    pub(super) fn synced_at_the_head(&self) -> State {
+        let mut disk = Disk::new(&self.start);
+        let mut renamed = false;
+        for event in &self.events {
+            match event {
+                Event::Rename(_, to) => renamed |= to.starts_with("data/redo"),
+                Event::Write { path, .. } if renamed && path.ends_with("sled/db") => break,
+                _ => {}
+            }
+            disk.apply(event);
+        }
+        disk.stop(Stop::Lost)
+    }
+
     /// The files at the end.
     pub(super) fn end(&self, stop: Stop) -> Case {
         let mut disk = Disk::new(&self.start);

@@ -19,8 +19,9 @@ mod place;
 mod record;
 mod replay;
 
-use super::crash::Work;
-use matrix::{Extent, Verdict, matrix};
+use super::{super::redo::Redo, crash::Work};
+use crate::effaceable::{Effaceable, SecretId};
+use matrix::{Extent, Recording, Verdict, matrix};
 use place::Base;
 
 fn holds(work: Work) {
@@ -52,4 +53,22 @@ fn a_batch_that_is_destroyed_survives_no_crash_and_all_else_does() {
 #[test]
 fn a_tenant_that_is_destroyed_survives_no_crash_and_all_else_does() {
     holds(Work::DestroyTenant);
+}
+
+#[test]
+fn a_redo_is_durable_before_the_store_is_handed_anything() {
+    let base = Base::new(None);
+    let recording = Recording::of(&base, Work::DestroyOne, None, None);
+    let synced = recording.synced_at_the_head();
+    let redo = synced.files().find(|(path, _)| path.extension().is_some_and(|end| end == "redo"));
+    let (_, content) = redo.expect("a redo that power loss leaves");
+    let redo = Redo::decode(content).expect("a whole one");
+    let directory = tempfile::tempdir().unwrap();
+    synced.write(directory.path());
+    let secrets = place::open_medium(directory.path(), None).unwrap().list().unwrap();
+    assert!(
+        secrets.contains(&SecretId { epoch: redo.epoch, attempt: redo.attempt }),
+        "and its secret with it"
+    );
+    assert_eq!(secrets.len(), 2, "nothing is effaced yet");
 }

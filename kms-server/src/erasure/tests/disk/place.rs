@@ -116,7 +116,8 @@ impl Base {
         live.retain(|version, _| version.leaf_slot().0 != 0);
         let pairs = opened.store.range(&[], None, usize::MAX).unwrap();
         drop((writer, opened));
-        Self { state: State::read(root), live, pairs }
+        // So that the first start of a process makes the redo directory.
+        Self { state: State::read(root).without("data/redo"), live, pairs }
     }
 }
 

@@ -15,6 +15,7 @@
  *   u32 kind, u32 length of name, u32 length of other, u32 zero, u64 length of data, u64 offset, u64 length
  */
 #define _GNU_SOURCE
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -33,9 +34,6 @@
 #include <sys/wait.h>
 #include <signal.h>
 #include <unistd.h>
-#if defined(__aarch64__)
-#include <elf.h>
-#endif
 
 enum kind { NONE, CREATE, MKDIR, WRITE, TRUNCATE, ALLOCATE, RENAME, UNLINK, RMDIR, LINK, SYNC, SYNC_ALL, FAULT };
 static const char *const KINDS[] = { "none", "create", "mkdir", "write", "truncate", "allocate", "rename", "unlink", "rmdir", "link", "sync", "sync_all" };
@@ -64,7 +62,6 @@ __attribute__((noreturn)) static void die(const char *format, ...) {
     fputs("recorder: ", stderr);
     vfprintf(stderr, format, arguments);
     fputc('\n', stderr);
-    va_end(arguments);
     /* PTRACE_O_EXITKILL ends the program too. */
     exit(125);
 }
@@ -79,7 +76,6 @@ static int ends_in(const char *path, const char *end) {
 }
 
 static int acks(const char *path) { return ends_in(path, "/acks"); }
-
 static void memory(pid_t thread, uint64_t address, void *into, size_t length) {
     struct iovec local = { into, length }, remote = { (void *)(uintptr_t)address, length };
     if (length > 0 && process_vm_readv(thread, &local, 1, &remote, 1, 0) != (ssize_t)length)
@@ -169,8 +165,7 @@ static int opens(pid_t thread, int directory, uint64_t path, uint64_t flags, str
 }
 
 static int names(enum kind kind, pid_t thread, int directory, uint64_t path, struct call *call) {
-    call->kind = kind;
-    return of_path(thread, directory, path, call->name);
+    return call->kind = kind, of_path(thread, directory, path, call->name);
 }
 
 static int moves(enum kind kind, pid_t thread, int from, uint64_t path, int to, uint64_t other, uint64_t flags, struct call *call) {
@@ -181,16 +176,11 @@ static int moves(enum kind kind, pid_t thread, int from, uint64_t path, int to, 
     return one;
 }
 
-static int writes(pid_t thread, int fd, struct call *call) {
-    call->kind = WRITE;
-    call->fd = fd;
-    return of_fd(thread, fd, call->name);
+static int on_fd(enum kind kind, pid_t thread, int fd, struct call *call) {
+    return call->kind = kind, call->fd = fd, of_fd(thread, fd, call->name);
 }
 
-static int on_fd(enum kind kind, pid_t thread, int fd, struct call *call) {
-    call->kind = kind;
-    return of_fd(thread, fd, call->name);
-}
+static int writes(pid_t thread, int fd, struct call *call) { return on_fd(WRITE, thread, fd, call); }
 
 /* What a call will do to files below the root; false where nothing. */
 static int enters(pid_t thread, uint64_t number, const uint64_t *a, struct call *call) {
@@ -223,12 +213,8 @@ static int enters(pid_t thread, uint64_t number, const uint64_t *a, struct call 
     case SYS_symlinkat:
         if (of_path(thread, a[1], a[2], path)) die("a symbolic link: %s", path);
         return 0;
-    case SYS_truncate:
-        call->length = a[1];
-        return names(TRUNCATE, thread, AT_FDCWD, a[0], call);
-    case SYS_ftruncate:
-        call->length = a[1];
-        return on_fd(TRUNCATE, thread, a[0], call);
+    case SYS_truncate: call->length = a[1]; return names(TRUNCATE, thread, AT_FDCWD, a[0], call);
+    case SYS_ftruncate: call->length = a[1]; return on_fd(TRUNCATE, thread, a[0], call);
     case SYS_fallocate:
         call->offset = a[2], call->length = a[3];
         if (!on_fd(ALLOCATE, thread, a[0], call)) return 0;
@@ -257,9 +243,7 @@ static int enters(pid_t thread, uint64_t number, const uint64_t *a, struct call 
         call->position = a[3] == 0;
         if (a[3]) memory(thread, a[3], &call->offset, sizeof call->offset);
         return 1;
-    case SYS_sendfile:
-        call->position = 1;
-        return writes(thread, a[0], call);
+    case SYS_sendfile: call->position = 1; return writes(thread, a[0], call);
     case SYS_fsync:
     case SYS_fdatasync: return on_fd(SYNC, thread, a[0], call);
     case SYS_sync:
@@ -377,9 +361,7 @@ static int follow(pid_t program) {
         if (signal == (SIGTRAP | 0x80)) {
             entry(thread);
             signal = 0;
-        } else if (event || signal == SIGSTOP || signal == SIGTRAP) {
-            signal = 0;
-        }
+        } else if (event || signal == SIGSTOP || signal == SIGTRAP) signal = 0;
         ptrace(PTRACE_SYSCALL, thread, 0, signal);
     }
     return code;

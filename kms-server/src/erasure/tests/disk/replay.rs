@@ -129,6 +129,12 @@ impl State {
         Self(files)
     }
 
+    /// This without a directory.
+    pub(super) fn without(mut self, directory: &str) -> Self {
+        self.0.retain(|path, _| !path.starts_with(directory));
+        self
+    }
+
     pub(super) fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
         self.0.iter().filter_map(|(name, content)| Some((name.as_path(), content.as_ref()?.as_slice())))
     }

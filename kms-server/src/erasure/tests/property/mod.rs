@@ -7,9 +7,12 @@
 //!
 //! `PROPTEST_CASES` makes it longer or shorter.
 
+mod model;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use kms_core::id::{TenantSlot, VersionId};
+use kms_core::id::{LeafSlot, TenantSlot, Uid, VersionId};
+use kms_proto::storage::DueRecord;
 use proptest::{
     collection::vec,
     prelude::*,
@@ -22,9 +25,13 @@ use crate::{
     erasure::{
         Writer, change::ChangeError, mistake::Mistake, snapshot::OpenVersionError, writer::CommitFailed,
     },
-    records::tree::TenantTrees,
-    store::fault::{Faults, When},
+    records::{Due, DueKey, Table, Work, parse_key, tree::TenantTrees},
+    store::{
+        Store,
+        fault::{Faults, When},
+    },
 };
+use model::Model;
 
 /// Which durable step is the last, and how it is left.
 type Death = (u64, When);
@@ -43,6 +50,12 @@ enum Step {
     /// Several keys, in one epoch.
     DestroyKeys(usize, usize),
     DestroyTenant(usize),
+    /// A version is to be destroyed later.
+    Schedule(usize),
+    /// It is not.
+    Cancel(usize),
+    /// What was scheduled is carried out: the row goes in the commit that destroys.
+    CarryOut(usize),
     /// The next durable step but so many is the last of this process; and, if so, of the recovery too.
     Crash(Death, Option<Death>),
     Restart,
@@ -61,53 +74,13 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any.clone().prop_map(Step::DestroyVersion),
         2 => any.clone().prop_map(Step::DestroyKey),
         1 => (any.clone(), 2..6_usize).prop_map(|(first, count)| Step::DestroyKeys(first, count)),
-        1 => any.prop_map(Step::DestroyTenant),
+        1 => any.clone().prop_map(Step::DestroyTenant),
+        3 => any.clone().prop_map(Step::Schedule),
+        1 => any.clone().prop_map(Step::Cancel),
+        2 => any.prop_map(Step::CarryOut),
         4 => (death(), proptest::option::of(death())).prop_map(|(first, again)| Step::Crash(first, again)),
         1 => Just(Step::Restart),
     ]
-}
-
-/// Versions of a key that live.
-type Key = BTreeSet<VersionId>;
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Model {
-    tenants: BTreeMap<TenantSlot, Vec<Key>>,
-    ever: BTreeSet<VersionId>,
-}
-
-impl Model {
-    fn live(&self) -> BTreeSet<VersionId> {
-        self.tenants.values().flatten().flatten().copied().collect()
-    }
-
-    fn tenant(&self, choice: usize) -> Option<TenantSlot> {
-        self.tenants.keys().nth(choice % self.tenants.len().max(1)).copied()
-    }
-
-    /// Keys with a live version, by tenant and place.
-    fn key(&self, choice: usize) -> Option<(TenantSlot, usize)> {
-        let keys = self.tenants.iter().flat_map(|(tenant, keys)| {
-            let live = keys.iter().enumerate().filter(|(_, key)| !key.is_empty());
-            live.map(|(at, _)| (*tenant, at))
-        });
-        let keys: Vec<_> = keys.collect();
-        keys.get(choice % keys.len().max(1)).copied()
-    }
-
-    fn made(&mut self, tenant: TenantSlot, key: Option<usize>, made: VersionId) {
-        let keys = self.tenants.get_mut(&tenant).unwrap();
-        match key {
-            Some(key) => drop(keys[key].insert(made)),
-            None => keys.push(Key::from([made])),
-        }
-        self.ever.insert(made);
-    }
-
-    fn destroyed(&mut self, gone: &BTreeSet<VersionId>) {
-        let keys = self.tenants.values_mut().flatten();
-        keys.for_each(|key| key.retain(|version| !gone.contains(version)));
-    }
 }
 
 /// A step that changes something, with what there is to choose from filled in.
@@ -117,6 +90,21 @@ enum Change {
     Version(TenantSlot, Option<usize>),
     Destroy(BTreeSet<VersionId>),
     DestroyTenant(TenantSlot),
+    Schedule(VersionId),
+    Cancel(VersionId),
+    CarryOut(VersionId),
+}
+
+fn one(versions: &BTreeSet<VersionId>, choice: usize) -> Option<VersionId> {
+    versions.iter().nth(choice % versions.len().max(1)).copied()
+}
+
+/// Where the row of a version stands.
+fn row(version: VersionId) -> DueKey {
+    let mut uid = Uid([0; 16]);
+    uid.0[..4].copy_from_slice(&version.tenant_slot().0.to_be_bytes());
+    uid.0[4..8].copy_from_slice(&version.leaf_slot().0.to_be_bytes());
+    DueKey { at_ms: 1, work: Work::DestroyVersion, uid }
 }
 
 impl Change {
@@ -128,10 +116,10 @@ impl Change {
             Step::Rotate(choice) => {
                 model.key(choice).map(|(tenant, key)| Self::Version(tenant, Some(key)))?
             }
-            Step::DestroyVersion(choice) => {
-                let live = model.live();
-                Self::Destroy(BTreeSet::from([*live.iter().nth(choice % live.len().max(1))?]))
-            }
+            Step::DestroyVersion(choice) => Self::Destroy(BTreeSet::from([one(&model.live(), choice)?])),
+            Step::Schedule(choice) => Self::Schedule(one(&model.live(), choice)?),
+            Step::Cancel(choice) => Self::Cancel(one(&model.scheduled, choice)?),
+            Step::CarryOut(choice) => Self::CarryOut(one(&model.scheduled, choice)?),
             Step::DestroyKey(choice) => Self::Destroy(versions(model.key(choice)?)),
             Step::DestroyKeys(first, count) => {
                 let keys = (first..first + count).filter_map(|choice| model.key(choice));
@@ -167,6 +155,34 @@ impl Change {
                 destroyed.await?;
                 after.tenants.remove(&slot);
             }
+            Self::Schedule(version) => {
+                let version = *version;
+                let put = writer.commit(move |change| {
+                    change.put::<Due>(&row(version), &DueRecord::default());
+                    Ok::<_, ChangeError>(())
+                });
+                put.await?;
+                after.scheduled.insert(version);
+            }
+            Self::Cancel(version) => {
+                let version = *version;
+                let deleted = writer.commit(move |change| {
+                    change.delete::<Due>(&row(version));
+                    Ok::<_, ChangeError>(())
+                });
+                deleted.await?;
+                after.scheduled.remove(&version);
+            }
+            Self::CarryOut(version) => {
+                let version = *version;
+                let done = writer.destroy(move |change| {
+                    change.delete::<Due>(&row(version));
+                    change.destroy_version(version, 0);
+                    Ok::<_, ChangeError>(())
+                });
+                done.await?;
+                after.carried_out(version);
+            }
         }
         Ok(after)
     }
@@ -182,6 +198,9 @@ impl Change {
             }
             Self::Destroy(gone) => after.destroyed(gone),
             Self::DestroyTenant(slot) => drop(after.tenants.remove(slot)),
+            Self::Schedule(version) => drop(after.scheduled.insert(*version)),
+            Self::Cancel(version) => drop(after.scheduled.remove(version)),
+            Self::CarryOut(version) => after.carried_out(*version),
         }
         after
     }
@@ -262,7 +281,7 @@ impl Run {
         if let Some(change) = unknown {
             let found = self.found();
             let after = change.guess(&self.model, &found);
-            if found == after.live() {
+            if found == after.live() && self.rows() == after.scheduled {
                 self.model = after;
             }
         }
@@ -280,6 +299,14 @@ impl Run {
         Ok(())
     }
 
+    /// Versions that a row asks to be destroyed.
+    fn rows(&self) -> BTreeSet<VersionId> {
+        let pairs = self.world.store.range(&[Due::PREFIX], None, usize::MAX).unwrap().into_iter();
+        let uids = pairs.map(|(key, _)| parse_key::<Due>(&key).unwrap().uid);
+        let number = |uid: &Uid, at: usize| u32::from_be_bytes(uid.0[at..at + 4].try_into().unwrap());
+        uids.map(|uid| VersionId::new(TenantSlot(number(&uid, 0)), LeafSlot(number(&uid, 4)))).collect()
+    }
+
     fn found(&self) -> BTreeSet<VersionId> {
         let mut found = self.world.recount().0;
         found.retain(|version| version.leaf_slot().0 != 0);
@@ -293,6 +320,7 @@ impl Run {
         prop_assert_eq!(self.world.medium.list().unwrap(), vec![self.world.head().secret()]);
         found.retain(|version| version.leaf_slot().0 != 0);
         prop_assert_eq!(&found, &live);
+        prop_assert_eq!(self.rows(), self.model.scheduled.clone(), "a row goes with what it asks for");
         let mut reached = self.world.reach(&self.world.medium);
         reached.retain(|version| version.leaf_slot().0 != 0);
         prop_assert_eq!(&reached, &live, "what is reachable is what lives");
