@@ -134,6 +134,37 @@ fn a_second_copy_of_what_was_destroyed_is_found() {
     }
 }
 
+#[test]
+fn an_epoch_that_waited_for_its_medium_is_effaced_after_others_once() {
+    let last = |centre: &Centre| centre.entries.len() as u64 - 1;
+    let late = || {
+        let mut centre = Centre::new(1);
+        centre.create_tenant("acme");
+        ["one", "two", "three"].into_iter().for_each(|key| centre.create("acme", key));
+        centre.destroy(&[What::Key("acme", "one")]);
+        centre.destroy(&[What::Key("acme", "two")]);
+        centre.efface_before(Epoch(2));
+        centre.efface_before(Epoch(3));
+        // A start effaces once more what it finds.
+        centre.efface_before(Epoch(3));
+        centre
+    };
+    let centre = late();
+    assert!(replay(&centre.entries, Watch::default()).is_ok());
+    let outcome = checked(&centre, What::Key("acme", "one"), &centre, centre.entries.len());
+    assert_eq!(failed(&outcome), Vec::<&str>::new());
+    for epoch in [Epoch(1), Epoch(2), Epoch(4)] {
+        let mut centre = late();
+        centre.efface_before(Epoch(3));
+        let Event::EpochEffaced(event) = &mut centre.entries.last_mut().unwrap().event else {
+            unreachable!()
+        };
+        event.epoch = epoch;
+        let found = replay(&centre.entries, Watch::default()).unwrap_err();
+        assert_eq!((found.index, found.fault), (last(&centre), Fault::Epoch), "{epoch:?}");
+    }
+}
+
 /// A change of one entry, the first of which the condition holds, and the fault that is found there or later.
 fn fault(change: impl Fn(&mut Entry) -> bool) -> Fault {
     let mut centre = lived();

@@ -91,7 +91,7 @@ pub enum Fault {
     #[error("says an earlier `commit` or `at` than the one before it")]
     Falls,
     /// The number of an epoch, or its attempt.
-    #[error("is of another epoch than the one that is in force, or comes next")]
+    #[error("is of another epoch than the one that is in force, waits, or comes next")]
     Epoch,
     /// `first` and `last`.
     #[error("does not name the destructions of its epoch as `first` and `last`")]
@@ -137,6 +137,8 @@ pub struct Replay {
     state: Committed,
     at: (CommitNumber, Instant),
     began: Option<(InstanceId, Epoch, Attempt)>,
+    /// Epochs of which no entry says yet that the secrets before them are effaced.
+    waiting: BTreeMap<Epoch, Attempt>,
     /// Indexes of the first and last destruction since the last epoch.
     destructions: Option<(u64, u64)>,
     epochs: u64,
@@ -152,6 +154,7 @@ impl Replay {
             state: Committed::new(),
             at: (CommitNumber(0), Instant::from_millis(0)),
             began: None,
+            waiting: BTreeMap::new(),
             destructions: None,
             epochs: 0,
         }
@@ -246,11 +249,17 @@ impl Replay {
                 if let Some((_, epoch, attempt)) = &mut self.began {
                     (*epoch, *attempt) = (event.epoch, event.attempt);
                 }
+                self.waiting.insert(event.epoch, event.attempt);
                 self.epochs += 1;
                 Ok(())
             }
-            Event::EpochEffaced(event) if (event.epoch, event.attempt) != (epoch, attempt) => {
-                Err(Fault::Epoch)
+            Event::EpochEffaced(event) => {
+                let waited = self.waiting.remove(&event.epoch) == Some(event.attempt);
+                if waited || (event.epoch, event.attempt) == (epoch, attempt) {
+                    Ok(())
+                } else {
+                    Err(Fault::Epoch)
+                }
             }
             _ => Ok(()),
         }

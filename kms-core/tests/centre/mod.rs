@@ -266,9 +266,14 @@ impl Centre {
 
     /// The secrets before the last epoch are effaced.
     pub(crate) fn efface(&mut self) {
+        self.efface_before(Epoch(self.attempts.len() as u64));
+    }
+
+    /// The secrets before an epoch are effaced: one that others followed, too.
+    pub(crate) fn efface_before(&mut self, epoch: Epoch) {
         self.commit += 1;
-        let epoch = Epoch(self.attempts.len() as u64);
-        let [.., old, attempt] = self.attempts.as_slice() else { panic!("nothing was destroyed") };
+        let at = usize::try_from(epoch.0).unwrap() - 1;
+        let [old, attempt] = &self.attempts[at - 1..=at] else { panic!("nothing was destroyed") };
         let event = EpochEffaced {
             epoch,
             attempt: *attempt,

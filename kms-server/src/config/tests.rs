@@ -42,7 +42,7 @@ fn the_shipped_file_is_accepted_and_shows_the_defaults() {
     let shipped = parse(SHIPPED).unwrap();
     // Options of a section that stays a comment would fall to the one above it.
     let mut text = uncommented(SHIPPED).replace("\nca = []\ncrl = []\n", "\n").replace("\nquota", "\n#quota");
-    for option in ["module", "token", "pin_file", "path = \"/mnt/old"] {
+    for option in ["module", "token", "pin_file", "path = \"/mnt/old", "witnesses", "pin = "] {
         text = text.replace(&format!("\n{option}"), &format!("\n#{option}"));
     }
     assert_eq!(parse(&text).unwrap(), shipped);
