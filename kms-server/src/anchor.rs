@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use kms_core::event::{AuditGap, AuditHead, Event};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 
 use crate::audit::AuditLog;
 use crate::erasure::{ChangeError, Writer};
@@ -12,15 +12,26 @@ use crate::erasure::{ChangeError, Writer};
 /// How often, while lines are written.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Anchors until `stop`, and once more then. `gap`: how many lines the audit should have had when it was opened, where it had not.
-pub(crate) async fn anchor(writer: Writer, audit: AuditLog, gap: Option<u64>, stop: CancellationToken) {
-    if let Some(count) = gap {
-        log(&writer, AuditGap { count }.into()).await;
-    }
+/// Anchors until the other end of `stop` is dropped, and once more then. `gap`: how many lines the audit should have had when it was
+/// opened, where it had not.
+pub(crate) async fn anchor(
+    writer: Writer,
+    audit: AuditLog,
+    mut gap: Option<u64>,
+    mut stop: oneshot::Receiver<()>,
+) {
     let mut ticks = tokio::time::interval(INTERVAL);
     let mut anchored = 0;
     loop {
-        let running = stop.run_until_cancelled(ticks.tick()).await.is_some();
+        let running = tokio::select! {
+            _ = &mut stop => false,
+            _ = ticks.tick() => true,
+        };
+        if let Some(count) = gap
+            && log(&writer, AuditGap { count }.into()).await
+        {
+            gap = None;
+        }
         let head = audit.head();
         // Nothing was said since: the log does not grow while nobody does anything.
         if head.count != anchored

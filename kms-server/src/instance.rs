@@ -85,6 +85,11 @@ pub enum InstanceError {
     Log(#[from] LogError),
     /// A change without the medium that it is from.
     #[error(
+        "`[effaceable.previous]` is the medium of `[effaceable]`, or a copy of it: name another place in `[effaceable]`, where no medium is yet, and destroy the copy"
+    )]
+    SameMedium,
+    /// Nothing to pass from.
+    #[error(
         "`[effaceable]` names the new medium, and `[effaceable.previous]` the one that the secrets lie in: there is none"
     )]
     NoPrevious,
@@ -189,6 +194,8 @@ fn open_with(config: &Config, fatal: Fatal, adoption: Adoption) -> Result<Instan
     options.adoption = adoption;
     match previous {
         None => {}
+        // ATTACK: a copy of the medium has its id: it would pass for the one in use, and go on holding the secret.
+        Some(Ok(previous)) if previous.name().is(&medium.name()) => return Err(InstanceError::SameMedium),
         Some(Ok(previous)) => options.others.push(previous),
         // The store knows whether anything can be on it.
         Some(Err(error)) => tracing::warn!("`[effaceable.previous]` cannot be reached: {error}"),

@@ -1,11 +1,14 @@
 //! How long the server has run: what is scheduled is due only when that says so too, so that a clock that is put forward brings nothing
 //! nearer.
 //!
-//! Running time is counted by a clock that nobody sets and that goes on while the machine sleeps. A pause counts by the wall clock,
-//! unless it was a day or longer. How far the wall clock got ahead of it is remembered: more than [`TOLERATED`] stops what is
+//! Running time is counted by a clock that nobody sets and that goes on while the machine sleeps; through a restart of the server too,
+//! not of the machine: a pause in which that was down counts by the wall clock. One of a day or longer does not count. How far the wall clock got ahead of it is remembered: more than [`TOLERATED`] stops what is
 //! scheduled, until the clock is set right or somebody confirms it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::LazyLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use kms_proto::storage::RunningTimeRecord;
 use parking_lot::Mutex;
@@ -37,6 +40,8 @@ pub struct Reading {
     pub wall_ms: u64,
     /// How far the wall clock went forward without time passing.
     pub forward: Duration,
+    /// How long the machine has been up.
+    up_ms: u64,
 }
 
 impl Reading {
@@ -51,6 +56,8 @@ impl Reading {
             running_ms: self.running_ms,
             wall_ms: i64::try_from(self.wall_ms).unwrap_or(i64::MAX),
             forward_ms: crate::records::millis(self.forward).try_into().unwrap_or(i64::MAX),
+            boot: boot().to_owned(),
+            boot_ms: self.up_ms,
         }
     }
 }
@@ -72,7 +79,7 @@ struct State {
 impl RunningTime {
     /// Goes on from what was kept last.
     pub fn resume(kept: Option<RunningTimeRecord>) -> Self {
-        Self(Mutex::new(State::resume(kept.as_ref(), BootTime::now().0, wall())))
+        Self(Mutex::new(State::resume(kept.as_ref(), boot(), BootTime::now().0, wall())))
     }
 
     /// What the clocks show now.
@@ -82,23 +89,27 @@ impl RunningTime {
         state.reading()
     }
 
-    /// Believes the wall clock as it is now. Says how far it had gone forward.
-    pub fn confirm(&self) -> Duration {
-        let mut state = self.0.lock();
-        state.advance(BootTime::now().0, wall());
-        state.confirm()
+    /// Believes the wall clock although it went so far forward; further than that it is not believed.
+    pub fn confirm(&self, forward: Duration) {
+        self.0.lock().confirm(forward);
     }
 }
 
 impl State {
-    fn resume(kept: Option<&RunningTimeRecord>, steady: Duration, wall: Duration) -> Self {
+    fn resume(kept: Option<&RunningTimeRecord>, boot: &str, steady: Duration, wall: Duration) -> Self {
         let Some(kept) = kept else {
             return Self { running: Duration::ZERO, forward_ms: 0, steady, wall };
         };
-        let paused = wall.checked_sub(Duration::from_millis(kept.wall_ms.max(0).unsigned_abs()));
-        let counted = paused.filter(|paused| *paused < LONG_PAUSE).unwrap_or_default();
-        let running = Duration::from_millis(kept.running_ms) + counted;
-        Self { running, forward_ms: kept.forward_ms.into(), steady, wall }
+        let then = Duration::from_millis(kept.wall_ms.max(0).unsigned_abs());
+        let (running, forward_ms) = (Duration::from_millis(kept.running_ms), kept.forward_ms.into());
+        if kept.boot == boot && !boot.is_empty() {
+            let steady_then = Duration::from_millis(kept.boot_ms);
+            let mut state = Self { running, forward_ms, steady: steady_then, wall: then };
+            state.advance(steady, wall);
+            return state;
+        }
+        let counted = wall.checked_sub(then).filter(|paused| *paused < LONG_PAUSE).unwrap_or_default();
+        Self { running: running + counted, forward_ms, steady, wall }
     }
 
     fn advance(&mut self, steady: Duration, wall: Duration) {
@@ -110,10 +121,8 @@ impl State {
         (self.steady, self.wall) = (steady, wall);
     }
 
-    fn confirm(&mut self) -> Duration {
-        let forward = self.reading().forward;
-        self.forward_ms = 0;
-        forward
+    fn confirm(&mut self, forward: Duration) {
+        self.forward_ms -= i128::from(crate::records::millis(forward));
     }
 
     fn reading(&self) -> Reading {
@@ -122,8 +131,18 @@ impl State {
             running_ms: crate::records::millis(self.running),
             wall_ms: crate::records::millis(self.wall),
             forward: Duration::from_millis(forward),
+            up_ms: crate::records::millis(self.steady),
         }
     }
+}
+
+/// Names this boot of the machine; empty where the system does not say.
+fn boot() -> &'static str {
+    static BOOT: LazyLock<String> = LazyLock::new(|| {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        id.trim().to_owned()
+    });
+    &BOOT
 }
 
 fn wall() -> Duration {
@@ -139,7 +158,7 @@ mod tests {
     const WALL: Duration = Duration::from_secs(1_800_000_000);
 
     fn fresh() -> State {
-        State::resume(None, HOUR, WALL)
+        State::resume(None, "one", HOUR, WALL)
     }
 
     #[test]
@@ -173,20 +192,29 @@ mod tests {
         let mut state = fresh();
         state.advance(HOUR, WALL + 24 * HOUR);
         let kept = state.reading().record();
-        let mut restarted = State::resume(Some(&kept), MINUTE, WALL + 24 * HOUR + MINUTE);
+        let mut restarted = State::resume(Some(&kept), "another", MINUTE, WALL + 24 * HOUR + MINUTE);
         assert!(restarted.reading().is_doubtful(), "a restart confirms nothing");
-        assert_eq!(restarted.confirm(), 24 * HOUR);
+        restarted.confirm(24 * HOUR);
         assert!(!restarted.reading().is_doubtful());
+        restarted.advance(2 * MINUTE, WALL + 30 * HOUR);
+        assert!(restarted.reading().is_doubtful(), "what comes after is another matter");
     }
 
     #[test]
     fn pauses_count_unless_they_were_a_day_or_longer() {
         let kept = fresh().reading().record();
-        let after = |pause: Duration| State::resume(Some(&kept), MINUTE, WALL + pause).reading().running_ms;
+        let after = |pause: Duration| {
+            State::resume(Some(&kept), "another", MINUTE, WALL + pause).reading().running_ms
+        };
         assert_eq!(after(23 * HOUR), 23 * 3_600_000);
         assert_eq!(after(24 * HOUR), 0);
-        let back = State::resume(Some(&kept), MINUTE, WALL - HOUR);
+        let back = State::resume(Some(&kept), "another", MINUTE, WALL - HOUR);
         assert_eq!(back.reading().running_ms, 0, "a clock that was set back meanwhile");
+        // ATTACK: while the machine is up, setting the clock in a pause of the server brings nothing nearer.
+        let kept = RunningTimeRecord { boot: "one".into(), ..kept };
+        let set = State::resume(Some(&kept), "one", HOUR + MINUTE, WALL + 23 * HOUR);
+        assert_eq!(set.reading().running_ms, 60_000);
+        assert!(set.reading().is_doubtful());
         let mut asleep = fresh();
         asleep.advance(HOUR + 23 * HOUR, WALL + 23 * HOUR);
         assert_eq!(asleep.reading().running_ms, 23 * 3_600_000);

@@ -32,6 +32,14 @@ pub(crate) struct Scheduler {
     recorded_ms: u64,
 }
 
+/// What came of what was due.
+enum Turn {
+    /// For so long nothing more will be, unless a commit brings it.
+    Done(Duration),
+    /// Something could not be done.
+    Failed,
+}
+
 impl Scheduler {
     pub(crate) fn new(keyring: Arc<Keyring>, audit: AuditLog, running: Arc<RunningTime>) -> Self {
         Self { keyring, audit, running, doubted: false, recorded_ms: 0 }
@@ -42,35 +50,39 @@ impl Scheduler {
         let mut commits = self.keyring.writer().commits();
         loop {
             commits.borrow_and_update();
-            let pause = match self.turn().await {
-                Ok(pause) => pause,
+            let (pause, failed) = match self.turn().await {
+                Ok(Turn::Done(pause)) => (pause, false),
+                Ok(Turn::Failed) => (RETRY, true),
                 Err(error) => {
                     tracing::error!("what is scheduled waits: {error}");
-                    RETRY
+                    (RETRY, true)
                 }
             };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
-                changed = commits.changed() => if changed.is_err() {
+                // What failed is not tried again before its time, whatever else is committed, by itself too.
+                changed = commits.changed(), if !failed => if changed.is_err() {
                     return;
                 },
             }
         }
     }
 
-    /// Does what is due. Says how long nothing will be.
-    async fn turn(&mut self) -> Result<Duration, Refused> {
+    /// Does what is due.
+    async fn turn(&mut self) -> Result<Turn, Refused> {
         let now = self.running.read();
         let (due, next) = self.due(&now)?;
-        let Some(next) = next else { return Ok(RECORDED) };
+        let Some(next) = next else { return Ok(Turn::Done(RECORDED)) };
         self.look_at_the_clock(&now).await?;
         if now.is_doubtful() {
-            return Ok(RECORDED);
+            return Ok(Turn::Done(RECORDED));
         }
         let done = due.into_iter().map(|(at, row)| self.carry_out(at, row));
-        let failed = join_all(done).await.into_iter().any(|done| !done);
-        Ok(if failed { RETRY.min(next) } else { next }.min(RECORDED))
+        match join_all(done).await.into_iter().all(|done| done) {
+            true => Ok(Turn::Done(next.min(RECORDED))),
+            false => Ok(Turn::Failed),
+        }
     }
 
     /// What is due, at most [`TOGETHER`] of it, and how long until something more is; `None` where nothing is scheduled.

@@ -134,8 +134,14 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
     let changes = TaskTracker::new();
     let running = Arc::new(RunningTime::resume(running));
     let scheduler = Scheduler::new(Arc::clone(&keyring), audit.clone(), Arc::clone(&running));
-    let core =
-        Core { gate, keyring, log: Arc::new(log), running: Arc::clone(&running), changes: changes.clone() };
+    let core = Core {
+        gate,
+        keyring,
+        log: Arc::new(log),
+        running: Arc::clone(&running),
+        least_rotation: config.limits.least_rotation,
+        changes: changes.clone(),
+    };
     let router = server::router(&core, parts)?;
 
     let tally = Tally::new();
@@ -154,7 +160,8 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
     let readiness = readiness(health.clone(), warnings.clone());
     tokio::spawn(admin::serve(admin, metrics, readiness, stop.clone()));
     changes.spawn(scheduler.run(stop.clone()));
-    changes.spawn(anchor(writer.clone(), audit.clone(), audit_gap, stop.clone()));
+    let (last_anchor, end) = oneshot::channel();
+    let anchoring = tokio::spawn(anchor(writer.clone(), audit.clone(), audit_gap, end));
     changes.spawn(reload(tls.clone(), policies, audit.clone(), reloads, stop.clone()));
     let watching = Watching {
         audit: audit.clone(),
@@ -214,6 +221,9 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
     changes.close();
     changes.wait().await;
     record_server(&audit, ServerEvent::Stopped).await;
+    // ORDER: after the last line.
+    drop(last_anchor);
+    drop(anchoring.await);
     blocking(move || {
         writer.stop();
         drop(audit);

@@ -187,6 +187,8 @@ def states(moment):
 def effacement():
     place = C.effaced[2]
     yield "of-another-epoch", logged(version(), place, lambda e: e.update(epoch=3))
+    yield "of-nothing", logged(version(), place, lambda e: e.update(effaced=""))
+    yield "of-the-epoch-itself", logged(version(), place, lambda e: e.update(effaced=f"{e['epoch']}:{fixed('attempt 3').hex()}"))
     yield "of-another-attempt", logged(version(), place, lambda e: e.update(attempt=fixed("attempt 3").hex()))
     body, later = version(), key()["erasure"]["epochs"][1]
     body["erasure"]["epochs"][0].update(effacement=later["effacement"], effaced=later["effaced"])

@@ -2,7 +2,7 @@
 //!
 //! Kept are the tenants, keys and versions that live; what is destroyed is forgotten. See `docs/verifying.md`, "Replaying the log".
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Certificate;
 use crate::{
@@ -29,6 +29,8 @@ pub struct Watch {
     commitments: BTreeMap<Hash, u64>,
     /// The key, and the first entry that makes a version of it.
     key: Option<(Uid, u64)>,
+    /// For a tenant, whose versions a certificate does not list: every uid and commitment that was made. This grows with the log.
+    made: Option<HashSet<[u8; 16]>>,
 }
 
 impl Watch {
@@ -41,11 +43,19 @@ impl Watch {
             versions: versions.iter().map(|version| (version.uid, version.created)).collect(),
             commitments: versions.iter().map(|version| (version.kc, version.created)).collect(),
             key: body.key().zip(versions.first()).map(|(key, first)| (key.key_uid, first.created)),
+            made: body.key().is_none().then(HashSet::new),
         }
     }
 
     /// Whether an entry makes again what the certificate says is destroyed.
-    fn is_made_again(&self, index: u64, event: &KeyCreate, rotated: bool) -> bool {
+    fn is_made_again(&mut self, index: u64, event: &KeyCreate, rotated: bool) -> bool {
+        if let Some(made) = &mut self.made {
+            // Half of a hash is enough: a false find would be an honest log's misfortune of 2^-64, not a forger's chance.
+            let half = event.kc.first_chunk().copied().unwrap_or_default();
+            if !made.insert(event.version_uid.0) || !made.insert(half) {
+                return true;
+            }
+        }
         let other = |made: Option<&u64>| made.is_some_and(|made| *made != index);
         other(self.versions.get(&event.version_uid))
             || other(self.commitments.get(&event.kc))

@@ -138,7 +138,10 @@ fn attested(body: &Body) -> Vec<String> {
     if let Some(key) = body.key() {
         let issued: u64 =
             key.versions.iter().fold(0, |sum, version| sum.saturating_add(version.data_keys_issued));
-        out.push(format!("{issued} data keys were handed out to applications."));
+        out.push(match issued {
+            0 => "No data key was handed out to applications.".to_owned(),
+            issued => format!("At least {issued} data keys were handed out to applications."),
+        });
         out.push(format!(
             "The tenant whose uid is {} is called {}.",
             body.subject.tenant_uid, body.subject.tenant

@@ -157,6 +157,8 @@ pub struct Limits {
     pub connections_per_identity: usize,
     /// Streams that one connection may have open at once.
     pub streams: u32,
+    /// Shortest rotation period of a key.
+    pub least_rotation: Duration,
     /// Bytes for keys, names, decisions and ciphers in memory.
     pub memory: u64,
     /// Longest time for requests in flight to end after SIGTERM.

@@ -248,6 +248,11 @@ fn limits(mut fields: Fields<'_, '_>) -> Limits {
             value::integer(1..=1_000_000),
         ),
         streams: fields.or("streams", 256, value::integer(1..=65_536)),
+        least_rotation: fields.or(
+            "least_rotation",
+            SECOND * 3600,
+            value::duration(SECOND..=SECOND * 86_400 * 366),
+        ),
         memory: fields.or("memory", 256 << 20, value::size(8 << 20..=1 << 40)),
         drain: fields.or("drain", SECOND * 20, value::duration(Duration::ZERO..=SECOND * 600)),
     };

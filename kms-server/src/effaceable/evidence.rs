@@ -73,6 +73,21 @@ impl Evidence {
         self.verification = both(&self.verification, &other.verification);
         self
     }
+
+    /// The same, of secrets of which some were found gone: what an interrupted run did to them was not looked at.
+    #[must_use]
+    pub fn after_interruption(mut self) -> Self {
+        if self.class == EffaceableClass::Clear {
+            self.class = EffaceableClass::None;
+            self.assurance = Text::lossy(
+                "none claimed: an effacement was interrupted, and where the secret had lain was not compared any more",
+            );
+        }
+        let more =
+            Text::lossy("some were found gone after an interruption, and nothing about them was compared");
+        self.verification = both(&self.verification, &more);
+        self
+    }
 }
 
 fn both(one: &Text, other: &Text) -> Text {

@@ -72,6 +72,9 @@ impl State {
         }
         // ORDER: before anything is drafted: drafts name indexes of the log.
         self.record_evidence();
+        if self.published.is_stopped() {
+            return;
+        }
         if let Some(drafted) = self.draft(None, jobs, Size::EPOCH).drafted {
             match drafted.planned.epoch == self.head.epoch {
                 true => drop(self.commit_drafted(drafted)),

@@ -29,10 +29,14 @@ const MOST_WAITING: usize = 64;
 impl State {
     /// P4: commits what the log will say of the effacement. A failure leaves that to the next time something is committed.
     pub(super) fn record_evidence(&mut self) {
-        let Some((epoch, evidence)) = &self.evidence else { return };
-        let (gone, media) = (self.gone(*epoch, evidence), self.medium.names(self.head.secret()));
+        let Some((epoch, evidence)) = self.evidence.clone() else { return };
+        let (gone, media) = (self.gone(epoch, &evidence), self.medium.names(self.head.secret()));
+        let evidence = match gone.iter().all(|gone| evidence.effaced.contains(gone)) {
+            true => evidence,
+            false => evidence.after_interruption(),
+        };
         let recorded = self
-            .effacement(*epoch, evidence, &gone)
+            .effacement(epoch, &evidence, &gone)
             .and_then(|group| {
                 let planned = Plan::new(&mut self.nodebook(), self.base()).finish(false);
                 let media = media.map_err(|error| Failure::not_written(&error))?;

@@ -46,6 +46,8 @@ pub struct LiveVersion {
     leased_ids: AtomicU32,
     /// It is on record that clients were leased the data key of deterministic columns.
     leased_deterministic: AtomicBool,
+    /// It is on record that envelope keys left the server.
+    gave_envelopes: AtomicBool,
     /// Serializes the reservation of data-key ids, so that a burst of first seals makes one commit.
     pub(crate) reserve: tokio::sync::Mutex<LeasedDataKeys>,
 }
@@ -175,6 +177,7 @@ impl LiveVersion {
             own: OwnDataKey::default(),
             leased_ids: AtomicU32::new(ids.leased),
             leased_deterministic: AtomicBool::new(ids.deterministic),
+            gave_envelopes: AtomicBool::new(ids.envelopes),
             reserve: tokio::sync::Mutex::default(),
         }
     }
@@ -215,9 +218,22 @@ impl LiveVersion {
         self.leased_deterministic.store(true, Ordering::Release);
     }
 
+    /// Whether it is on record that envelope keys left the server.
+    pub(crate) fn gave_envelopes(&self) -> bool {
+        self.gave_envelopes.load(Ordering::Acquire)
+    }
+
+    /// That is on record now.
+    pub(crate) fn set_gave_envelopes(&self) {
+        self.gave_envelopes.store(true, Ordering::Release);
+    }
+
     /// Whether a data key that clients seal with was ever assigned.
     pub fn was_leased(&self, id: DataKeyId) -> bool {
-        id == DataKeyId::DETERMINISTIC || id.get() < self.leased_ids.load(Ordering::Acquire)
+        match id {
+            DataKeyId::DETERMINISTIC => self.leased_deterministic(),
+            id => id.get() < self.leased_ids.load(Ordering::Acquire),
+        }
     }
 
     /// Data-key ids below this one are assigned from now on.

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::status::Failure;
 use crate::binding::{Binding, FieldBinding};
+use crate::usecase::describe::{KeyView, TenantView, VersionView};
 
 /// Most bytes of one payload. A ciphertext may have the overhead of its format on top.
 pub(super) const MAX_PAYLOAD: usize = 64 * 1024;
@@ -197,5 +198,60 @@ pub(super) fn page_size(wire: u32) -> usize {
     match wire {
         0 => 100,
         size => size.min(1_000) as usize,
+    }
+}
+
+/// A tenant for the wire.
+pub(super) fn tenant_to_wire(view: TenantView) -> v1::Tenant {
+    let TenantView { name, state, record } = view;
+    v1::Tenant {
+        name: name.to_string(),
+        state: state_to_wire(state).into(),
+        revision: record.revision,
+        created: timestamp_to_wire(record.created_ms),
+        destroyed: timestamp_to_wire(record.destroyed_ms),
+        uid: record.uid,
+        slot: record.slot,
+        label: record.label,
+        destroy_due: timestamp_to_wire(record.destroy_due_ms),
+    }
+}
+
+/// A key for the wire.
+pub(super) fn key_to_wire(view: KeyView) -> v1::Key {
+    let lease = view.lease();
+    let KeyView { tenant, name, class, state, record, versions } = view;
+    let period = Duration::from_millis(record.rotate_every_ms);
+    v1::Key {
+        tenant: tenant.to_string(),
+        name: name.to_string(),
+        key_class: class_to_wire(class).into(),
+        state: state_to_wire(state).into(),
+        purposes: record.purposes,
+        lease: Some(duration_to_wire(lease)),
+        rotate_every: (!period.is_zero()).then(|| duration_to_wire(period)),
+        revision: record.revision,
+        created: timestamp_to_wire(record.created_ms),
+        active_version: record.active_version,
+        deterministic_version: record.deterministic_version,
+        versions: versions.iter().map(version_to_wire).collect(),
+        family: false,
+        uid: record.uid,
+        destroy_due: timestamp_to_wire(record.destroy_due_ms),
+        rotate_due: timestamp_to_wire(record.rotate_due_ms),
+    }
+}
+
+/// A version for the wire.
+pub(super) fn version_to_wire(view: &VersionView) -> v1::KeyVersion {
+    let VersionView { id, state, record } = view;
+    v1::KeyVersion {
+        version: record.version,
+        id: id.get(),
+        state: state_to_wire(*state).into(),
+        created: timestamp_to_wire(record.created_ms),
+        destroyed: timestamp_to_wire(record.destroyed_ms),
+        uid: record.uid.clone(),
+        destroy_due: timestamp_to_wire(record.destroy_due_ms),
     }
 }

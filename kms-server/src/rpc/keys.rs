@@ -1,6 +1,7 @@
 //! Service `kms.v1.Keys`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kms_core::names::{KeyName, TenantName};
 use kms_proto::reason::Reason;
@@ -18,7 +19,7 @@ use crate::audit::Ticket;
 use crate::gate::Caller;
 use crate::gate::target::{KeyDestruction, KeyUpdate, NewKey, System, TenantDestruction};
 use crate::operation::Operation;
-use crate::usecase::describe::{self, KeyView, TenantView, VersionView};
+use crate::usecase::describe;
 use crate::usecase::destroy_key::{self, Which};
 use crate::usecase::mutation::Mutation;
 use crate::usecase::{
@@ -35,6 +36,17 @@ const MAX_LABEL: usize = 256;
 const MAX_PURPOSES: usize = 16;
 
 impl Core {
+    fn rotation_period(&self, wire: Option<prost_types::Duration>) -> Result<Option<Duration>, Failure> {
+        match convert::duration("rotate_every", wire)? {
+            Some(period) if period < self.least_rotation => {
+                let least = self.least_rotation.as_secs();
+                let message = format!("`rotate_every` must be at least {least} s (`limits.least_rotation`)");
+                Err(Failure::message(Reason::FieldInvalid, message))
+            }
+            period => Ok(period),
+        }
+    }
+
     async fn create_tenant(
         &self,
         caller: &Caller,
@@ -44,7 +56,7 @@ impl Core {
         let label = label(message.label)?;
         let permit = self.gate.authorize(caller, TenantName::try_from(&*message.tenant)?, None).await?;
         let made = create_tenant::create_tenant(permit, &self.keyring, label, mutation).await;
-        Ok(tenant_to_wire(self.gate.record(made).await??))
+        Ok(convert::tenant_to_wire(self.gate.record(made).await??))
     }
 
     async fn describe_tenant(
@@ -54,7 +66,7 @@ impl Core {
     ) -> Result<v1::Tenant, Failure> {
         let permit = self.gate.authorize(caller, TenantName::try_from(&*message.tenant)?, None).await?;
         let tenant = describe::describe_tenant(permit, &self.keyring);
-        Ok(tenant_to_wire(self.gate.record(tenant).await??))
+        Ok(convert::tenant_to_wire(self.gate.record(tenant).await??))
     }
 
     async fn list_tenants(
@@ -70,7 +82,7 @@ impl Core {
         let listed = self.gate.record(listed).await??;
         let next_page_token = PageToken::after("tenants", &listed, limit, |tenant| tenant.name.to_string());
         Ok(v1::ListTenantsResponse {
-            tenants: listed.into_iter().map(tenant_to_wire).collect(),
+            tenants: listed.into_iter().map(convert::tenant_to_wire).collect(),
             next_page_token,
         })
     }
@@ -85,7 +97,7 @@ impl Core {
         let permit = self.gate.authorize(caller, TenantName::try_from(&*message.tenant)?, None).await?;
         let changed =
             change_tenant::update(permit, &self.keyring, label, message.expected_revision, mutation).await;
-        Ok(tenant_to_wire(self.gate.record(changed).await??))
+        Ok(convert::tenant_to_wire(self.gate.record(changed).await??))
     }
 
     async fn suspend_tenant(
@@ -97,7 +109,7 @@ impl Core {
         let permit = self.gate.authorize(caller, TenantName::try_from(&*message.tenant)?, None).await?;
         let changed =
             change_tenant::suspend(permit, &self.keyring, message.expected_revision, mutation).await;
-        Ok(tenant_to_wire(self.gate.record(changed).await??))
+        Ok(convert::tenant_to_wire(self.gate.record(changed).await??))
     }
 
     async fn resume_tenant(
@@ -108,7 +120,7 @@ impl Core {
         let mutation = mutation(caller, Operation::ResumeTenant, &message.request_id, &message)?;
         let permit = self.gate.authorize(caller, TenantName::try_from(&*message.tenant)?, None).await?;
         let changed = change_tenant::resume(permit, &self.keyring, message.expected_revision, mutation).await;
-        Ok(tenant_to_wire(self.gate.record(changed).await??))
+        Ok(convert::tenant_to_wire(self.gate.record(changed).await??))
     }
 
     async fn destroy_tenant(
@@ -133,7 +145,11 @@ impl Core {
             }
         };
         let destroy_tenant::Destroyed { tenant, epoch, effaced } = self.gate.record(destroyed).await??;
-        Ok(v1::DestroyTenantResponse { tenant: Some(tenant_to_wire(tenant)), epoch: epoch.0, effaced })
+        Ok(v1::DestroyTenantResponse {
+            tenant: Some(convert::tenant_to_wire(tenant)),
+            epoch: epoch.0,
+            effaced,
+        })
     }
 
     async fn cancel_destroy_tenant(
@@ -146,7 +162,7 @@ impl Core {
         let expected = message.expected_revision;
         let cancelled =
             schedule_tenant::cancel_destroy_tenant(permit, &self.keyring, expected, mutation).await;
-        Ok(tenant_to_wire(self.gate.record(cancelled).await??))
+        Ok(convert::tenant_to_wire(self.gate.record(cancelled).await??))
     }
 
     async fn create_key(&self, caller: &Caller, message: v1::CreateKeyRequest) -> Result<v1::Key, Failure> {
@@ -156,7 +172,7 @@ impl Core {
         let purposes = purposes(&message.purposes)?;
         let settings = create_key::Settings {
             lease: convert::lease(message.lease)?,
-            rotate_every: convert::duration("rotate_every", message.rotate_every)?,
+            rotate_every: self.rotation_period(message.rotate_every)?,
         };
         if message.family || name.subject().is_some() {
             let message = "families and subjects are not built yet; create a plain key";
@@ -165,7 +181,7 @@ impl Core {
         let tenant = TenantName::try_from(&*message.tenant)?;
         let permit = self.gate.authorize(caller, NewKey { tenant, name, class, purposes }, None).await?;
         let made = create_key::create_key(permit, &self.keyring, settings, mutation).await;
-        Ok(key_to_wire(self.gate.record(made).await??))
+        Ok(convert::key_to_wire(self.gate.record(made).await??))
     }
 
     async fn describe_key(
@@ -175,7 +191,7 @@ impl Core {
     ) -> Result<v1::Key, Failure> {
         let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
         let key = describe::describe_key(permit, &self.keyring);
-        Ok(key_to_wire(self.gate.record(key).await??))
+        Ok(convert::key_to_wire(self.gate.record(key).await??))
     }
 
     async fn list_keys(
@@ -190,7 +206,10 @@ impl Core {
         let listed = describe::list_keys(permit, &self.keyring, after, limit);
         let listed = self.gate.record(listed).await??;
         let next_page_token = PageToken::after("keys", &listed, limit, |key| key.name.to_string());
-        Ok(v1::ListKeysResponse { keys: listed.into_iter().map(key_to_wire).collect(), next_page_token })
+        Ok(v1::ListKeysResponse {
+            keys: listed.into_iter().map(convert::key_to_wire).collect(),
+            next_page_token,
+        })
     }
 
     async fn list_versions(
@@ -209,7 +228,7 @@ impl Core {
         let next_page_token =
             PageToken::after("versions", &listed, limit, |version| version.record.version.to_string());
         Ok(v1::ListVersionsResponse {
-            versions: listed.iter().map(version_to_wire).collect(),
+            versions: listed.iter().map(convert::version_to_wire).collect(),
             next_page_token,
         })
     }
@@ -218,7 +237,7 @@ impl Core {
         let mutation = mutation(caller, Operation::UpdateKey, &message.request_id, &message)?;
         let update = change_key::Update {
             lease: convert::lease(message.lease)?,
-            rotate_every: convert::duration("rotate_every", message.rotate_every)?,
+            rotate_every: self.rotation_period(message.rotate_every)?,
         };
         let purposes = message.purposes.map(|list| purposes(&list.purposes)).transpose()?;
         let names = (&*message.tenant, &*message.key);
@@ -226,7 +245,7 @@ impl Core {
         let permit = self.gate.authorize(caller, KeyUpdate { key, purposes }, None).await?;
         let changed =
             change_key::update(permit, &self.keyring, update, message.expected_revision, mutation).await;
-        Ok(key_to_wire(self.gate.record(changed).await??))
+        Ok(convert::key_to_wire(self.gate.record(changed).await??))
     }
 
     async fn rotate_key(&self, caller: &Caller, message: v1::RotateKeyRequest) -> Result<v1::Key, Failure> {
@@ -234,21 +253,21 @@ impl Core {
         let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
         let (deterministic, expected) = (message.deterministic, message.expected_revision);
         let changed = rotate_key::rotate_key(permit, &self.keyring, deterministic, expected, mutation).await;
-        Ok(key_to_wire(self.gate.record(changed).await??))
+        Ok(convert::key_to_wire(self.gate.record(changed).await??))
     }
 
     async fn suspend_key(&self, caller: &Caller, message: v1::SuspendKeyRequest) -> Result<v1::Key, Failure> {
         let mutation = mutation(caller, Operation::SuspendKey, &message.request_id, &message)?;
         let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
         let changed = change_key::suspend(permit, &self.keyring, message.expected_revision, mutation).await;
-        Ok(key_to_wire(self.gate.record(changed).await??))
+        Ok(convert::key_to_wire(self.gate.record(changed).await??))
     }
 
     async fn resume_key(&self, caller: &Caller, message: v1::ResumeKeyRequest) -> Result<v1::Key, Failure> {
         let mutation = mutation(caller, Operation::ResumeKey, &message.request_id, &message)?;
         let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
         let changed = change_key::resume(permit, &self.keyring, message.expected_revision, mutation).await;
-        Ok(key_to_wire(self.gate.record(changed).await??))
+        Ok(convert::key_to_wire(self.gate.record(changed).await??))
     }
 
     async fn destroy_key(
@@ -281,7 +300,7 @@ impl Core {
         };
         let destroy_key::Destroyed { key, versions, epoch, effaced } = self.gate.record(destroyed).await??;
         Ok(v1::DestroyKeyResponse {
-            key: Some(key_to_wire(key)),
+            key: Some(convert::key_to_wire(key)),
             destroyed_versions: versions,
             epoch: epoch.0,
             effaced,
@@ -304,7 +323,7 @@ impl Core {
         let expected = message.expected_revision;
         let cancelled =
             schedule_key::cancel_destroy_key(permit, &self.keyring, number, expected, mutation).await;
-        Ok(key_to_wire(self.gate.record(cancelled).await??))
+        Ok(convert::key_to_wire(self.gate.record(cancelled).await??))
     }
 
     async fn confirm_clock(
@@ -362,58 +381,6 @@ fn purposes(list: &[String]) -> Result<Arc<[Arc<str>]>, Failure> {
             )),
         })
         .collect()
-}
-
-fn tenant_to_wire(view: TenantView) -> v1::Tenant {
-    let TenantView { name, state, record } = view;
-    v1::Tenant {
-        name: name.to_string(),
-        state: convert::state_to_wire(state).into(),
-        revision: record.revision,
-        created: convert::timestamp_to_wire(record.created_ms),
-        destroyed: convert::timestamp_to_wire(record.destroyed_ms),
-        uid: record.uid,
-        slot: record.slot,
-        label: record.label,
-        destroy_due: convert::timestamp_to_wire(record.destroy_due_ms),
-    }
-}
-
-fn key_to_wire(view: KeyView) -> v1::Key {
-    let lease = view.lease();
-    let KeyView { tenant, name, class, state, record, versions } = view;
-    let period = std::time::Duration::from_millis(record.rotate_every_ms);
-    v1::Key {
-        tenant: tenant.to_string(),
-        name: name.to_string(),
-        key_class: convert::class_to_wire(class).into(),
-        state: convert::state_to_wire(state).into(),
-        purposes: record.purposes,
-        lease: Some(convert::duration_to_wire(lease)),
-        rotate_every: (!period.is_zero()).then(|| convert::duration_to_wire(period)),
-        revision: record.revision,
-        created: convert::timestamp_to_wire(record.created_ms),
-        active_version: record.active_version,
-        deterministic_version: record.deterministic_version,
-        versions: versions.iter().map(version_to_wire).collect(),
-        family: false,
-        uid: record.uid,
-        destroy_due: convert::timestamp_to_wire(record.destroy_due_ms),
-        rotate_due: convert::timestamp_to_wire(record.rotate_due_ms),
-    }
-}
-
-fn version_to_wire(view: &VersionView) -> v1::KeyVersion {
-    let VersionView { id, state, record } = view;
-    v1::KeyVersion {
-        version: record.version,
-        id: id.get(),
-        state: convert::state_to_wire(*state).into(),
-        created: convert::timestamp_to_wire(record.created_ms),
-        destroyed: convert::timestamp_to_wire(record.destroyed_ms),
-        uid: record.uid.clone(),
-        destroy_due: convert::timestamp_to_wire(record.destroy_due_ms),
-    }
 }
 
 changes! {

@@ -53,6 +53,8 @@ pub struct Core {
     pub log: Arc<Transparency>,
     /// How long the server has run, which what is scheduled depends on.
     pub running: Arc<RunningTime>,
+    /// Shortest rotation period of a key.
+    pub least_rotation: Duration,
     /// Calls that run to their end although nobody may wait for them: a stop does.
     pub changes: TaskTracker,
 }

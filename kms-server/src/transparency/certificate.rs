@@ -94,10 +94,12 @@ impl Transparency {
         certified: &Certified,
         earlier: &BTreeSet<u64>,
     ) -> Result<(Vec<u8>, bool), CertifyError> {
-        // ORDER: the head first: everything that is read after it may have come later, and nothing that it counts is missing.
+        // ORDER: the head last: it counts everything that was read before it.
         let snapshot = self.snapshot();
         let facts = Facts::gather(&snapshot, tenant, certified)?;
-        let head = self.head_for(facts.entries.keys().next_back().copied().unwrap_or_default())?;
+        let newest = facts.entries.keys().next_back().copied().unwrap_or_default();
+        let pinned = earlier.last().map_or(0, |size| size.saturating_sub(1));
+        let head = self.head_for(newest.max(pinned))?;
         let mut body =
             facts.body(&snapshot, self.instance()?, self.verifier().to_string(), &head, earlier)?;
         body.proofs.checkpoint.cosignatures = self.cosignatures(&head);
@@ -240,7 +242,9 @@ impl Facts {
         head: &SignedCheckpoint,
         earlier: &BTreeSet<u64>,
     ) -> Result<Body, CertifyError> {
-        let issued = now();
+        // The log's time never falls: where the clock was ahead once, it is not earlier than what is on record.
+        let on_record = self.entries.values().map(|entry| entry.at).max();
+        let issued = on_record.map_or_else(now, |at| at.max(now()));
         let epochs: Vec<ErasureEpoch> = self
             .epochs
             .iter()
@@ -348,7 +352,11 @@ impl Facts {
             Ok(Consistency { size: *size, root, proof })
         });
         let states = self.epochs.iter().map(|(epoch, (record, slots))| {
-            states::around(snapshot, (*epoch, record), self.tenant_slot, slots).map_err(CertifyError::from)
+            match states::around(snapshot, (*epoch, record), self.tenant_slot, slots) {
+                // The tenant went in the same epoch, and took what would prove it along.
+                Err(StateError::Nothing) => Err(CertifyError::WithTenant),
+                state => state.map_err(CertifyError::from),
+            }
         });
         Ok(Proofs {
             checkpoint: Head {
@@ -364,9 +372,13 @@ impl Facts {
         })
     }
 
-    /// Those that hold wherever this server destroys something; others follow from what the certificate says.
+    /// Those that hold wherever this server destroys something; others follow from what the certificate says. Of a tenant's keys a
+    /// certificate does not speak one by one: what may have been done with them is named.
     fn risks(&self) -> Vec<Risk> {
         let mut risks = vec![Risk::ClockUnproven, Risk::MemorySwapCore, Risk::NoRollbackProtection];
+        if self.kind == Scope::Tenant {
+            risks.extend([Risk::AuditWritten, Risk::DerivedCopies, Risk::IndexValues]);
+        }
         if self.destructions.iter().any(|index| {
             matches!(
                 self.entries.get(index).map(|entry| &entry.event),

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kms_core::id::{LeafSlot, TenantSlot, VersionId};
+use kms_core::id::{Epoch, LeafSlot, TenantSlot, VersionId};
 use kms_core::names::{KeyName, TenantName};
 use kms_core::state::LifecycleState;
 use kms_proto::storage::{TenantRecord, VersionRecord};
 
-use super::describe;
 use super::refused::Refused;
 use crate::erasure::Snapshot;
 use crate::gate::permit::op;
@@ -127,14 +126,20 @@ pub async fn wait_for_key(
 ) -> Unrecorded<Result<LifecycleState, Refused>> {
     let entry = Arc::clone(permit.target());
     wait(permit, keyring, timeout, |snapshot| {
-        let key = describe::key(snapshot, &entry.tenant.name, &entry.name)?;
-        match version {
-            None => Ok((format!("key `{}`", entry.name), key.state)),
-            Some(number) => {
-                let view = describe::version(snapshot, &entry.tenant.name, &entry.name, number)?;
-                Ok((format!("version {number} of key `{}`", entry.name), view.state))
+        let tenant = snapshot.get::<TenantsBySlot>(&entry.tenant.slot)?;
+        let tenant = tenant.ok_or_else(|| Refused::damaged(TenantsBySlot::NAME))?.destroyed_epoch;
+        let own = match version {
+            Some(number) => self::version(snapshot, &entry, number)?.destroyed_epoch,
+            None => {
+                let key = snapshot.get::<Keys>(&entry.place())?;
+                let key = key.ok_or_else(|| Refused::damaged(Keys::NAME))?;
+                if key.destroyed_epoch == 0 && tenant == 0 {
+                    return Err(alive(format!("key `{}`", entry.name), state(key.state)?));
+                }
+                key.destroyed_epoch
             }
-        }
+        };
+        Ok(Epoch(if own == 0 { tenant } else { own }))
     })
     .await
 }
@@ -146,26 +151,23 @@ pub async fn wait_for_tenant(
     timeout: Duration,
 ) -> Unrecorded<Result<LifecycleState, Refused>> {
     let name = permit.target().clone();
-    wait(permit, keyring, timeout, |snapshot| {
-        Ok((format!("tenant `{name}`"), describe::tenant(snapshot, &name)?.state))
-    })
-    .await
+    wait(permit, keyring, timeout, |snapshot| Ok(Epoch(tenant(snapshot, &name)?.0.destroyed_epoch))).await
 }
 
+/// Waits for the epoch that destroyed it, which `find` looks up once.
 async fn wait<O: Op>(
     permit: Permit<O>,
     keyring: &Keyring,
     timeout: Duration,
-    look: impl Fn(&Snapshot) -> Result<(String, LifecycleState), Refused>,
+    find: impl FnOnce(&Snapshot) -> Result<Epoch, Refused>,
 ) -> Unrecorded<Result<LifecycleState, Refused>> {
     let mut commits = keyring.writer().commits();
     let erased = async {
+        let epoch = find(&keyring.writer().snapshot())?;
         loop {
             commits.borrow_and_update();
-            match look(&keyring.writer().snapshot())? {
-                (_, LifecycleState::Destroyed) => {}
-                (_, LifecycleState::Erased) => return Ok(LifecycleState::Erased),
-                (what, state) => return Err(alive(what, state)),
+            if keyring.writer().snapshot().erased(epoch)? {
+                return Ok(LifecycleState::Erased);
             }
             if commits.changed().await.is_err() {
                 return Ok(LifecycleState::Destroyed);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kms_proto::storage::OutcomeRecord;
+use kms_proto::storage::{OutcomeRecord, RunningTimeRecord};
 
 use super::mutation::Mutation;
 use super::refused::Refused;
@@ -20,12 +20,16 @@ pub async fn confirm_clock(
     running: &Arc<RunningTime>,
     mutation: Mutation,
 ) -> Unrecorded<Result<Duration, Refused>> {
-    let running = Arc::clone(running);
+    let now = running.read();
     let confirmed = mutation.run(keyring.writer(), move |change| {
-        let forward_ms = millis(running.confirm());
-        change.put::<RunningTimes>(&(), &running.read().record());
-        Ok(OutcomeRecord { forward_ms, ..OutcomeRecord::default() })
+        let record = RunningTimeRecord { forward_ms: 0, ..now.record() };
+        change.put::<RunningTimes>(&(), &record);
+        Ok(OutcomeRecord { forward_ms: millis(now.forward), ..OutcomeRecord::default() })
     });
-    let result = confirmed.await.map(|committed| Duration::from_millis(committed.value.forward_ms));
+    let result = confirmed.await.map(|committed| {
+        // ORDER: only once that is on record.
+        running.confirm(now.forward);
+        Duration::from_millis(committed.value.forward_ms)
+    });
     permit.finish(result, Note::default())
 }

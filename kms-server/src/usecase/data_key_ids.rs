@@ -79,6 +79,24 @@ pub(super) async fn lease_deterministic(keyring: &Keyring, version: &LiveVersion
     Ok(())
 }
 
+/// Puts on record that envelope keys leave the server: its certificate will not say that nothing did.
+pub(super) async fn note_envelopes(keyring: &Keyring, version: &LiveVersion) -> Result<(), Refused> {
+    if version.gave_envelopes() {
+        return Ok(());
+    }
+    let _one_at_a_time = version.reserve.lock().await;
+    if !version.gave_envelopes() {
+        reserve(keyring, version.id(), |ids| ids.envelopes = true).await?;
+        version.set_gave_envelopes();
+    }
+    Ok(())
+}
+
+/// Data keys that are known to have been handed out, at the least: of envelope keys, only that there were some.
+pub(super) fn handed_out(ids: &DataKeyIdsRecord) -> u32 {
+    ids.leased.saturating_sub(1) + u32::from(ids.deterministic) + u32::from(ids.envelopes)
+}
+
 async fn reserve<R: Send + 'static>(
     keyring: &Keyring,
     version: VersionId,

@@ -161,20 +161,6 @@ pub(super) fn key(snapshot: &Snapshot, tenant: &TenantName, name: &KeyName) -> R
     key_view(snapshot, &tenant, name.clone(), record, versions)
 }
 
-/// A version by number.
-pub(super) fn version(
-    snapshot: &Snapshot,
-    tenant: &TenantName,
-    name: &KeyName,
-    number: u32,
-) -> Result<VersionView, Refused> {
-    let tenant = self::tenant(snapshot, tenant)?;
-    let key = key_record(snapshot, &tenant, name)?;
-    let found = versions(snapshot, &tenant, (name, &key), number.saturating_sub(1), 1)?;
-    let found = found.into_iter().find(|version| version.record.version == number);
-    found.ok_or_else(|| Refused::VersionNotFound { key: name.clone(), version: number })
-}
-
 fn tenant_view(snapshot: &Snapshot, name: TenantName, record: TenantRecord) -> Result<TenantView, Refused> {
     let state = gone_for_good(snapshot, state(record.state)?, record.destroyed_epoch)?;
     Ok(TenantView { name, state, record })

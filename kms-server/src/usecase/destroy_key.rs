@@ -11,6 +11,7 @@ use kms_proto::storage::{KeyRecord, OutcomeRecord, VersionRecord};
 use parking_lot::Mutex;
 
 use super::change_key::{Written, living_key, tenant_uid};
+use super::data_key_ids::handed_out;
 use super::describe::KeyView;
 use super::mutation::{Mutation, now_ms};
 use super::refused::Refused;
@@ -88,7 +89,7 @@ pub async fn destroy_key(
     let written = Written::default();
     let write = written.clone();
     let leases = SealingLeases::of(keyring);
-    let closed = Arc::clone(&leases.closed);
+    let reopening = leases.reopening();
     let destroyed = mutation.run_destruction(keyring.writer(), move |change| {
         let mut key = living_key(change, &entry, request.expected_revision)?;
         let outcome = destroy(change, &mut key, &entry, which, &request, &leases)?;
@@ -104,7 +105,7 @@ pub async fn destroy_key(
             key.map(|key| Destroyed { key, versions, epoch, effaced: committed.effaced })
         }
         Err(refused) => {
-            closed.lock().iter().for_each(|version| keyring.leases().reopen(*version));
+            reopening.reopen();
             Err(refused)
         }
     };
@@ -149,9 +150,10 @@ pub(super) fn destroy(
             leases.end(change, key, entry, which, (id, number))?;
         }
         let ids = change.get::<DataKeyIds>(&id)?.unwrap_or_default();
-        version.data_keys_issued = ids.leased.saturating_sub(1) + u32::from(ids.deterministic);
-        // Nobody holds a data key where none was handed out.
-        let lease_ms = if version.data_keys_issued == 0 { 0 } else { key.longest_lease_ms };
+        version.data_keys_issued = handed_out(&ids);
+        // Nobody holds a data key under a lease where none was leased.
+        let leased = ids.leased > 0 || ids.deterministic;
+        let lease_ms = if leased { key.longest_lease_ms } else { 0 };
         change.destroy_version(id, lease_ms);
         schedule::remove(change, version.destroy_due_ms, Work::DestroyVersion, uid(&version.uid)?);
         version.destroy_due_ms = 0;
@@ -241,6 +243,16 @@ impl SealingLeases {
         Self { keyring: Arc::clone(keyring), closed: Arc::default() }
     }
 
+    /// The same, for the case that the commit fails.
+    pub(super) fn reopening(&self) -> Self {
+        Self { keyring: Arc::clone(&self.keyring), closed: Arc::clone(&self.closed) }
+    }
+
+    /// Nothing was destroyed: leases may be given again.
+    pub(super) fn reopen(&self) {
+        self.closed.lock().iter().for_each(|version| self.keyring.leases().reopen(*version));
+    }
+
     /// Ends the leasing of a version that seals; where what runs may not be lost, only if nothing does.
     fn end(
         &self,
@@ -254,7 +266,8 @@ impl SealingLeases {
         if let Which::Version { force: false, .. } = which {
             let longest = Duration::from_millis(key.longest_lease_ms);
             let ids = change.get::<DataKeyIds>(&id)?.unwrap_or_default();
-            // What a version that was rotated out goes on sealing is deterministic columns.
+            // What a version that was rotated out is leased for still is deterministic columns; randomized leases of it may run to their
+            // end, and are lost with it: rotate, and wait for a lease's time.
             let (kinds, issued_ever): (&[_], _) = match number == key.active_version {
                 true => (&[ToSeal::Randomized, ToSeal::Deterministic], ids.leased > 0 || ids.deterministic),
                 false => (&[ToSeal::Deterministic], ids.deterministic),

@@ -91,6 +91,7 @@ async fn destroy_key(
         _ => Which::All,
     };
     let leases = SealingLeases::of(keyring);
+    let reopening = leases.reopening();
     let done = keyring.writer().destroy(move |change| {
         if !take(change, at)? {
             return Ok(OutcomeRecord::default());
@@ -109,7 +110,8 @@ async fn destroy_key(
         change.put::<Keys>(&entry.place(), &key);
         Ok(outcome)
     });
-    Ok(destroyed(done.await?.value.epoch))
+    let done = done.await.inspect_err(|_| reopening.reopen())?;
+    Ok(destroyed(done.value.epoch))
 }
 
 fn destroyed(epoch: u64) -> Done {

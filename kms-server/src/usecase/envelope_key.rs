@@ -2,6 +2,7 @@
 
 use kms_core::secret::DataKey;
 
+use super::data_key_ids;
 use super::refused::Refused;
 use super::seal::{Sealed, seal_under};
 use crate::binding::Binding;
@@ -28,6 +29,11 @@ pub async fn generate(
     let result = async {
         let key = DataKey::random().map_err(Refused::internal)?;
         let sealed = seal_under(keyring, permit.target(), binding, key.expose_secret()).await?;
+        if with_plaintext {
+            // ORDER: on record before the key leaves.
+            let version = keyring.version_of(permit.target(), sealed.id)?;
+            data_key_ids::note_envelopes(keyring, &version).await?;
+        }
         Ok(EnvelopeKey { sealed, plaintext: with_plaintext.then_some(key) })
     }
     .await;

@@ -49,8 +49,14 @@ pub(super) fn rotate(
         state => return Err(refused(state, "resume it before rotating")),
     }
     let owner = owner(change, key)?;
-    if state(owner.state)? == LifecycleState::DestroyScheduled {
-        return Err(Refused::TenantScheduled(crate::records::name(&owner.name)?));
+    match state(owner.state)? {
+        LifecycleState::DestroyScheduled => {
+            return Err(Refused::TenantScheduled(crate::records::name(&owner.name)?));
+        }
+        LifecycleState::Suspended => {
+            return Err(Refused::TenantSuspended(crate::records::name(&owner.name)?));
+        }
+        _ => {}
     }
     add_version(change, &(TenantSlot(key.tenant_slot), name.clone()), key, uid(&owner.uid)?)?;
     key.state = state_number(LifecycleState::Active);

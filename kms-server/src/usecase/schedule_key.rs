@@ -111,7 +111,6 @@ fn version(
         return Err(Refused::SealingLeasesRun { key: terms.entry.name.clone(), version: number });
     }
     stop_sealing(key, number);
-    version.deterministic_after = key.deterministic_version;
     version.state = state_number(LifecycleState::DestroyScheduled);
     version.destroy_due_ms = terms.when.at_ms;
     key.scheduled_versions.push(number);
@@ -209,7 +208,7 @@ fn resume_sealing(key: &mut KeyRecord, version: &VersionRecord) {
             key.state = state_number(LifecycleState::Active);
         }
     }
-    if version.sealed_deterministic && key.deterministic_version == version.deterministic_after {
+    if version.sealed_deterministic && key.deterministic_version == 0 {
         key.deterministic_version = version.version;
     }
 }

@@ -54,6 +54,19 @@ async fn what_a_client_seals_under_a_lease_the_server_opens_and_the_other_way_ro
 }
 
 #[tokio::test]
+async fn no_data_key_is_leased_to_open_that_was_never_leased_to_seal() {
+    let (_place, _server, operator, attendance) = started().await;
+    let version = operator.describe_key(TENANT, KEY).await.unwrap().versions[0].id;
+    // ATTACK: it would be on no record, and a certificate would say that none was handed out.
+    for data_key in [0, 1, 2] {
+        let refused = lease_one(&attendance, TENANT, to_open(version, data_key)).await;
+        assert_eq!(refused.map(drop), Err(Reason::CiphertextRejected), "{data_key}");
+    }
+    lease_one(&attendance, TENANT, to_seal_deterministically(KEY)).await.unwrap();
+    assert!(lease_one(&attendance, TENANT, to_open(version, 0)).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_lease_says_its_terms_and_is_opened_again_by_what_a_ciphertext_names() {
     let (_place, _server, operator, attendance) = started().await;
     let first = lease_one(&attendance, TENANT, to_seal(KEY)).await.unwrap();

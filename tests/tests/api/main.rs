@@ -4,7 +4,7 @@
 //! - `strangers`: every call again, by somebody without rights, on what exists and what does not. `calls`: what both go through.
 //! - `schedule`: destructions with a window, rotation by period.
 //! - `crypto`, `leases`: sealing, opening, batches, data keys. `keys`: tenants, keys, versions. `idempotence`: request ids, revisions.
-//! - `witnesses`: cosignatures and pins of the transparency log.
+//! - `certificates`: what they say of a running server; `witnesses`: cosignatures and pins of the transparency log.
 //! - `audit`: reading, tailing, exporting and deleting it; what it never holds. `surroundings`: health, reflection, explain.
 
 #![expect(
@@ -15,6 +15,7 @@
 
 mod audit;
 mod calls;
+mod certificates;
 mod crypto;
 mod grid;
 mod idempotence;

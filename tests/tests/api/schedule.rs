@@ -1,7 +1,10 @@
 //! What the server does by itself later: destructions that can be called off until then, rotations by period.
 
 use kms_proto::{reason::Reason, v1};
-use kms_tests::api::{self, Api, KEY, TENANT, answer, context, fresh, named, started};
+use kms_tests::{
+    Place,
+    api::{self, Api, KEY, TENANT, answer, context, fresh, named, started},
+};
 use serde_json::Value;
 use v1::LifecycleState as State;
 
@@ -223,15 +226,11 @@ async fn a_tenant_that_is_to_be_destroyed_opens_and_makes_nothing_new() {
 
 #[tokio::test]
 async fn a_key_with_a_period_is_rotated_again_and_again_and_one_that_is_suspended_is_not() {
-    let (place, _server, operator, attendance) = started().await;
+    let place = Place::new();
+    let _server = place.start_with(&["--set", "limits.least_rotation=1s"]);
+    let (operator, attendance) = Api::ground(&place).await;
     let mut lines = tail(&Api::of(&place, "compliance").await).await;
-    let message = v1::UpdateKeyRequest {
-        request_id: fresh(),
-        tenant: TENANT.into(),
-        key: KEY.into(),
-        rotate_every: seconds(1),
-        ..v1::UpdateKeyRequest::default()
-    };
+    let message = every(1);
     let key = answer(operator.keys().update_key(message).await).unwrap();
     assert!(key.rotate_due.is_some());
     let sealed = attendance.encrypt(TENANT, KEY, b"x", context(&[])).await.unwrap();
@@ -246,6 +245,23 @@ async fn a_key_with_a_period_is_rotated_again_and_again_and_one_that_is_suspende
     let failed = event(&mut lines, "rotation-failed").await;
     assert_eq!(failed["alarm"], "rotation-failed");
     assert_eq!(operator.describe_key(TENANT, KEY).await.unwrap().state(), State::Suspended);
+}
+
+fn every(period: i64) -> v1::UpdateKeyRequest {
+    v1::UpdateKeyRequest {
+        request_id: fresh(),
+        tenant: TENANT.into(),
+        key: KEY.into(),
+        rotate_every: seconds(period),
+        ..v1::UpdateKeyRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_not_rotated_more_often_than_the_configuration_lets() {
+    let (_place, _server, operator, _) = started().await;
+    assert_eq!(answer(operator.keys().update_key(every(3599)).await).map(drop), Err(Reason::FieldInvalid));
+    assert!(answer(operator.keys().update_key(every(3600)).await).is_ok());
 }
 
 #[tokio::test]

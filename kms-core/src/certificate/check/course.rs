@@ -117,7 +117,15 @@ pub(super) fn effacement(case: &Case<'_>) -> Finding {
         let Some(done) = &epoch.effacement else { continue };
         let index = done.effacement;
         match case.entries.get(index)?.event {
-            Event::EpochEffaced(event) if (event.epoch, event.attempt) == (epoch.epoch, epoch.attempt) => {}
+            Event::EpochEffaced(event) if (event.epoch, event.attempt) == (epoch.epoch, epoch.attempt) => {
+                let before = epoch.epoch.0.checked_sub(1);
+                need(event.effaced.0.iter().any(|(effaced, _)| Some(effaced.0) == before), || {
+                    format!(
+                        "Entry {index} does not name a secret of the epoch before {} as effaced.",
+                        epoch.epoch
+                    )
+                })?;
+            }
             _ => {
                 return Err(format!(
                     "Entry {index} does not say that what was before epoch {} is effaced.",
