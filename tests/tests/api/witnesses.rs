@@ -160,7 +160,7 @@ async fn a_whole_machine_that_was_set_back_does_not_start_behind_what_is_pinned_
     let mut cosigned = head.clone();
     cosigned.add(known.cosign(&head, 1)).unwrap();
     hand_in(&operator_today, &cosigned).await.unwrap();
-    let witnessed = fs::read(place.path("log/witnessed")).unwrap();
+    let witnessed = fs::read(place.path("store/log/witnessed")).unwrap();
     assert_eq!(server.terminate().code(), Some(0));
 
     // All of it set back, medium and checkpoints too: nothing on the machine can tell.
@@ -177,7 +177,7 @@ async fn a_whole_machine_that_was_set_back_does_not_start_behind_what_is_pinned_
     );
     fs::remove_dir_all(place.dir()).unwrap();
     copy(&yesterday, &place.dir());
-    fs::write(place.path("log/witnessed"), witnessed).unwrap();
+    fs::write(place.path("store/log/witnessed"), witnessed).unwrap();
     let refused = place.try_start(&[]).unwrap_err();
     assert!(
         refused.stderr.contains("not a continuation of the checkpoint that witnesses cosigned"),
