@@ -54,6 +54,8 @@ struct call {
 static char root[PATH];
 static size_t root_length;
 static FILE *record;
+static pid_t program;
+static int code;
 static struct { int kind; const char *name; long nth; int error, ever, armed, struck; } fault;
 
 __attribute__((noreturn)) static void die(const char *format, ...) {
@@ -300,35 +302,34 @@ static int is_to_fail(const struct call *call) {
     return 1;
 }
 
-/* Lets a call that was entered not be made. */
-static void prevent(pid_t thread) {
+/* Lets a call that was entered not be made, and then answers it. Nonzero where that is not possible. */
 #if defined(__x86_64__)
-    if (ptrace(PTRACE_POKEUSER, thread, offsetof(struct user_regs_struct, orig_rax), -1L)) die("a call cannot be prevented");
+static long prevent(pid_t thread) { return ptrace(PTRACE_POKEUSER, thread, offsetof(struct user_regs_struct, orig_rax), -1L); }
+static long answer(pid_t thread, long value) { return ptrace(PTRACE_POKEUSER, thread, offsetof(struct user_regs_struct, rax), value); }
 #elif defined(__aarch64__)
+static long prevent(pid_t thread) {
     int none = -1;
     struct iovec part = { &none, sizeof none };
-    if (ptrace(PTRACE_SETREGSET, thread, NT_ARM_SYSTEM_CALL, &part)) die("a call cannot be prevented");
-#else
-    die("faults are not known on this machine");
-#endif
+    return ptrace(PTRACE_SETREGSET, thread, NT_ARM_SYSTEM_CALL, &part);
 }
 
-static void answer(pid_t thread, long value) {
-#if defined(__x86_64__)
-    if (ptrace(PTRACE_POKEUSER, thread, offsetof(struct user_regs_struct, rax), value)) die("a call cannot be answered");
-#elif defined(__aarch64__)
+static long answer(pid_t thread, long value) {
     struct user_regs_struct registers;
     struct iovec part = { &registers, sizeof registers };
-    if (ptrace(PTRACE_GETREGSET, thread, NT_PRSTATUS, &part)) die("a call cannot be answered");
+    if (ptrace(PTRACE_GETREGSET, thread, NT_PRSTATUS, &part)) return -1;
     registers.regs[0] = value;
-    if (ptrace(PTRACE_SETREGSET, thread, NT_PRSTATUS, &part)) die("a call cannot be answered");
-#else
-    (void)thread, (void)value;
-#endif
+    return ptrace(PTRACE_SETREGSET, thread, NT_PRSTATUS, &part);
 }
+#else
+#error "calls of this machine cannot be made to fail"
+#endif
 
 static int info(pid_t thread, struct __ptrace_syscall_info *into) {
     return ptrace(PTRACE_GET_SYSCALL_INFO, thread, sizeof *into, into) > 0;
+}
+
+static void ended(pid_t thread, int status) {
+    if (thread == program) code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 /* Handles a stop at the entry of a call; makes those that count from beginning to end. */
@@ -341,20 +342,22 @@ static void entry(pid_t thread) {
     for (int at = 0; at < 6; at++) a[at] = stop.entry.args[at];
     if (!enters(thread, stop.entry.nr, a, &call)) return;
     int fails = is_to_fail(&call);
-    if (fails) prevent(thread);
+    if (fails && prevent(thread)) die("a call cannot be prevented");
     int status;
     if (ptrace(PTRACE_SYSCALL, thread, 0, 0) || waitpid(thread, &status, __WALL) != thread) return;
-    if (!WIFSTOPPED(status) || !info(thread, &stop) || stop.op != PTRACE_SYSCALL_INFO_EXIT) die("a call did not end: %s", KINDS[call.kind]);
-    if (fails) answer(thread, -fault.error);
-    else exits(thread, stop.exit.rval, &call);
+    /* Where the program ends meanwhile, the call has not ended, and nobody can tell what it did. */
+    if (!WIFSTOPPED(status)) ended(thread, status);
+    else if (!info(thread, &stop) || stop.op != PTRACE_SYSCALL_INFO_EXIT) die("a call did not end: %s", KINDS[call.kind]);
+    else if (!fails) exits(thread, stop.exit.rval, &call);
+    else if (answer(thread, -fault.error)) die("a call cannot be answered");
     free(call.data);
 }
 
-static int follow(pid_t program) {
-    int status, code = 0;
+static void follow(void) {
+    int status;
     for (pid_t thread; (thread = waitpid(-1, &status, __WALL)) > 0;) {
         if (!WIFSTOPPED(status)) {
-            if (thread == program) code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+            ended(thread, status);
             continue;
         }
         int signal = WSTOPSIG(status), event = status >> 16;
@@ -364,7 +367,6 @@ static int follow(pid_t program) {
         } else if (event || signal == SIGSTOP || signal == SIGTRAP) signal = 0;
         ptrace(PTRACE_SYSCALL, thread, 0, signal);
     }
-    return code;
 }
 
 int main(int count, char **arguments) {
@@ -382,7 +384,7 @@ int main(int count, char **arguments) {
     } else {
         fault.kind = -1;
     }
-    pid_t program = fork();
+    program = fork();
     if (program == 0) {
         ptrace(PTRACE_TRACEME, 0, 0, 0);
         raise(SIGSTOP);
@@ -393,7 +395,7 @@ int main(int count, char **arguments) {
     long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
     if (waitpid(program, &status, __WALL) != program || ptrace(PTRACE_SETOPTIONS, program, 0, options)) die("the program cannot be followed: %s", strerror(errno));
     ptrace(PTRACE_SYSCALL, program, 0, 0);
-    int code = follow(program);
+    follow();
     if (fclose(record)) die("the record cannot be written");
     return code;
 }
