@@ -8,8 +8,8 @@
  * Calls that count are made one at a time: a call that was begun ends before another thread's begins. So the record has one order,
  * and each prefix of it is a moment at which the machine could have stopped. `sync_file_range` syncs nothing here.
  *
- * --fail lets the NTH call (1 is the first after something was written to ROOT/acks) of a KIND on a file whose path ends in NAME
- * fail without being made. `ever`: and every later call that needs room, whatever file it is on, but acks; as on a full disk.
+ * --fail lets the NTH call of a KIND on a file whose path ends in NAME fail without being made, counted from when something was first
+ * written to ROOT/acks. `ever`: and every later call that needs room, on whatever file but acks, as on a full disk.
  *
  * One entry of the log, in the machine's byte order, followed by name, other name and data:
  *   u32 kind, u32 length of name, u32 length of other, u32 zero, u64 length of data, u64 offset, u64 length
@@ -78,10 +78,10 @@ static int ends_in(const char *path, const char *end) {
 }
 
 static int acks(const char *path) { return ends_in(path, "/acks"); }
+
 static void memory(pid_t thread, uint64_t address, void *into, size_t length) {
     struct iovec local = { into, length }, remote = { (void *)(uintptr_t)address, length };
-    if (length > 0 && process_vm_readv(thread, &local, 1, &remote, 1, 0) != (ssize_t)length)
-        die("memory of %d cannot be read: %s", thread, strerror(errno));
+    if (length > 0 && process_vm_readv(thread, &local, 1, &remote, 1, 0) != (ssize_t)length) die("memory of %d cannot be read: %s", thread, strerror(errno));
 }
 
 static void text(pid_t thread, uint64_t address, char *into) {
@@ -339,7 +339,7 @@ static void entry(pid_t thread) {
     if (!info(thread, &stop) || stop.op != PTRACE_SYSCALL_INFO_ENTRY) return;
     memset(&call, 0, sizeof call);
     uint64_t a[6];
-    for (int at = 0; at < 6; at++) a[at] = stop.entry.args[at];
+    memcpy(a, stop.entry.args, sizeof a);
     if (!enters(thread, stop.entry.nr, a, &call)) return;
     int fails = is_to_fail(&call);
     if (fails && prevent(thread)) die("a call cannot be prevented");
@@ -356,10 +356,7 @@ static void entry(pid_t thread) {
 static void follow(void) {
     int status;
     for (pid_t thread; (thread = waitpid(-1, &status, __WALL)) > 0;) {
-        if (!WIFSTOPPED(status)) {
-            ended(thread, status);
-            continue;
-        }
+        if (!WIFSTOPPED(status)) { ended(thread, status); continue; }
         int signal = WSTOPSIG(status), event = status >> 16;
         if (signal == (SIGTRAP | 0x80)) {
             entry(thread);
