@@ -334,7 +334,7 @@ def check_pin(body, key, given):
 def check_policy(body, given):
     rank = ["none", "token", "clear"].index
     need(all(rank(m["class"]) >= rank(given.policy.get("minimum_class", "none")) for m in body["effaceable"]), "policy", "a medium is of a lower class than the policy wants")
-    need(all(len(r["approvals"]) >= given.policy.get("approvals", 0) for r in body["request"]), "policy", "the policy wants more approvals")
+    need(all(len(set(r["approvals"])) >= given.policy.get("approvals", 0) for r in body["request"]), "policy", "the policy wants more approvals")
     need(given.policy.get("log_key", body["log"]["key"]) == body["log"]["key"], "policy", "the log's key is not the one that the policy names")
 
 def standing_risks(body, given):

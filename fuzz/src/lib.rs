@@ -4,7 +4,10 @@
 
 use kms_core::{
     canonical::{Instant, Text, Value},
-    certificate::Certificate,
+    certificate::{
+        Certificate,
+        check::{Given, Verdict, verify},
+    },
     event::Entry,
     field, file, record,
     secret::WrappingKey,
@@ -14,8 +17,11 @@ use kms_core::{
     tree::payload,
 };
 
-/// A certificate.
+/// A certificate, read and judged.
 pub fn certificate(bytes: &[u8]) {
+    let outcome = verify(bytes, &Given::default());
+    let failures = outcome.failures().count();
+    assert_eq!(outcome.verdict == Verdict::Invalid, failures > 0);
     if let Ok(certificate) = Certificate::from_file(bytes) {
         assert_eq!(certificate.to_file(), bytes);
         let completed = certificate.certificate.clone().completed();

@@ -69,6 +69,7 @@ fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         Command::Verify(what) => return c::verify::run(&what, session),
         Command::Log(args::Log::Checkpoint { out }) => block_on(c::log::checkpoint(&out, session))?,
         Command::Log(args::Log::Key { out }) => block_on(c::log::key(&out, session))?,
+        Command::Log(args::Log::Cosign { file }) => block_on(c::log::cosign(&file, session))?,
         Command::Log(args::Log::Mirror { dir }) => block_on(c::log::mirror(&dir, session))?,
         Command::Clock(args::Clock::Confirm) => block_on(c::key::confirm_clock(session))?,
         Command::Audit(args::Audit::Query { filter, limit }) => {

@@ -29,7 +29,7 @@ fn wipe() {
     room.zeroize();
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use std::{fs::File, hint::black_box, os::unix::fs::FileExt};
 

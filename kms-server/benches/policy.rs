@@ -35,6 +35,7 @@ fn decisions(criterion: &mut Criterion) {
         },
         purpose: None,
         group: KeyExchangeGroup::X25519MlKem768,
+        window: Duration::ZERO,
     };
 
     criterion.bench_function("decide, cached", |bencher| {
@@ -84,6 +85,7 @@ fn many_tenants(criterion: &mut Criterion) {
                 resource,
                 purpose: None,
                 group: KeyExchangeGroup::X25519,
+                window: Duration::ZERO,
             }))
         });
     });

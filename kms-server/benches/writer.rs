@@ -1,73 +1,29 @@
 //! What the writer costs, on the embedded store and the `file` medium: ratios within one run, medians of several.
 //!
 //! - 64 creates at once against one at a time: changes that share a barrier, and the rate.
-//! - destroying one of 100,000 versions against one of 1,000;
 //! - rotating to version 1,000 of a key against version 2;
-//! - a start with all of that in the store.
+//! - a group of creates with what the log says of them, and without.
 
 #![expect(clippy::expect_used, reason = "a benchmark that cannot be set up has failed")]
 
-use std::{
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::path::Path;
 
 use kms_core::{
-    id::{InstanceId, TenantSlot, VersionId},
+    commitment::ALG_AES_256,
+    event::{KeyCreate, Origin},
+    id::{TenantSlot, Uid, VersionId},
     names::KeyName,
-    secret::SealSecret,
+    state::KeyClass,
 };
-use kms_server::{
-    effaceable::file::FileMedium,
-    erasure::{ChangeError, Options, Writer},
-    store::{open, sidecar::Engine},
-};
+use kms_server::erasure::{Change, ChangeError, Writer};
 
 mod filling;
-use filling::{fill, key, rotate, tenant};
-
-fn seal() -> SealSecret {
-    SealSecret::copied_from(&[0x5E; 32]).expect("32 bytes")
-}
-
-struct Place(PathBuf);
-
-impl Place {
-    fn new(root: &Path, name: &str) -> Self {
-        let place = Self(root.join(name));
-        std::fs::create_dir_all(&place.0).expect("a directory");
-        let instance = InstanceId::random().expect("randomness");
-        let opened = open::create(&place.0.join("store"), Engine::Sled, instance).expect("a store");
-        let mut medium = FileMedium::create(&place.0.join("epochs"), instance).expect("a medium");
-        Writer::create(&*opened.store, &mut medium, &seal(), instance).expect("an instance");
-        place
-    }
-
-    /// Opens everything; says how long the writer took of it.
-    fn start(&self) -> (Writer, Duration) {
-        let opened = open::open(&self.0.join("store")).expect("the store");
-        let medium = FileMedium::open(&self.0.join("epochs"), opened.instance).expect("the medium");
-        let mut options = Options::new(self.0.join("redo"));
-        options.erasure_interval = Duration::ZERO;
-        let begun = Instant::now();
-        let (writer, _) = Writer::start(opened.store, Box::new(medium), seal(), options).expect("a start");
-        (writer, begun.elapsed())
-    }
-}
+mod place;
+use filling::{key, rotate, tenant};
+use place::{Place, median, ratio, timed};
 
 async fn one(writer: &Writer, tenant: TenantSlot, name: KeyName) -> VersionId {
     writer.commit(move |change| rotate(change, tenant, &name)).await.expect("a commit").value
-}
-
-fn median(mut all: Vec<Duration>) -> Duration {
-    all.sort_unstable();
-    all[all.len() / 2]
-}
-
-async fn timed<F: Future>(work: F) -> Duration {
-    let begun = Instant::now();
-    work.await;
-    begun.elapsed()
 }
 
 async fn creates(root: &Path) {
@@ -103,50 +59,6 @@ async fn creates(root: &Path) {
     writer.stop();
 }
 
-async fn destroys(root: &Path, count: u32) -> Duration {
-    let place = Place::new(root, &format!("destroys{count}"));
-    let (writer, _) = place.start();
-    let tenant = tenant(&writer).await;
-    let made = fill(&writer, tenant, count).await;
-    let mut times = Vec::new();
-    for turn in 0..21 {
-        let version = made[(turn * 7919 + 13) % made.len()];
-        let destroyed = writer.destroy(move |change| {
-            change.destroy_version(version, 0);
-            Ok::<_, ChangeError>(())
-        });
-        times.push(timed(async { assert!(destroyed.await.expect("a destruction").effaced) }).await);
-    }
-    writer.stop();
-    drop(writer);
-    let (writer, start) = place.start();
-    let gone = made[13 % made.len()];
-    assert!(writer.snapshot().open_version(gone).is_err());
-    let begun = Instant::now();
-    for version in made.iter().rev().take(100) {
-        drop(writer.snapshot().open_version(*version));
-    }
-    println!(
-        "the writer's own start with {count} versions {start:?}, opening one {:?}",
-        begun.elapsed() / 100
-    );
-    writer.stop();
-    median(times)
-}
-
-async fn tenant_destroy(root: &Path, count: u32) -> Duration {
-    let (writer, _) = Place::new(root, &format!("tenants{count}")).start();
-    let (tenant, _other) = (tenant(&writer).await, tenant(&writer).await);
-    fill(&writer, tenant, count).await;
-    let destroyed = writer.destroy(move |change| {
-        change.destroy_tenant(tenant, 0);
-        Ok::<_, ChangeError>(())
-    });
-    let time = timed(async { assert!(destroyed.await.expect("a destruction").effaced) }).await;
-    writer.stop();
-    time
-}
-
 async fn rotations(root: &Path) {
     let (writer, _) = Place::new(root, "rotations").start();
     let tenant = tenant(&writer).await;
@@ -166,8 +78,49 @@ async fn rotations(root: &Path) {
     writer.stop();
 }
 
-fn ratio(one: Duration, other: Duration) -> f64 {
-    one.as_secs_f64() / other.as_secs_f64()
+/// Groups of creates with an entry of the log for each, and without, in turns.
+async fn logged(root: &Path) {
+    const GROUP: u32 = 200;
+    let (writer, _) = Place::new(root, "logged").start();
+    let tenant = tenant(&writer).await;
+    let (mut bare, mut with_log) = (Vec::new(), Vec::new());
+    for turn in 0..40 {
+        for (says, times) in [(false, &mut bare), (true, &mut with_log)] {
+            let created = writer.commit(move |change| {
+                for number in 0..GROUP {
+                    let key = key(&format!("{turn}-{says}-{number}"));
+                    let version = rotate(change, tenant, &key)?;
+                    if says {
+                        say(change, key, version);
+                    }
+                }
+                Ok::<_, ChangeError>(())
+            });
+            times.push(timed(async { drop(created.await.expect("a commit")) }).await);
+        }
+    }
+    let (bare, with_log) = (median(bare), median(with_log));
+    println!(
+        "a group of {GROUP} creates {bare:?}, with the log {with_log:?}: {:.2}x (at most 1.2)",
+        ratio(with_log, bare)
+    );
+    writer.stop();
+}
+
+/// What the log says of a key that was made.
+fn say(change: &mut Change<'_>, key: KeyName, version: VersionId) {
+    change.log(KeyCreate {
+        tenant_uid: Uid([1; 16]),
+        key,
+        key_uid: Uid([2; 16]),
+        class: KeyClass::L2,
+        number: 1,
+        version_uid: Uid([3; 16]),
+        slot: version.leaf_slot(),
+        alg: ALG_AES_256,
+        kc: [4; 32],
+        origin: Origin::Generated,
+    });
 }
 
 fn main() {
@@ -177,12 +130,6 @@ fn main() {
         let root = root.path();
         creates(root).await;
         rotations(root).await;
-        let (few, many) = (destroys(root, 1_000).await, destroys(root, 100_000).await);
-        println!(
-            "destroying one of 1,000 {few:?}, of 100,000 {many:?}: {:.2}x (at most 2)",
-            ratio(many, few)
-        );
-        let (few, many) = (tenant_destroy(root, 10).await, tenant_destroy(root, 20_000).await);
-        println!("destroying a tenant of 10 {few:?}, of 20,000 {many:?}: {:.2}x", ratio(many, few));
+        logged(root).await;
     });
 }

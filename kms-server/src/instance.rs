@@ -123,6 +123,7 @@ pub fn create(config: &Config) -> Result<InstanceId, InstanceError> {
     if exists(config) {
         return Err(InstanceError::Exists(config.data.clone()));
     }
+    medium::check(&config.effaceable)?;
     let seal = if config.seal.exists() { seal::load(&config.seal)? } else { seal::create(&config.seal)? };
     let id = InstanceId::random()?;
     for path in [&config.data, &redo_path(config)] {
@@ -209,7 +210,7 @@ fn open_with(config: &Config, fatal: Fatal, adoption: Adoption) -> Result<Instan
     if !started.effaced {
         tracing::error!("an earlier epoch secret could not be effaced yet: its erasure is pending");
     }
-    let log = Transparency::open(log_path(config), id, writer.clone())?;
+    let log = Transparency::open(log_path(config), id, writer.clone(), config.transparency.clone())?;
     let running = writer.snapshot().get::<RunningTimes>(&()).map_err(StartError::from)?;
     Ok(Instance { id, writer, audit, log, started, last_signed, running, audit_gap })
 }

@@ -89,6 +89,8 @@ operations!(
     DeleteAudit,
     /// Read the transparency log: checkpoints, proofs, entries.
     ReadLog,
+    /// Hand in what witnesses say of the transparency log.
+    CosignLog,
     /// Get the certificate of a key's destruction, or of one of its versions.
     CertifyKey,
     /// Get the certificate of a tenant's destruction.

@@ -135,7 +135,7 @@ class Centre:
         medium = dict(assurance=assurance, technique="overwritten in place, read back", media="file on ST4000NM, serial Z1Z0", verification="read back, extents unchanged")
         self.effaced[self.epoch] = self.add("EPOCH_EFFACED", by="kms", epoch=self.epoch, attempt=self.attempt.hex(), effaced=self.old, **{"class": rank}, **medium)
 
-    def certificate(self, tenant, key=None, number=None, size=None, quiesced=3000, issued=20000, consistency=(), cosigners=(), keys_issued=0, leave_out=()):
+    def certificate(self, tenant, key=None, number=None, size=None, quiesced=3000, issued=20000, consistency=(), cosigners=(), keys_issued=0, approvals=(), leave_out=()):
         """The body of a certificate, over the first `size` entries; `quiesced` milliseconds after the commit, `issued` after the last entry.
         It lies where versions are left out."""
         size = size or len(self.entries)
@@ -148,7 +148,7 @@ class Centre:
         else:
             versions, destroyed = [], [i for i, e in enumerate(self.entries) if e["type"] == "TENANT_DESTROY" and e["tenant"] == tenant]
             subject, epochs = dict(t, live=self.entries[destroyed[0]]["live"]), [self.entries[destroyed[0]]["epoch"]]
-        requests = [dict({m: self.entries[i][m] for m in ("by", "at", "reason", "ticket")}, destroy=i, scope=self.entries[i].get("scope", "tenant"), approvals=[]) for i in destroyed]
+        requests = [dict({m: self.entries[i][m] for m in ("by", "at", "reason", "ticket")}, destroy=i, scope=self.entries[i].get("scope", "tenant"), approvals=list(approvals)) for i in destroyed]
         erasure, effaceable, states = [], [], []
         for e in epochs:
             commit, effaced = self.commits[e], self.effaced.get(e, size)

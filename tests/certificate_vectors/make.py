@@ -65,6 +65,8 @@ def valid(c):
         "version-died-with-tenant": c.certificate("doomed", "badges", 1),
         "version-by-scope-key": c.certificate("acme", "mail", 1),
         "version-data-keys": c.certificate("acme", "orders", 1, keys_issued=7),
+        "version-approved": c.certificate("acme", "orders", 1, approvals=["dpo@shop.example", "cto@shop.example"]),
+        "version-approved-twice-by-one": c.certificate("acme", "orders", 1, approvals=["dpo@shop.example", "dpo@shop.example"]),
         "version-medium-none": c.certificate("acme", "bulk-05", 1),
         "version-class-l1": c.certificate("globex", "audit-trail", 1),
         "version-cosigned": c.certificate("acme", "orders", 1, cosigners=[WITNESS]),
@@ -102,7 +104,7 @@ def main():
     write("policy.toml", accept)
     write("policy-witness.toml", f'accept = ["log-not-replayed", "memory-swap-core", "clock-unproven"]\nwitnesses = ["{WITNESS.vkey}"]\nlog_key = "{LOG.vkey}"\n')
     write("policy-clear.toml", 'minimum_class = "clear"\n' + accept)
-    write("policy-approvals.toml", "approvals = 1\n" + accept)
+    write("policy-approvals.toml", "approvals = 2\n" + accept)
     for name, body in bodies.items():
         write(f"valid/{name}.json", signed(body))
         verdict = "pending" if body["erasure"]["status"] == "pending" else "residual"
@@ -111,7 +113,7 @@ def main():
         witnessed = any(w["key"] == WITNESS.vkey for w in body["proofs"]["checkpoint"]["cosignatures"])
         pinned = body["proofs"]["checkpoint"]["size"] == len(leaves)
         expected[f"valid/{name}.json"] = {"plain": verdict, "key": verdict, "policy": accepted, "key+policy": accepted, "other-key": "invalid", "policy-witness": accepted if witnessed else verdict,
-            "policy-clear": "invalid" if weak else accepted, "policy-approvals": "invalid", "pin-33": verdict if name == "version-consistency" else "invalid", f"pin-{len(leaves)}": verdict if pinned else "invalid"}
+            "policy-clear": "invalid" if weak else accepted, "policy-approvals": accepted if name == "version-approved" else "invalid", "pin-33": verdict if name == "version-consistency" else "invalid", f"pin-{len(leaves)}": verdict if pinned else "invalid"}
     for name, data in lies().items():
         write(f"invalid/{name}.json", data)
         expected[f"invalid/{name}.json"] = {"plain": "invalid"}

@@ -106,9 +106,22 @@ impl Place {
 
     /// Where it is expected not to start.
     pub fn try_start(&self, arguments: &[&str]) -> Result<Server, Failed> {
+        self.start_by(Server::start, arguments)
+    }
+
+    /// So that the user who runs the tests may read its memory.
+    pub fn start_readable(&self, arguments: &[&str]) -> Server {
+        self.start_by(Server::start_readable, arguments).unwrap_or_else(|failed| panic!("{failed:?}"))
+    }
+
+    fn start_by(
+        &self,
+        start: impl FnOnce(&[&str]) -> Result<Server, Failed>,
+        arguments: &[&str],
+    ) -> Result<Server, Failed> {
         let dir = self.dir();
         let dir = dir.to_str().unwrap();
-        Server::start(&[&["dev", "--data", dir, "--set", "log.filter=info"], arguments].concat())
+        start(&[&["dev", "--data", dir, "--set", "log.filter=info"], arguments].concat())
     }
 
     /// The profile of one of the five names of `dev`; there after the first start, right after each.

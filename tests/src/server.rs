@@ -81,6 +81,14 @@ impl Server {
         Self::spawn(Command::new(binary()).args(arguments))
     }
 
+    /// Starts it so that the user who runs the tests may read its memory, which it hides otherwise.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_readable(arguments: &[&str]) -> Result<Self, Failed> {
+        Self::spawn(Command::new(binary()).args(arguments).env("KMS_TESTS_READABLE", "1"))
+    }
+
     /// Starts it so that a write beyond [`Server::limit_file_size`] fails, as on a bad disk, and does not end the process.
     ///
     /// # Errors

@@ -75,6 +75,11 @@ pub enum Log {
         /// Where to write it; `-` is standard output
         out: PathBuf,
     },
+    /// Hands in a checkpoint that witnesses cosigned: certificates carry their signatures from then on
+    Cosign {
+        /// A checkpoint of `kms log checkpoint` with the witnesses' lines under it (C2SP tlog-cosignature)
+        file: PathBuf,
+    },
     /// Saves the whole log in the C2SP tlog-tiles layout; run again, it adds what is new
     Mirror {
         /// Directory to write; made where absent

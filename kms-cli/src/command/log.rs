@@ -25,6 +25,20 @@ pub async fn checkpoint(out: &Path, session: &Session) -> Result<(), Failure> {
     save(out, session.connect().await?.checkpoint().await?.note.as_bytes())
 }
 
+/// Hands in what witnesses signed.
+///
+/// # Errors
+/// Those of the call, and where the file cannot be read.
+pub async fn cosign(note: &Path, session: &Session) -> Result<(), Failure> {
+    let cannot = |error| Failure::usage(format!("cannot read `{}`: {error}", note.display()));
+    let text = fs::read_to_string(note).map_err(cannot)?;
+    let (size, witnesses) = session.connect().await?.add_cosignatures(text).await?;
+    session.answer(
+        || json!({ "size": size, "witnesses": witnesses }),
+        || format!("the head of {size} entries is cosigned by {}", witnesses.join(", ")),
+    )
+}
+
 /// Saves the log's public key.
 ///
 /// # Errors

@@ -69,6 +69,15 @@ impl Kms {
         Ok(Entries { entries, size })
     }
 
+    /// Hands in a checkpoint that witnesses cosigned; gives its size and the witnesses that the server knows.
+    pub async fn add_cosignatures(&self, note: String) -> Result<(u64, Vec<String>), Error> {
+        let message = v1::AddCosignaturesRequest { note };
+        let called = self
+            .call(message, |channel, request| async move { client(channel).add_cosignatures(request).await });
+        let v1::AddCosignaturesResponse { size, witnesses } = called.await?.answer;
+        Ok((size, witnesses))
+    }
+
     /// The certificate of a destruction, also while its erasure is pending. It proves that checkpoints of `earlier` sizes are a
     /// beginning of its own.
     pub async fn certificate(&self, of: &Gone, earlier: &[u64]) -> Result<Certificate, Error> {

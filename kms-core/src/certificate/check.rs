@@ -125,6 +125,9 @@ impl Outcome {
 /// A sentence about what holds, or about what does not.
 type Finding = Result<String, String>;
 
+/// How a check is made.
+type Made = fn(&Case<'_>) -> Finding;
+
 /// A certificate whose form holds, and whose key is one.
 struct Case<'a> {
     body: &'a Body,
@@ -150,7 +153,7 @@ pub fn verify(file: &[u8], given: &Given) -> Outcome {
         Err(detail) => return unread(checks, (CheckName::LogKey, detail), Some(certificate)),
     };
     let case = Case { body, signature: &certificate.signature, key, entries: Entries::of(body), given };
-    let all: [(CheckName, fn(&Case<'_>) -> Finding); 14] = [
+    let all: [(CheckName, Made); 14] = [
         (CheckName::CertificateSignature, signatures::certificate),
         (CheckName::LogKey, signatures::log_key),
         (CheckName::Checkpoint, signatures::checkpoint),

@@ -44,6 +44,11 @@ impl WitnessKey {
         &self.0.name
     }
 
+    /// Whether it is the same key, whatever its name.
+    pub fn is_same_key(&self, other: &Self) -> bool {
+        self.0.is_same_key(&other.0)
+    }
+
     /// What it is told apart by in signature lines.
     pub fn id(&self) -> KeyId {
         self.0.id

@@ -175,6 +175,10 @@ impl NamedKey {
         if key.id.to_string() != id { Err(KeyError::OtherId) } else { Ok(key) }
     }
 
+    pub(super) fn is_same_key(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+
     /// Whether a signature says that this key made it.
     pub(super) fn made(&self, signature: &NoteSignature) -> bool {
         self.name == *signature.name() && self.id == signature.id()

@@ -1,5 +1,7 @@
 //! Versions of keys, written as the use case writes them: what the benchmarks of the writer and of the start have in common.
 
+#![allow(dead_code, reason = "each benchmark uses its own part")]
+
 use kms_core::{
     id::{TenantSlot, Uid, VersionId},
     names::KeyName,

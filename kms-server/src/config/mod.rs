@@ -23,6 +23,7 @@ pub use self::{
 use crate::{
     effaceable::{file::Terms, pkcs11::TokenOptions},
     tls::TlsFiles,
+    transparency::Outside,
 };
 
 /// The version of the file's format.
@@ -60,6 +61,8 @@ pub struct Config {
     pub audit: AuditConfig,
     /// Bounds.
     pub limits: Limits,
+    /// What the transparency log is held against.
+    pub transparency: Outside,
     /// The log for operators.
     pub log: LogConfig,
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 
+use kms_core::transparency::WitnessKey;
 use spiffe::TrustDomain;
 use toml::de::DeTable;
 
@@ -14,6 +15,7 @@ use super::{
 use crate::{
     effaceable::{file::Terms, pkcs11::TokenOptions},
     tls::{TlsFiles, TrustFiles},
+    transparency::Outside,
 };
 
 /// What reading gave.
@@ -62,6 +64,7 @@ fn config(top: &mut Fields<'_, '_>, file: &Path) -> Option<Config> {
     let tls = tls(top.section("tls"), base);
     let audit = audit(top.section("audit"), base);
     let limits = limits(top.section("limits"));
+    let transparency = transparency(top.section("transparency"), base);
     let log = log(top.section("log"));
     version?;
     Some(Config {
@@ -78,6 +81,7 @@ fn config(top: &mut Fields<'_, '_>, file: &Path) -> Option<Config> {
         tls: tls?,
         audit: audit?,
         limits,
+        transparency,
         log,
     })
 }
@@ -184,6 +188,23 @@ fn trust_domain(value: &toml::de::DeValue<'_>) -> Result<TrustDomain, String> {
     let wrong = || format!("is `{text}`; must be a trust domain in lower case, like `example.org`");
     let domain = TrustDomain::new(&text).map_err(|_| wrong())?;
     if domain.as_str() == text { Ok(domain) } else { Err(wrong()) }
+}
+
+fn transparency(mut fields: Fields<'_, '_>, base: &Path) -> Outside {
+    let witnesses = fields.or("witnesses", Vec::new(), |value| {
+        let keys = value::list(value)?.into_iter().map(|key| {
+            key.parse::<WitnessKey>()
+                .map_err(|error| format!("holds `{key}`, which is no key of a witness: {error}"))
+        });
+        let keys: Vec<WitnessKey> = keys.collect::<Result<_, _>>()?;
+        // ATTACK: a cosignature does not name its witness: one key under two names would count twice.
+        let twice =
+            keys.iter().enumerate().any(|(at, key)| keys[..at].iter().any(|other| other.is_same_key(key)));
+        if twice { Err("names one key twice".into()) } else { Ok(keys) }
+    });
+    let pin = fields.optional("pin", value::path(base));
+    fields.finish();
+    Outside { witnesses, pin }
 }
 
 fn audit(mut fields: Fields<'_, '_>, base: &Path) -> Option<AuditConfig> {

@@ -42,6 +42,12 @@ pub(super) fn paths(base: &Path) -> impl Fn(&DeValue<'_>) -> Parsed<Vec<PathBuf>
     }
 }
 
+/// A list of texts.
+pub(super) fn list(value: &DeValue<'_>) -> Parsed<Vec<String>> {
+    let items = value.as_array().ok_or("must be a list of texts, like `[\"one\"]`")?;
+    items.iter().map(|item| text(item.get_ref())).collect()
+}
+
 pub(super) fn integer<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Parsed<T> {
     move |value| {
         let number = value

@@ -189,5 +189,4 @@ fn emptied(medium: &mut dyn Effaceable, kept: &KeptElsewhere) -> Result<Evidence
 }
 
 #[cfg(test)]
-#[path = "media_tests.rs"]
 mod tests;

@@ -3,13 +3,14 @@
 //! # Layout
 //! - [`writer`]: the handle that use cases hold; [`change`]: what a change may do; [`snapshot`]: what request tasks read through.
 //! - [`options`]: what a start is told, and what it answers; `recovery`: the start itself, and `init`.
-//! - `group`: the thread and what shares a commit; `room`: how much fits one; `state`: an ordinary commit; `epoch`: a destroying one; `redo`: its redo file.
+//! - `group`: the thread and what shares a commit; `room`: how much fits one; `state`: an ordinary commit; `epoch`: a destroying one; `evidence`: what is said of its effacement; `redo`: its redo file.
 //! - `head`, `nodes`, `writes`, `collect`: what is stored, read, written and thrown away; `log`: the transparency log's right edge; `witness`: what an epoch leaves for proofs; `quiesce`: when its leases have ended; [`view`]: typed reads over it.
 //! - `published`: what the writer's thread shows to others.
 
 pub mod change;
 mod collect;
 mod epoch;
+mod evidence;
 mod group;
 mod head;
 mod log;

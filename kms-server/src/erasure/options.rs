@@ -122,7 +122,9 @@ pub enum StartError {
         redo: CommitNumber,
     },
     /// The medium does not have the secret in force.
-    #[error("the effaceable medium does not hold the secret of epoch {}; check its path", .0.epoch)]
+    #[error(
+        "the effaceable medium does not hold the secret of epoch {}: check its path, or, in a change of medium, name the one that does in `[effaceable.previous]`", .0.epoch
+    )]
     NoSecret(SecretId),
     /// A medium that the store knows nothing of.
     #[error(

@@ -48,7 +48,7 @@ ops! {
     NewKey: CreateKey;
     KeyUpdate: UpdateKey;
     TenantName: CreateTenant, DescribeTenant, UpdateTenant, SuspendTenant, ResumeTenant, CancelDestroyTenant, ListKeys, CertifyTenant;
-    System: ListTenants, GenerateRandom, ReadAudit, DeleteAudit, ReadLog, ExplainPolicy, Reflect, ConfirmClock;
+    System: ListTenants, GenerateRandom, ReadAudit, DeleteAudit, ReadLog, CosignLog, ExplainPolicy, Reflect, ConfirmClock;
 }
 
 /// Leave to do one operation on one target, once.

@@ -9,9 +9,22 @@ use crate::{
     effaceable::{
         Effaceable, EffaceableError,
         file::FileMedium,
-        pkcs11::{TokenMedium, TokenOptions},
+        pkcs11::{self, TokenMedium, TokenOptions},
     },
 };
+
+/// Says whether one can be made, before anything is.
+pub(super) fn check(config: &EffaceableConfig) -> Result<(), EffaceableError> {
+    match &config.kind {
+        MediumKind::File(terms) => match FileMedium::look_at(&config.file(), *terms)?.unsuitable {
+            Some(why) if !terms.accept_unsuitable => {
+                Err(EffaceableError::Unsuitable { path: config.file(), why })
+            }
+            _ => Ok(()),
+        },
+        MediumKind::Pkcs11(options) => Ok(pkcs11::look_at(options).map(drop)?),
+    }
+}
 
 /// Makes a new one.
 pub(super) fn create(

@@ -72,6 +72,7 @@ pub fn resource_kinds(operation: Operation) -> &'static [ResourceKind] {
         | Op::GenerateRandom
         | Op::DeleteAudit
         | Op::ReadLog
+        | Op::CosignLog
         | Op::ConfirmClock
         | Op::ExplainPolicy
         | Op::Reflect => &[ResourceKind::System],

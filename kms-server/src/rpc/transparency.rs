@@ -20,6 +20,7 @@ use crate::gate::{Caller, Permit};
 use crate::keyring::KeyEntry;
 use crate::operation::Operation;
 use crate::transparency::certificate::MAX_EARLIER;
+use crate::transparency::witnessed::Accepted;
 use crate::usecase::{certify, read_log};
 
 /// The service.
@@ -70,6 +71,17 @@ impl Core {
         let proven = read_log::consistency(permit, &self.log, from, to).await;
         let (to_size, proof) = self.gate.record(proven).await??;
         Ok(v1::GetConsistencyProofResponse { to_size, hashes: hashes(&proof) })
+    }
+
+    async fn add_cosignatures(
+        &self,
+        caller: &Caller,
+        message: v1::AddCosignaturesRequest,
+    ) -> Result<v1::AddCosignaturesResponse, Failure> {
+        let permit = self.gate.authorize(caller, System, None).await?;
+        let taken = read_log::cosign(permit, &self.log, message.note).await;
+        let Accepted { size, witnesses } = self.gate.record(taken).await??;
+        Ok(v1::AddCosignaturesResponse { size, witnesses })
     }
 
     async fn list_entries(
@@ -150,6 +162,7 @@ calls! {
         get_inclusion_proof(GetInclusionProofRequest) -> v1::GetInclusionProofResponse;
         get_consistency_proof(GetConsistencyProofRequest) -> v1::GetConsistencyProofResponse;
         list_entries(ListEntriesRequest) -> v1::ListEntriesResponse;
+        add_cosignatures(AddCosignaturesRequest) -> v1::AddCosignaturesResponse;
         get_certificate(GetCertificateRequest) -> v1::GetCertificateResponse;
         wait_for_erasure(WaitForErasureRequest) -> v1::WaitForErasureResponse;
     }

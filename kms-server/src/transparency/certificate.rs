@@ -10,7 +10,7 @@ use kms_core::{
             Body, Destroyed, Effaceable, Effacement, Erasure, ErasureEpoch, Horizon, KeySubject, Log,
             MediumClass, Request, Scope, Status, Subject, VERSION, Version,
         },
-        proofs::{Consistency, IndexedEntry, Proofs, SignedCheckpoint as Head},
+        proofs::{Consistency, Cosignature as Cosigned, IndexedEntry, Proofs, SignedCheckpoint as Head},
         risks::Risk,
         sanitization::Sanitization,
     },
@@ -97,8 +97,10 @@ impl Transparency {
         // ORDER: the head first: everything that is read after it may have come later, and nothing that it counts is missing.
         let snapshot = self.snapshot();
         let facts = Facts::gather(&snapshot, tenant, certified)?;
-        let head = self.checkpoint()?;
-        let body = facts.body(&snapshot, self.instance()?, self.verifier().to_string(), &head, earlier)?;
+        let head = self.head_for(facts.entries.keys().next_back().copied().unwrap_or_default())?;
+        let mut body =
+            facts.body(&snapshot, self.instance()?, self.verifier().to_string(), &head, earlier)?;
+        body.proofs.checkpoint.cosignatures = self.cosignatures(&head);
         let erased = body.erasure.status == Status::Erased;
         let mut signed = true;
         let certificate = Certificate::sign(body.completed(), |message| {
@@ -111,6 +113,19 @@ impl Transparency {
             return Err(RecordError::Damaged(LogEntries::NAME).into());
         }
         Ok((certificate.to_file(), erased))
+    }
+
+    fn cosignatures(&self, head: &SignedCheckpoint) -> Vec<Cosigned> {
+        let lines = self.witnessed.cosignatures(head).into_iter();
+        let cosigned = lines.filter_map(|(key, line)| {
+            let mut signature = [0; 76];
+            signature[..4].copy_from_slice(&line.id().0);
+            signature.get_mut(4..)?.copy_from_slice(line.bytes().get(..72)?);
+            Some(Cosigned { key: Text::lossy(&key.to_string()), signature })
+        });
+        let mut cosigned: Vec<_> = cosigned.collect();
+        cosigned.sort_by(|one, other| one.key.as_str().cmp(other.key.as_str()));
+        cosigned
     }
 
     fn instance(&self) -> Result<InstanceId, RecordError> {

@@ -4,15 +4,16 @@
 //! On disk, in a directory of its own: `log.key`, the seed, mode 0600: whoever reads it can sign another log under the same name, which
 //! whoever holds an earlier head notices. `log.pub`, a C2SP verifier key in one line: whoever changes it makes people trust another
 //! key, so it is to be compared with one that came another way. `checkpoint`, the last head that was signed: whoever removes it, and
-//! puts an older store in place, is noticed only by those who hold a later head.
+//! puts an older store in place, is noticed only by those who hold a later head. `witnessed`: the last one that witnesses cosigned.
 //!
 //! # Layout
-//! - this file: the log's signed head; [`key`]: its key.
+//! - this file: the log's signed head; [`key`]: its key; [`witnessed`]: what witnesses say of it.
 //! - [`certificate`]: what a certificate says, from the records; [`mod@states`]: its proofs about committed states.
 
 pub mod certificate;
 pub mod key;
 pub mod states;
+pub mod witnessed;
 
 use std::{fs, io, path::PathBuf};
 
@@ -21,11 +22,12 @@ use kms_core::{
     id::InstanceId,
     transparency::{
         Checkpoint, NoteError, NoteSigner, Origin, ProveError, SignedCheckpoint, Subtrees, VerifierKey,
-        tree_root,
+        WitnessKey, tree_root,
     },
 };
 use parking_lot::Mutex;
 
+use self::witnessed::{Accepted, CosignError, Witnessed};
 use crate::erasure::{LogHead, RecordError, Snapshot, Writer};
 
 /// The file of the last head that was signed.
@@ -47,9 +49,11 @@ pub enum LogError {
     Foreign(PathBuf),
     /// The store went back in time.
     #[error(
-        "the log in the store is not a continuation of the checkpoint that was signed last (store: {store} entries, signed: {signed}); the store was restored from a copy: restore the latest one"
+        "the log in the store is not a continuation of {checkpoint} (store: {store} entries, there: {signed}); the store was restored from a copy: restore the latest one"
     )]
     Behind {
+        /// Which checkpoint.
+        checkpoint: String,
         /// Entries in the store.
         store: u64,
         /// Entries of the signed head.
@@ -73,6 +77,16 @@ pub struct Transparency {
     origin: Origin,
     directory: PathBuf,
     last: Mutex<Option<SignedCheckpoint>>,
+    witnessed: Witnessed,
+}
+
+/// What of the world outside an open log is held against.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// Whose cosignatures are taken.
+    pub witnesses: Vec<WitnessKey>,
+    /// A checkpoint that came from elsewhere: the log must go on from it.
+    pub pin: Option<PathBuf>,
 }
 
 impl Transparency {
@@ -84,11 +98,17 @@ impl Transparency {
         key::create(directory, instance).map_err(file(directory))
     }
 
-    /// Opens the log, and makes sure that the store goes on from the head that was signed last.
+    /// Opens the log, and makes sure that the store goes on from the head that was signed last, from the one that witnesses cosigned
+    /// last, and from the one that is pinned.
     ///
     /// # Errors
     /// Where it does not, or a file cannot be read.
-    pub fn open(directory: PathBuf, instance: InstanceId, writer: Writer) -> Result<Self, LogError> {
+    pub fn open(
+        directory: PathBuf,
+        instance: InstanceId,
+        writer: Writer,
+        outside: Outside,
+    ) -> Result<Self, LogError> {
         let signer = key::load(&directory, instance).map_err(file(&directory))?;
         let path = directory.join(CHECKPOINT);
         let foreign = || LogError::Foreign(path.clone());
@@ -101,14 +121,38 @@ impl Transparency {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(file(&path)(error)),
         };
-        if let Some(signed) = last.as_ref().map(SignedCheckpoint::checkpoint) {
-            let (snapshot, store) = (writer.snapshot(), writer.snapshot().log().size);
-            // ATTACK: yesterday's store must not sign another history than the one that was shown.
-            if signed.size > store || tree_root(&Source(&snapshot), signed.size)? != signed.root {
-                return Err(LogError::Behind { store, signed: signed.size });
-            }
+        let witnessed = Witnessed::open(&directory, &origin, signer.verifier(), outside.witnesses)?;
+        let pinned = outside.pin.map(|path| pinned(&path, &origin, signer.verifier())).transpose()?;
+        let snapshot = writer.snapshot();
+        for (name, head) in [
+            ("the checkpoint that was signed last", last.as_ref()),
+            ("the checkpoint that witnesses cosigned", witnessed.last().as_ref()),
+            ("the checkpoint of `transparency.pin`", pinned.as_ref()),
+        ] {
+            goes_on_from(&snapshot, name, head)?;
         }
-        Ok(Self { writer, signer, origin, directory, last: Mutex::new(last) })
+        Ok(Self { writer, signer, origin, directory, last: Mutex::new(last), witnessed })
+    }
+
+    /// Takes a head of this log that witnesses cosigned. Blocks.
+    ///
+    /// # Errors
+    /// Where it is not of this log, or no known witness cosigned it.
+    pub fn accept_cosignatures(&self, note: &[u8]) -> Result<Accepted, CosignError> {
+        self.witnessed.accept(note, (&self.origin, self.verifier()), &self.snapshot())
+    }
+
+    /// The head that a certificate rests on whose newest entry has this index: the latest that witnesses cosigned, where that reaches
+    /// so far, for it is worth more than a later one; the latest otherwise. Blocks.
+    fn head_for(&self, newest: u64) -> Result<SignedCheckpoint, LogError> {
+        match self.witnessed.last() {
+            Some(head)
+                if head.checkpoint().size > newest && !self.witnessed.cosignatures(&head).is_empty() =>
+            {
+                Ok(head)
+            }
+            _ => self.checkpoint(),
+        }
     }
 
     /// The key that checks its signatures.
@@ -145,6 +189,22 @@ impl Transparency {
         let signature = self.signer.sign(std::str::from_utf8(message).ok()?);
         signature.bytes().try_into().ok()
     }
+}
+
+// ATTACK: yesterday's store must not sign another history than the one that was shown.
+fn goes_on_from(snapshot: &Snapshot, name: &str, head: Option<&SignedCheckpoint>) -> Result<(), LogError> {
+    let Some(signed) = head.map(SignedCheckpoint::checkpoint) else { return Ok(()) };
+    let store = snapshot.log().size;
+    if signed.size > store || tree_root(&Source(snapshot), signed.size)? != signed.root {
+        return Err(LogError::Behind { checkpoint: name.to_owned(), store, signed: signed.size });
+    }
+    Ok(())
+}
+
+fn pinned(path: &std::path::Path, origin: &Origin, own: &VerifierKey) -> Result<SignedCheckpoint, LogError> {
+    let bytes = fs::read(path).map_err(file(path))?;
+    SignedCheckpoint::open(&bytes, origin, std::slice::from_ref(own))
+        .map_err(|_| LogError::Foreign(path.to_path_buf()))
 }
 
 fn file(path: &std::path::Path) -> impl Fn(io::Error) -> LogError {

@@ -1,4 +1,4 @@
-//! Reads the transparency log: its signed head, entries, proofs.
+//! Reads the transparency log: its signed head, entries, proofs; takes what witnesses say of it.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use kms_core::transparency::{SignedCheckpoint, prove_consistency, prove_inclusio
 
 use super::refused::Refused;
 use crate::gate::permit::op;
-use crate::gate::{Note, Permit, Unrecorded};
+use crate::gate::{Note, Op, Permit, Unrecorded};
+use crate::transparency::witnessed::{Accepted, CosignError};
 use crate::transparency::{LogError, Source, Transparency};
 
 /// That an entry stands in the log.
@@ -36,6 +37,15 @@ pub async fn checkpoint(
     log: &Arc<Transparency>,
 ) -> Unrecorded<Result<SignedCheckpoint, Refused>> {
     read(permit, log, |log| Ok(log.checkpoint()?)).await
+}
+
+/// Takes what witnesses cosigned.
+pub async fn cosign(
+    permit: Permit<op::CosignLog>,
+    log: &Arc<Transparency>,
+    note: String,
+) -> Unrecorded<Result<Accepted, Refused>> {
+    read(permit, log, move |log| Ok(log.accept_cosignatures(note.as_bytes())?)).await
 }
 
 /// That an entry stands in the tree of the first `size` entries; of the latest head, where none is named.
@@ -103,14 +113,23 @@ fn known(log: &Transparency, size: Option<u64>) -> Result<u64, Refused> {
     }
 }
 
-async fn read<R: Send + 'static>(
-    permit: Permit<op::ReadLog>,
+async fn read<O: Op, R: Send + 'static>(
+    permit: Permit<O>,
     log: &Arc<Transparency>,
     read: impl FnOnce(&Transparency) -> Result<R, Refused> + Send + 'static,
 ) -> Unrecorded<Result<R, Refused>> {
     let log = Arc::clone(log);
     let done = tokio::task::spawn_blocking(move || read(&log)).await;
     permit.finish(done.unwrap_or_else(|error| Err(Refused::internal(error))), Note::default())
+}
+
+impl From<CosignError> for Refused {
+    fn from(error: CosignError) -> Self {
+        match error {
+            CosignError::Log(error) => error.into(),
+            other => Self::Invalid(other.to_string()),
+        }
+    }
 }
 
 impl From<LogError> for Refused {

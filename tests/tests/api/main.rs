@@ -4,6 +4,7 @@
 //! - `strangers`: every call again, by somebody without rights, on what exists and what does not. `calls`: what both go through.
 //! - `schedule`: destructions with a window, rotation by period.
 //! - `crypto`, `leases`: sealing, opening, batches, data keys. `keys`: tenants, keys, versions. `idempotence`: request ids, revisions.
+//! - `witnesses`: cosignatures and pins of the transparency log.
 //! - `audit`: reading, tailing, exporting and deleting it; what it never holds. `surroundings`: health, reflection, explain.
 
 #![expect(
@@ -22,3 +23,4 @@ mod leases;
 mod schedule;
 mod strangers;
 mod surroundings;
+mod witnesses;

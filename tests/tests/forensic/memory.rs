@@ -7,8 +7,7 @@ use kms_tests::search::Needles;
 
 use crate::story::Story;
 
-/// Which of these secrets are in the memory of the server, in any form, and where. `None` where this user may not look into it: the
-/// server hides its memory from all but root.
+/// Which of these secrets are in the memory of the server, in any form, and where. `None` where the system lets nobody look into it.
 fn in_memory(story: &Story, secrets: &BTreeSet<Secret>) -> Option<Vec<(Secret, String)>> {
     let secrets: Vec<Secret> = secrets.iter().copied().collect();
     let forms: Vec<_> = secrets.iter().map(|secret| Needles::of(secret).forms().to_vec()).collect();
@@ -33,7 +32,7 @@ async fn no_key_that_was_destroyed_is_left_in_the_memory_of_the_server() {
     let materials: BTreeSet<Secret> = before.materials().into_values().collect();
     let of_use = story.keys_of_use(&before);
     let Some(found) = in_memory(&story, &of_use) else {
-        let skipped = "skipped: only root may look into the memory of the server";
+        let skipped = "skipped: the system lets nobody look into the memory of another process";
         assert!(std::env::var_os("KMS_REQUIRE_SERVICES").is_none(), "{skipped}");
         println!("{skipped}");
         return;

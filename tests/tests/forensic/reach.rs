@@ -24,7 +24,9 @@ fn kept(story: &Story, which: impl Fn(bool) -> bool) -> Vec<String> {
 }
 
 /// Tried: every secret that follows, and every 32 bytes of every file of every step and of the medium as it is now (raw, and decoded
-/// from hex and Base64), as key of every record that was carved and is not open yet, and as the epoch secret of every epoch.
+/// from hex and Base64), as key of every record that was carved and is not open yet, and as the epoch secret of every epoch. That is
+/// some 2.2 million windows, most of them the medium's, on 14 missing keys and 3 epochs: 22 s of processor time. (What stands between
+/// a record's key and its content is looked for in the files by `canaries`.)
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_destroyed_is_reached_with_the_old_epoch_secrets_and_with_nothing_else() {
     let story = Story::whole().await;
@@ -32,10 +34,13 @@ async fn what_was_destroyed_is_reached_with_the_old_epoch_secrets_and_with_nothi
     assert!(live.len() >= 4 && destroyed.len() >= 4, "{live:?} {destroyed:?}");
 
     let mut attacker = story.attacker();
-    let closed = attacker.closed().len();
-    let keys = attacker.closed_keys().len();
+    assert_eq!(
+        opened(&attacker, &story),
+        live,
+        "what lives is reached, which shows that the attacker works; and no more"
+    );
+    let (closed, keys) = (attacker.closed().len(), attacker.closed_keys().len());
     assert!(attacker.records().len() > 25 && closed > 15, "{} records", attacker.records().len());
-    assert_eq!(opened(&attacker, &story), live, "what lives is reached: the attacker works");
 
     let started = Instant::now();
     let medium = story.medium();

@@ -99,7 +99,7 @@ impl Story {
             fs::write(policies.join(name), text).unwrap();
         }
         fs::write(policies.join("forensic.cedar"), POLICY).unwrap();
-        let server = place.start_with(&SETTINGS);
+        let server = place.start_readable(&SETTINGS);
         let (operator, service) = (Api::of(&place, "operator").await, Api::of(&place, "attendance").await);
         let (archive, media, live) = (Archive::default(), Vec::new(), BTreeSet::new());
         let (kept, leased, steps) = (Vec::new(), Vec::new(), 0);
@@ -234,7 +234,7 @@ impl Story {
         let Self { place, server, archive, media, kept, leased, live, steps, .. } = self;
         let status = tokio::task::spawn_blocking(move || server.terminate()).await.unwrap();
         assert!(status.success());
-        let server = place.start_with(&SETTINGS);
+        let server = place.start_readable(&SETTINGS);
         let (operator, service) = (Api::of(&place, "operator").await, Api::of(&place, "attendance").await);
         let mut story = Self { place, server, operator, service, archive, media, kept, leased, live, steps };
         story.take_along("restarted");

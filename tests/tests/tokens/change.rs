@@ -68,7 +68,7 @@ fn an_instance_passes_from_a_file_to_a_token_and_back_and_keeps_its_keys() {
 
         let (code, stdout, stderr) = change(&place);
         assert_eq!(code, Some(0), "{stderr}");
-        assert!(stdout.contains("lies in pkcs11 kms tests") && stdout.contains("can go"), "{stdout}");
+        assert!(stdout.contains("(`kms tests`)") && stdout.contains("can go"), "{stdout}");
         let (code, again, _) = change(&place);
         assert_eq!((code, &again), (Some(0), &stdout), "what was done is not done again");
         assert_eq!(token.objects(), 1);

@@ -194,9 +194,12 @@ impl FileMedium {
         Ok(Extents::of(&self.file)?.map(|extents| extents.places))
     }
 
+    fn held(&self) -> Result<[Option<Held>; SLOTS], EffaceableError> {
+        Ok([self.slot(0)?, self.slot(1)?])
+    }
+
     fn ids(&self) -> Result<[Option<SecretId>; SLOTS], EffaceableError> {
-        let id = |slot| self.slot(slot).map(|found| found.map(|held| held.id));
-        Ok([id(0)?, id(1)?])
+        Ok(self.held()?.map(|held| held.map(|held| held.id)))
     }
 
     /// What a slot holds; `None` where that cannot be put together.
@@ -218,12 +221,15 @@ impl FileMedium {
             .ok_or_else(|| EffaceableError::ReadBack(self.path.clone()))
     }
 
-    /// Overwrites slots. A slot that lists nothing may hold most of a half-written secret: it is overwritten too.
-    fn efface(&mut self, slots: impl Iterator<Item = usize>) -> Result<Evidence, EffaceableError> {
+    /// Overwrites slots, with what they hold. One that lists nothing may hold most of a half-written secret: it is overwritten too.
+    fn efface(
+        &mut self,
+        slots: impl Iterator<Item = (usize, Option<Held>)>,
+    ) -> Result<Evidence, EffaceableError> {
         let (worth, before) = self.suitable()?;
         let (mut effaced, mut moved, mut how) = (Vec::new(), false, ReadBack::Direct);
-        for slot in slots {
-            if let Some(held) = self.slot(slot)? {
+        for (slot, held) in slots {
+            if let Some(held) = held {
                 moved |= held.places != before;
                 effaced.push(held.id);
             }
@@ -314,11 +320,12 @@ impl Effaceable for FileMedium {
     }
 
     fn efface_except(&mut self, keep: SecretId) -> Result<Evidence, EffaceableError> {
-        let there = self.ids()?;
-        let Some(kept) = there.iter().position(|id| *id == Some(keep)) else {
+        let held = self.held()?;
+        let Some(kept) = held.iter().position(|held| held.as_ref().is_some_and(|held| held.id == keep))
+        else {
             return Err(EffaceableError::NothingKept(keep));
         };
-        let evidence = self.efface((0..SLOTS).filter(|slot| *slot != kept))?;
+        let evidence = self.efface(held.into_iter().enumerate().filter(|(slot, _)| *slot != kept))?;
         match self.slot(kept)?.is_some_and(|held| held.id == keep) {
             true => Ok(evidence),
             false => Err(EffaceableError::ReadBack(self.path.clone())),
@@ -326,7 +333,8 @@ impl Effaceable for FileMedium {
     }
 
     fn efface_all(&mut self, _: &KeptElsewhere) -> Result<Evidence, EffaceableError> {
-        self.efface(0..SLOTS)
+        let held = self.held()?;
+        self.efface(held.into_iter().enumerate())
     }
 }
 

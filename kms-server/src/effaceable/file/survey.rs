@@ -1,6 +1,6 @@
 //! What lies below a file: file system, block device and what that is made of. Looks, and judges nothing: see [`super::worth`].
 //!
-//! From `/proc/self/fdinfo` and `/proc/self/mountinfo` (proc(5)), `/proc/fs/ext4/*/options`, and `/sys/dev/block` (sysfs).
+//! From statx(2), `/proc/self/mountinfo` (proc(5)), `/proc/fs/ext4/*/options`, and `/sys/dev/block` (sysfs).
 
 use std::{
     fs::{self, File},
@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{IFlags, ioctl_getflags};
+use rustix::fs::{AtFlags, IFlags, StatxFlags, ioctl_getflags, statx};
 
 use super::extents::Extents;
 use crate::effaceable::EffaceableError;
@@ -113,10 +113,9 @@ struct Mount {
 
 impl Mount {
     fn of(file: &File) -> io::Result<Self> {
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
-        let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim);
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        let found = id.and_then(|id| mounts.lines().find_map(|line| Self::parse(line, id)));
+        let id = mount_id(file)?.to_string();
+        let found = mounts.lines().find_map(|line| Self::parse(line, &id));
         found.ok_or_else(|| {
             io::Error::other("the mount of the effaceable medium is not in /proc/self/mountinfo")
         })
@@ -136,6 +135,17 @@ impl Mount {
         let options = of_mount.split(',').chain(of_filesystem.split(',')).map(Into::into).collect();
         Some(Self { device, filesystem: name, options })
     }
+}
+
+/// statx(2) tells since Linux 5.8. `fdinfo` tells too, but not to a process that hides its memory from its user, on older kernels.
+fn mount_id(file: &File) -> io::Result<u64> {
+    let found = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    if StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID) {
+        return Ok(found.stx_mnt_id);
+    }
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    id.ok_or_else(|| io::Error::other("the kernel does not tell the mount of the effaceable medium"))
 }
 
 /// `mountinfo` leaves out what is the default of the file system itself, so the list of all options is asked.
@@ -165,7 +175,9 @@ fn device(sys: &Path, number: &str) -> Option<Device> {
         let text = text.trim();
         (!text.is_empty()).then(|| text.to_owned())
     };
-    let model: Vec<_> = ["device/vendor", "device/model"].iter().filter_map(|file| word(file)).collect();
+    let names = ["device/vendor", "device/model"].iter().filter_map(|file| word(file));
+    // virtio gives a number where others give a name.
+    let model: Vec<_> = names.filter(|name| !name.starts_with("0x")).collect();
     let serial = word("serial").or_else(|| word("device/serial")).or_else(|| unit_serial(&disk));
     Some(Device {
         name: disk.file_name()?.to_string_lossy().into_owned(),
@@ -200,13 +212,21 @@ fn attached(disk: &Path, model: &str) -> Attached {
     {
         return Attached::Network(name);
     }
+    // Of a drive with several paths to it the kernel makes one disk.
+    if name.starts_with("nvme") {
+        return Attached::Other("NVMe".into());
+    }
     if below || path.contains("/devices/virtual/") {
         return Attached::Layer(match name.trim_end_matches(|c: char| c.is_ascii_digit()) {
             "dm-" => "device-mapper".into(),
             kind => kind.into(),
         });
     }
-    if starts("virtio") || starts("vbd-") || path.contains("/vmbus") || name.starts_with("xvd") {
+    if starts("virtio")
+        || starts("vbd-")
+        || path.to_ascii_lowercase().contains("/vmbus")
+        || name.starts_with("xvd")
+    {
         return Attached::Virtual(name);
     }
     if MADE_UP.iter().any(|maker| model.contains(maker)) {
@@ -250,5 +270,4 @@ fn virtual_machine(root: &Path) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-#[path = "survey_tests.rs"]
 mod tests;

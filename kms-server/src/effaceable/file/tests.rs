@@ -1,3 +1,5 @@
+//! The medium on a real file.
+
 use kms_core::id::{Attempt, Epoch};
 
 use super::{layout::FIRST_SLOT, *};

@@ -50,8 +50,10 @@ const IN_PLACE: [&str; 4] = ["ext2", "ext3", "ext4", "xfs"];
 /// Judges. `declared` is the operator's word that it is a magnetic disk that overwrites in place.
 pub fn judge(facts: &Facts, declared: bool) -> Judgement {
     let unsuitable = unsuitable(facts);
-    let objections = unsuitable.clone().into_iter().chain(objections(facts, declared));
-    let objections: Vec<String> = objections.collect();
+    let objections = match &unsuitable {
+        Some(why) => vec![why.clone()],
+        None => objections(facts, declared),
+    };
     let (class, assurance) = match objections.as_slice() {
         [] => (
             EffaceableClass::Clear,

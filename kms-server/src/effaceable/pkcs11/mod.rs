@@ -1,23 +1,24 @@
 //! The medium `pkcs11`: a key in a token for each secret, destroyed with it.
 //!
 //! The secret is 32 random bytes as in any medium. It lies in a file, wrapped by the token's key of its own epoch and attempt
-//! (`wrapped`), so that destroying the key ([`token`]) is what makes it unreadable, whoever copied the file.
+//! (`wrapped`), so that destroying the key (`token`) is what makes it unreadable, whoever copied the file.
 //!
 //! ATTACK: who has the token, its PIN, the file and the seal has what is not yet destroyed. A token that keeps backups of its keys keeps them
 //! after their destruction too; certificates name that as a risk.
 
 mod error;
+mod library;
 mod token;
 mod wrapped;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kms_core::{canonical::Text, id::InstanceId, secret::EpochSecret};
 use subtle::ConstantTimeEq;
 
 pub use self::{
     error::TokenError,
-    token::{TokenOptions, look_at},
+    library::{TokenOptions, look_at},
 };
 use self::{token::Token, wrapped::WrappedFiles};
 use super::{
@@ -29,7 +30,6 @@ use super::{
 pub struct TokenMedium {
     token: Token,
     files: WrappedFiles,
-    module: PathBuf,
 }
 
 impl TokenMedium {
@@ -42,9 +42,8 @@ impl TokenMedium {
         options: TokenOptions,
         instance: InstanceId,
     ) -> Result<Self, EffaceableError> {
-        let module = options.module.clone();
         let files = WrappedFiles::open(directory, instance)?;
-        Ok(Self { token: Token::open(options, instance)?, files, module })
+        Ok(Self { token: Token::open(options, instance)?, files })
     }
 
     /// What destroying a key here is worth.
@@ -87,11 +86,9 @@ impl Effaceable for TokenMedium {
     }
 
     fn name(&self) -> MediumName {
-        MediumName {
-            kind: "pkcs11".into(),
-            id: format!("{} {}", self.token.label(), self.token.identity.serial),
-            place: self.module.display().to_string(),
-        }
+        let (serial, label) = (self.token.identity.serial.clone(), self.token.label().to_owned());
+        let id = if serial.is_empty() { label.clone() } else { serial };
+        MediumName { kind: "pkcs11".into(), id, place: label }
     }
 
     fn prepare(&mut self, id: SecretId, secret: &EpochSecret) -> Result<(), EffaceableError> {

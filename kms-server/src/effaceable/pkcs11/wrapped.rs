@@ -15,7 +15,7 @@ use std::{
 use kms_core::id::InstanceId;
 use sha2::{Digest, Sha256};
 
-use super::{error::TokenError, token::Wrapping};
+use super::{error::TokenError, library::Wrapping};
 use crate::effaceable::{EffaceableError, SecretId, lock::lock};
 
 const MAGIC: &[u8; 4] = b"KMST";

@@ -175,6 +175,32 @@ async fn a_medium_that_the_store_does_not_list_is_refused_and_gets_nothing() {
 }
 
 #[tokio::test]
+async fn a_change_that_was_begun_is_given_up_by_naming_the_new_medium_as_the_one_before() {
+    let (before, made) = set_up().await;
+    let (old, new) = (before.medium.clone(), MemoryMedium::named("new"));
+    let faults = Faults::none();
+    let (writer, _) = start(&on(&before, &new), &[&old], Adoption::Allowed, &faults).unwrap();
+    // It dies with a secret on the new medium that nothing uses yet.
+    faults.die_at(1, When::After);
+    drop(renew(&writer).await);
+    faults.die();
+    writer.stop();
+    assert_eq!((old.list().unwrap().len(), new.list().unwrap().len()), (1, 1));
+
+    let nothing = start(&on(&before, &new), &[], Adoption::Refused, &Faults::none()).map(|_| ());
+    assert!(
+        matches!(nothing, Err(StartError::OlderThanMedium { .. } | StartError::NoSecret(_))),
+        "{nothing:?}"
+    );
+    let (writer, started) = start(&before, &[&new], Adoption::Refused, &Faults::none()).unwrap();
+    assert_eq!(started.media, [old.name()]);
+    assert!(started.effaced && new.list().unwrap().is_empty());
+    assert!(destroy(&writer, vec![made[0]]).await.unwrap().effaced);
+    writer.stop();
+    assert_eq!(changes(&before), 0);
+}
+
+#[tokio::test]
 async fn a_crash_while_the_medium_is_changed_loses_nothing_and_the_change_is_taken_up_again() {
     let (start_of, made) = set_up().await;
     let mut steps = 0;

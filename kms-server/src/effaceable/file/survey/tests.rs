@@ -1,3 +1,5 @@
+//! Looks at trees of files that look like the kernel's.
+
 use std::os::unix::fs::symlink;
 
 use super::*;
@@ -92,6 +94,8 @@ fn what_a_disk_is_attached_by_is_read_from_its_path_and_its_names() {
     let below: &[(&str, &[u8])] = &[("slaves/sda2", b"")];
     assert_eq!(attached("pci0/ata1/host0/block/bcache0", below), Attached::Layer("bcache".into()));
     assert!(matches!(attached("pci0/0000:00:02.0/virtio1/block/vda", &[]), Attached::Virtual(_)));
+    assert_eq!(layer("virtual/nvme-subsystem/nvme-subsys0/nvme0n1"), Attached::Other("NVMe".into()));
+    assert!(network("virtual/nvme-fabrics/ctl/nvme0/nvme0n1"));
     let made_up: &[(&str, &[u8])] = &[("device/vendor", b"ATA\n"), ("device/model", b"QEMU HARDDISK\n")];
     assert!(matches!(attached(ATA, made_up), Attached::Virtual(_)), "it says that it rotates, too");
     // A RAID controller's logical disk: SCSI by its bus, and no disk.

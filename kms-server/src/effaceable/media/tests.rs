@@ -1,3 +1,5 @@
+//! Emptying one medium beside another.
+
 use kms_core::id::{Attempt, Epoch};
 
 use super::{super::memory::MemoryMedium, *};
