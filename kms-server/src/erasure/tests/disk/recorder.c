@@ -1,6 +1,6 @@
 /* Runs a program and writes down, in order, what it does to the files below one directory: what was written, and what was synced.
  *
- *   recorder ROOT LOG [--fail KIND NAME NTH ERRNO once|ever] -- PROGRAM ARGUMENT...
+ *   recorder ROOT LOG [--fail KIND NAME NTH ERRNO once|ever AFTER] -- PROGRAM ARGUMENT...
  *
  * By ptrace, so that system calls are seen however they are made: a preloaded library would miss those that go past libc (rustix
  * makes its own). A call that changes files and is not known here ends the run: the record is complete, or there is none.
@@ -8,8 +8,8 @@
  * Calls that count are made one at a time: a call that was begun ends before another thread's begins. So the record has one order,
  * and each prefix of it is a moment at which the machine could have stopped. `sync_file_range` syncs nothing here.
  *
- * --fail lets the NTH call of a KIND on a file whose path ends in NAME fail without being made, counted from when something was first
- * written to ROOT/acks. `ever`: and every later call that needs room, on whatever file but acks, as on a full disk.
+ * --fail lets the NTH call of a KIND on a file whose path ends in NAME fail without being made, counted from when a call on a
+ * file whose path ends in AFTER was made. `ever`: and every later call that needs room, on whatever file but acks, as on a full disk.
  *
  * One entry of the log, in the machine's byte order, followed by name, other name and data:
  *   u32 kind, u32 length of name, u32 length of other, u32 zero, u64 length of data, u64 offset, u64 length
@@ -56,7 +56,7 @@ static size_t root_length;
 static FILE *record;
 static pid_t program;
 static int code;
-static struct { int kind; const char *name; long nth; int error, ever, armed, struck; } fault;
+static struct { int kind; const char *name, *after; long nth; int error, ever, armed, struck; } fault;
 
 __attribute__((noreturn)) static void die(const char *format, ...) {
     va_list arguments;
@@ -274,6 +274,7 @@ static int enters(pid_t thread, uint64_t number, const uint64_t *a, struct call 
 /* Writes down what a call did. */
 static void exits(pid_t thread, int64_t result, struct call *call) {
     if (result < 0) return;
+    if (fault.after && (ends_in(call->name, fault.after) || ends_in(call->other, fault.after))) fault.armed = 1;
     switch (call->kind) {
     case WRITE:
         if (result == 0) return;
@@ -285,7 +286,6 @@ static void exits(pid_t thread, int64_t result, struct call *call) {
             close(file);
         }
         put(WRITE, call->name, "", call->data, result, call->offset, result);
-        if (acks(call->name)) fault.armed = 1;
         return;
     case NONE: return;
     default: put(call->kind, call->name, call->other, NULL, 0, call->offset, call->length);
@@ -368,16 +368,16 @@ static void follow(void) {
 
 int main(int count, char **arguments) {
     int at = 3;
-    if (count < 5 || !realpath(arguments[1], root)) die("usage: recorder ROOT LOG [--fail KIND NAME NTH ERRNO once|ever] -- PROGRAM...");
+    if (count < 5 || !realpath(arguments[1], root)) die("usage: recorder ROOT LOG [--fail KIND NAME NTH ERRNO once|ever AFTER] -- PROGRAM...");
     root_length = strlen(root);
     record = fopen(arguments[2], "wbe");
     if (!record) die("%s: %s", arguments[2], strerror(errno));
     if (strcmp(arguments[at], "--fail") == 0) {
         for (fault.kind = SYNC_ALL; fault.kind > NONE && strcmp(arguments[at + 1], KINDS[fault.kind]); fault.kind--) {}
         fault.name = arguments[at + 2], fault.nth = atol(arguments[at + 3]), fault.error = atoi(arguments[at + 4]);
-        fault.ever = strcmp(arguments[at + 5], "ever") == 0;
+        fault.ever = strcmp(arguments[at + 5], "ever") == 0, fault.after = arguments[at + 6];
         if (fault.kind == NONE || fault.error <= 0) die("no such fault");
-        at += 6;
+        at += 7;
     } else {
         fault.kind = -1;
     }
