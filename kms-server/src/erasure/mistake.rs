@@ -7,18 +7,17 @@ pub(super) use made::{Mistake, efface_unopened};
 mod none {
     use kms_core::tree::Planned;
 
-    use super::super::state::State;
-    use crate::effaceable::SecretId;
+    use crate::{effaceable::SecretId, erasure::state::State};
 
     impl State {
-        pub(in super::super) fn mistake_efface_early(&mut self, _: SecretId) {}
-        pub(in super::super) fn mistake_efface_late(&mut self) {}
-        pub(in super::super) fn mistake_keep_failed(&self) -> bool {
+        pub(in crate::erasure) fn mistake_efface_early(&mut self, _: SecretId) {}
+        pub(in crate::erasure) fn mistake_efface_late(&mut self) {}
+        pub(in crate::erasure) fn mistake_keep_failed(&self) -> bool {
             false
         }
-        pub(in super::super) fn mistake_keep_root(&self, _: &mut Planned) {}
-        pub(in super::super) fn mistake_certify_early(&mut self) {}
-        pub(in super::super) fn mistake_keep_children(&self, _: &mut Planned) {}
+        pub(in crate::erasure) fn mistake_keep_root(&self, _: &mut Planned) {}
+        pub(in crate::erasure) fn mistake_certify_early(&mut self) {}
+        pub(in crate::erasure) fn mistake_keep_children(&self, _: &mut Planned) {}
     }
 }
 
@@ -33,12 +32,14 @@ mod made {
         tree::{Node, Place, Planned, TreeName},
     };
 
-    use super::super::{head::Head, state::State};
-    use crate::effaceable::{Effaceable, EffaceableClass, Evidence, SecretId};
+    use crate::{
+        effaceable::{Effaceable, EffaceableClass, Evidence, SecretId},
+        erasure::{head::Head, state::State},
+    };
 
     /// What is done wrongly.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(in super::super) enum Mistake {
+    pub(in crate::erasure) enum Mistake {
         /// The secret in force is effaced before the next root is durable.
         EffaceBeforeBarrier,
         /// The new secret is effaced after a barrier that failed.
@@ -62,23 +63,23 @@ mod made {
             self.mistake == Some(mistake)
         }
 
-        pub(in super::super) fn mistake_efface_early(&mut self, keep: SecretId) {
+        pub(in crate::erasure) fn mistake_efface_early(&mut self, keep: SecretId) {
             if self.makes(Mistake::EffaceBeforeBarrier) {
                 drop(self.medium.efface_except(keep));
             }
         }
 
-        pub(in super::super) fn mistake_efface_late(&mut self) {
+        pub(in crate::erasure) fn mistake_efface_late(&mut self) {
             if self.makes(Mistake::EffaceAfterFailedBarrier) {
                 drop(self.medium.efface_except(self.head.secret()));
             }
         }
 
-        pub(in super::super) fn mistake_keep_failed(&self) -> bool {
+        pub(in crate::erasure) fn mistake_keep_failed(&self) -> bool {
             self.makes(Mistake::KeepFailedSecret)
         }
 
-        pub(in super::super) fn mistake_keep_root(&self, planned: &mut Planned) {
+        pub(in crate::erasure) fn mistake_keep_root(&self, planned: &mut Planned) {
             if !self.makes(Mistake::KeepRoot) {
                 return;
             }
@@ -91,7 +92,7 @@ mod made {
             planned.nodes.retain(|(place, _)| *place != top);
         }
 
-        pub(in super::super) fn mistake_certify_early(&mut self) {
+        pub(in crate::erasure) fn mistake_certify_early(&mut self) {
             if self.makes(Mistake::CertifyBeforeEffacing) {
                 let not_yet = Text::lossy("not yet");
                 let evidence = Evidence {
@@ -107,7 +108,7 @@ mod made {
             }
         }
 
-        pub(in super::super) fn mistake_keep_children(&self, planned: &mut Planned) {
+        pub(in crate::erasure) fn mistake_keep_children(&self, planned: &mut Planned) {
             if !self.makes(Mistake::KeepChildren) || planned.epoch == self.head.epoch {
                 return;
             }
@@ -123,7 +124,7 @@ mod made {
     }
 
     /// Makes the secret that the head names, as if it were only missing, and effaces all others.
-    pub(in super::super) fn efface_unopened(
+    pub(in crate::erasure) fn efface_unopened(
         mistake: Option<Mistake>,
         mut medium: Box<dyn Effaceable>,
         head: &Head,

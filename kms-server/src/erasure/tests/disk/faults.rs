@@ -8,7 +8,7 @@ use super::{
     super::crash::Work,
     matrix::{Extent, Recording, Verdict, judge},
     place::{Base, open_medium},
-    record::{Event, Fault},
+    record::{Event, Fault, SAID},
     replay::{State, Stop},
 };
 use crate::{effaceable::Effaceable, erasure::mistake::Mistake};
@@ -34,7 +34,7 @@ fn faults(recording: &Recording, full: bool) -> Vec<Fault> {
         let last = if full || path.ends_with("epochs") { count } else { 1 };
         for nth in 1..=last {
             let (io, full) = (Errno::IO.raw_os_error(), Errno::NOSPC.raw_os_error());
-            let fault = Fault { kind, path: path.clone(), nth, error: io, ever: false };
+            let fault = Fault { kind, path: path.clone(), after: SAID, nth, error: io, ever: false };
             faults.push(fault.clone());
             if matches!(kind, "write" | "create" | "allocate") {
                 faults.push(Fault { error: full, ever: true, ..fault });
@@ -53,7 +53,8 @@ fn secrets(state: &State) -> usize {
 /// What an attempt leaves that was refused although the medium works; `None` where nothing was refused.
 pub(super) fn left_by_an_attempt(base: &Base, mistake: Option<Mistake>) -> Option<usize> {
     let path = PathBuf::from("data/redo/spare");
-    let fault = Fault { kind: "write", path, nth: 1, error: Errno::IO.raw_os_error(), ever: false };
+    let fault =
+        Fault { kind: "write", path, after: SAID, nth: 1, error: Errno::IO.raw_os_error(), ever: false };
     let recording = Recording::of(base, Work::DestroyOne, mistake, Some(&fault));
     recording.when("refused").map(|state| secrets(&state))
 }
@@ -61,10 +62,11 @@ pub(super) fn left_by_an_attempt(base: &Base, mistake: Option<Mistake>) -> Optio
 /// What holds after a barrier of the store failed and the process stopped.
 pub(super) fn after_a_failed_barrier(base: &Base, mistake: Option<Mistake>) -> Verdict {
     let mut verdict = Verdict::default();
-    // One of the first is the epoch's own, the others are that of a create before it, and those of the engine's flusher.
-    for nth in 1..=4 {
+    // One of the first after the redo is the epoch's own, the others are those of the engine's flusher.
+    for nth in 1..=3 {
         let path = PathBuf::from("data/store/sled/db");
-        let fault = Fault { kind: "sync", path, nth, error: Errno::IO.raw_os_error(), ever: false };
+        let fault =
+            Fault { kind: "sync", path, after: ".redo", nth, error: Errno::IO.raw_os_error(), ever: false };
         let recording = Recording::of(base, Work::DestroyOne, mistake, Some(&fault));
         verdict.add(judge(base, Work::DestroyOne, None, |each| each(recording.end(Stop::Killed))));
     }
@@ -89,7 +91,8 @@ fn fails(work: Work, full: bool) {
         }
         verdict.add(judge(&base, work, None, |each| {
             let stops = [Stop::Killed, Stop::Lost, Stop::Torn(extent.seed)];
-            stops.into_iter().try_for_each(|stop| each(recording.end(stop)))
+            let mut stops = stops.into_iter().take(if full { 3 } else { 2 });
+            stops.try_for_each(|stop| each(recording.end(stop)))
         }));
     }
     let Verdict { held, failed } = verdict;

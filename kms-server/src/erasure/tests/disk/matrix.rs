@@ -36,7 +36,7 @@ impl Extent {
         let seed = std::env::var("KMS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
         match Self::is_full() {
             true => Self { one_in: 1, torn: 4, recoveries: 4, seed },
-            false => Self { one_in: 8, torn: 1, recoveries: 1, seed },
+            false => Self { one_in: 12, torn: 1, recoveries: 1, seed },
         }
     }
 
@@ -135,6 +135,28 @@ impl Recording {
             }
         }
         None
+    }
+
+    /// Kills while the work is done, one in four of them first, and the latest of those first: a mistake has shown by then.
+    pub(super) fn kills(&self, each: &mut dyn FnMut(Case) -> ControlFlow<()>) -> ControlFlow<()> {
+        let (mut disk, mut acks, mut redos) = (Disk::new(&self.start), Vec::new(), Vec::new());
+        let mut moments = Vec::new();
+        for (at, event) in self.events.iter().enumerate() {
+            match event {
+                Event::Ack(ack) => acks.push(ack.clone()),
+                Event::Sync(_) => {}
+                _ if acks.is_empty() => {}
+                _ => moments.push((at, disk.clone(), acks.clone(), redos.clone())),
+            }
+            redos.extend(redo(event));
+            disk.apply(event);
+        }
+        moments.push((self.events.len(), disk, acks, redos));
+        let order = (0..4).flat_map(|phase| (0..moments.len()).rev().skip(phase).step_by(4));
+        for (at, disk, acks, redos) in order.map(|number| &moments[number]) {
+            each(self.moment(disk, *at, Stop::Killed, acks, redos))?;
+        }
+        ControlFlow::Continue(())
     }
 
     /// What was synced when the engine was first handed something after the redo was renamed to be one.

@@ -3,21 +3,18 @@
 use super::{
     super::crash::Work,
     faults::{after_a_failed_barrier, left_by_an_attempt},
-    matrix::{Case, Extent, Recording, judge, judge_one},
+    matrix::{Case, Recording, judge, judge_one},
     place::{Base, open_store, start_on},
     replay::Stop,
 };
 use crate::erasure::mistake::Mistake;
-
-/// Only kills, only while the work is done.
-const KILLS: Extent = Extent { one_in: usize::MAX, torn: 0, recoveries: 0, seed: 1 };
 
 /// What the matrix says of a version that is destroyed wrongly.
 fn noticed(mistake: Mistake) -> String {
     let base = Base::new(Some(mistake));
     let recording = Recording::of(&base, Work::DestroyOne, Some(mistake), None);
     // The start after the crash does nothing wrong; it only looks for the medium where it is.
-    let verdict = judge(&base, Work::DestroyOne, Some(mistake), |each| recording.states(&KILLS, each));
+    let verdict = judge(&base, Work::DestroyOne, Some(mistake), |each| recording.kills(each));
     let first = verdict.failed.into_iter().next().unwrap_or_else(|| panic!("{mistake:?} is not noticed"));
     println!("{mistake:?}: {}: {}", first.name, first.why);
     first.why

@@ -52,12 +52,16 @@ impl Event {
     }
 }
 
+/// Where the program first said something.
+pub(super) const SAID: &str = "/acks";
+
 /// A call that is to fail.
 #[derive(Debug, Clone)]
 pub(super) struct Fault {
     pub(super) kind: &'static str,
     pub(super) path: PathBuf,
-    /// Counted from the first thing that the program said.
+    /// Counted from the first call on a file whose path ends in this.
+    pub(super) after: &'static str,
     pub(super) nth: usize,
     pub(super) error: i32,
     /// And all that need room, from then on.
@@ -75,10 +79,10 @@ pub(super) fn record(
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut command = Command::new(recorder());
     command.arg(&root).arg(log.path());
-    if let Some(Fault { kind, path, nth, error, ever }) = fault {
+    if let Some(Fault { kind, path, after, nth, error, ever }) = fault {
         let path = Path::new("/").join(path);
         command.args(["--fail", kind]).arg(path).args([nth.to_string(), error.to_string()]);
-        command.arg(if *ever { "ever" } else { "once" });
+        command.args([if *ever { "ever" } else { "once" }, after]);
     }
     command.arg("--").arg(env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]);
@@ -235,7 +239,8 @@ mod tests {
         wanted.truncate(12);
         wanted.extend(["Directory(full)", "Create(full/file)", "Fault"]);
         wanted.extend(["Ack(No space left on device (os error 28))", "Remove(renamed)"]);
-        let fault = Fault { kind: "write", path: "full/file".into(), nth: 1, error: 28, ever: true };
+        let fault =
+            Fault { kind: "write", path: "full/file".into(), after: SAID, nth: 1, error: 28, ever: true };
         assert_eq!(recorded(Some(&fault)), wanted);
     }
 }

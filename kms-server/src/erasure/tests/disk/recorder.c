@@ -1,6 +1,6 @@
 /* Runs a program and writes down, in order, what it does to the files below one directory: what was written, and what was synced.
  *
- *   recorder ROOT LOG [--fail KIND NAME NTH ERRNO once|ever] -- PROGRAM ARGUMENT...
+ *   recorder ROOT LOG [--fail KIND NAME NTH ERRNO once|ever AFTER] -- PROGRAM ARGUMENT...
  *
  * By ptrace, so that system calls are seen however they are made: a preloaded library would miss those that go past libc (rustix
  * makes its own). A call that changes files and is not known here ends the run: the record is complete, or there is none.
@@ -8,8 +8,8 @@
  * Calls that count are made one at a time: a call that was begun ends before another thread's begins. So the record has one order,
  * and each prefix of it is a moment at which the machine could have stopped. `sync_file_range` syncs nothing here.
  *
- * --fail lets the NTH call (1 is the first after something was written to ROOT/acks) of a KIND on a file whose path ends in NAME
- * fail without being made. `ever`: and every later call that needs room, whatever file it is on, but acks; as on a full disk.
+ * --fail lets the NTH call of a KIND on a file whose path ends in NAME fail without being made, counted from when a call on a
+ * file whose path ends in AFTER was made. `ever`: and every later call that needs room, on whatever file but acks, as on a full disk.
  *
  * One entry of the log, in the machine's byte order, followed by name, other name and data:
  *   u32 kind, u32 length of name, u32 length of other, u32 zero, u64 length of data, u64 offset, u64 length
@@ -54,7 +54,9 @@ struct call {
 static char root[PATH];
 static size_t root_length;
 static FILE *record;
-static struct { int kind; const char *name; long nth; int error, ever, armed, struck; } fault;
+static pid_t program;
+static int code;
+static struct { int kind; const char *name, *after; long nth; int error, ever, armed, struck; } fault;
 
 __attribute__((noreturn)) static void die(const char *format, ...) {
     va_list arguments;
@@ -76,10 +78,10 @@ static int ends_in(const char *path, const char *end) {
 }
 
 static int acks(const char *path) { return ends_in(path, "/acks"); }
+
 static void memory(pid_t thread, uint64_t address, void *into, size_t length) {
     struct iovec local = { into, length }, remote = { (void *)(uintptr_t)address, length };
-    if (length > 0 && process_vm_readv(thread, &local, 1, &remote, 1, 0) != (ssize_t)length)
-        die("memory of %d cannot be read: %s", thread, strerror(errno));
+    if (length > 0 && process_vm_readv(thread, &local, 1, &remote, 1, 0) != (ssize_t)length) die("memory of %d cannot be read: %s", thread, strerror(errno));
 }
 
 static void text(pid_t thread, uint64_t address, char *into) {
@@ -272,6 +274,7 @@ static int enters(pid_t thread, uint64_t number, const uint64_t *a, struct call 
 /* Writes down what a call did. */
 static void exits(pid_t thread, int64_t result, struct call *call) {
     if (result < 0) return;
+    if (fault.after && (ends_in(call->name, fault.after) || ends_in(call->other, fault.after))) fault.armed = 1;
     switch (call->kind) {
     case WRITE:
         if (result == 0) return;
@@ -283,7 +286,6 @@ static void exits(pid_t thread, int64_t result, struct call *call) {
             close(file);
         }
         put(WRITE, call->name, "", call->data, result, call->offset, result);
-        if (acks(call->name)) fault.armed = 1;
         return;
     case NONE: return;
     default: put(call->kind, call->name, call->other, NULL, 0, call->offset, call->length);
@@ -300,35 +302,34 @@ static int is_to_fail(const struct call *call) {
     return 1;
 }
 
-/* Lets a call that was entered not be made. */
-static void prevent(pid_t thread) {
+/* Lets a call that was entered not be made, and then answers it. Nonzero where that is not possible. */
 #if defined(__x86_64__)
-    if (ptrace(PTRACE_POKEUSER, thread, offsetof(struct user_regs_struct, orig_rax), -1L)) die("a call cannot be prevented");
+static long prevent(pid_t thread) { return ptrace(PTRACE_POKEUSER, thread, offsetof(struct user_regs_struct, orig_rax), -1L); }
+static long answer(pid_t thread, long value) { return ptrace(PTRACE_POKEUSER, thread, offsetof(struct user_regs_struct, rax), value); }
 #elif defined(__aarch64__)
+static long prevent(pid_t thread) {
     int none = -1;
     struct iovec part = { &none, sizeof none };
-    if (ptrace(PTRACE_SETREGSET, thread, NT_ARM_SYSTEM_CALL, &part)) die("a call cannot be prevented");
-#else
-    die("faults are not known on this machine");
-#endif
+    return ptrace(PTRACE_SETREGSET, thread, NT_ARM_SYSTEM_CALL, &part);
 }
 
-static void answer(pid_t thread, long value) {
-#if defined(__x86_64__)
-    if (ptrace(PTRACE_POKEUSER, thread, offsetof(struct user_regs_struct, rax), value)) die("a call cannot be answered");
-#elif defined(__aarch64__)
+static long answer(pid_t thread, long value) {
     struct user_regs_struct registers;
     struct iovec part = { &registers, sizeof registers };
-    if (ptrace(PTRACE_GETREGSET, thread, NT_PRSTATUS, &part)) die("a call cannot be answered");
+    if (ptrace(PTRACE_GETREGSET, thread, NT_PRSTATUS, &part)) return -1;
     registers.regs[0] = value;
-    if (ptrace(PTRACE_SETREGSET, thread, NT_PRSTATUS, &part)) die("a call cannot be answered");
-#else
-    (void)thread, (void)value;
-#endif
+    return ptrace(PTRACE_SETREGSET, thread, NT_PRSTATUS, &part);
 }
+#else
+#error "calls of this machine cannot be made to fail"
+#endif
 
 static int info(pid_t thread, struct __ptrace_syscall_info *into) {
     return ptrace(PTRACE_GET_SYSCALL_INFO, thread, sizeof *into, into) > 0;
+}
+
+static void ended(pid_t thread, int status) {
+    if (thread == program) code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 /* Handles a stop at the entry of a call; makes those that count from beginning to end. */
@@ -338,25 +339,24 @@ static void entry(pid_t thread) {
     if (!info(thread, &stop) || stop.op != PTRACE_SYSCALL_INFO_ENTRY) return;
     memset(&call, 0, sizeof call);
     uint64_t a[6];
-    for (int at = 0; at < 6; at++) a[at] = stop.entry.args[at];
+    memcpy(a, stop.entry.args, sizeof a);
     if (!enters(thread, stop.entry.nr, a, &call)) return;
     int fails = is_to_fail(&call);
-    if (fails) prevent(thread);
+    if (fails && prevent(thread)) die("a call cannot be prevented");
     int status;
     if (ptrace(PTRACE_SYSCALL, thread, 0, 0) || waitpid(thread, &status, __WALL) != thread) return;
-    if (!WIFSTOPPED(status) || !info(thread, &stop) || stop.op != PTRACE_SYSCALL_INFO_EXIT) die("a call did not end: %s", KINDS[call.kind]);
-    if (fails) answer(thread, -fault.error);
-    else exits(thread, stop.exit.rval, &call);
+    /* Where the program ends meanwhile, the call has not ended, and nobody can tell what it did. */
+    if (!WIFSTOPPED(status)) ended(thread, status);
+    else if (!info(thread, &stop) || stop.op != PTRACE_SYSCALL_INFO_EXIT) die("a call did not end: %s", KINDS[call.kind]);
+    else if (!fails) exits(thread, stop.exit.rval, &call);
+    else if (answer(thread, -fault.error)) die("a call cannot be answered");
     free(call.data);
 }
 
-static int follow(pid_t program) {
-    int status, code = 0;
+static void follow(void) {
+    int status;
     for (pid_t thread; (thread = waitpid(-1, &status, __WALL)) > 0;) {
-        if (!WIFSTOPPED(status)) {
-            if (thread == program) code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-            continue;
-        }
+        if (!WIFSTOPPED(status)) { ended(thread, status); continue; }
         int signal = WSTOPSIG(status), event = status >> 16;
         if (signal == (SIGTRAP | 0x80)) {
             entry(thread);
@@ -364,25 +364,24 @@ static int follow(pid_t program) {
         } else if (event || signal == SIGSTOP || signal == SIGTRAP) signal = 0;
         ptrace(PTRACE_SYSCALL, thread, 0, signal);
     }
-    return code;
 }
 
 int main(int count, char **arguments) {
     int at = 3;
-    if (count < 5 || !realpath(arguments[1], root)) die("usage: recorder ROOT LOG [--fail KIND NAME NTH ERRNO once|ever] -- PROGRAM...");
+    if (count < 5 || !realpath(arguments[1], root)) die("usage: recorder ROOT LOG [--fail KIND NAME NTH ERRNO once|ever AFTER] -- PROGRAM...");
     root_length = strlen(root);
     record = fopen(arguments[2], "wbe");
     if (!record) die("%s: %s", arguments[2], strerror(errno));
     if (strcmp(arguments[at], "--fail") == 0) {
         for (fault.kind = SYNC_ALL; fault.kind > NONE && strcmp(arguments[at + 1], KINDS[fault.kind]); fault.kind--) {}
         fault.name = arguments[at + 2], fault.nth = atol(arguments[at + 3]), fault.error = atoi(arguments[at + 4]);
-        fault.ever = strcmp(arguments[at + 5], "ever") == 0;
+        fault.ever = strcmp(arguments[at + 5], "ever") == 0, fault.after = arguments[at + 6];
         if (fault.kind == NONE || fault.error <= 0) die("no such fault");
-        at += 6;
+        at += 7;
     } else {
         fault.kind = -1;
     }
-    pid_t program = fork();
+    program = fork();
     if (program == 0) {
         ptrace(PTRACE_TRACEME, 0, 0, 0);
         raise(SIGSTOP);
@@ -393,7 +392,7 @@ int main(int count, char **arguments) {
     long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
     if (waitpid(program, &status, __WALL) != program || ptrace(PTRACE_SETOPTIONS, program, 0, options)) die("the program cannot be followed: %s", strerror(errno));
     ptrace(PTRACE_SYSCALL, program, 0, 0);
-    int code = follow(program);
+    follow();
     if (fclose(record)) die("the record cannot be written");
     return code;
 }
