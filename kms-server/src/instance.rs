@@ -15,6 +15,7 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kms_core::id::{Epoch, InstanceId};
@@ -28,9 +29,10 @@ use crate::erasure::{Adoption, CommitFailed, Options, RecordError, StartError, S
 use crate::records::RunningTimes;
 use crate::records::tree::AUDIT_HEAD;
 use crate::seal::{self, SealError};
-use crate::store::ReadError;
+use crate::store::deadline::{self, Watched};
 use crate::store::open::{self as store, OpenError};
 use crate::store::sidecar;
+use crate::store::{ReadError, Store};
 use crate::transparency::{LogError, Transparency};
 
 /// The parts of an open instance.
@@ -99,6 +101,9 @@ pub enum InstanceError {
     /// A record of the store.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// No thread to watch the store.
+    #[error("the thread that watches the store did not start: {0}")]
+    Thread(#[source] io::Error),
     /// No runtime.
     #[error("cannot wait for the writer: {0}")]
     Runtime(#[source] io::Error),
@@ -161,7 +166,9 @@ fn open_with(config: &Config, fatal: Fatal, adoption: Adoption) -> Result<Instan
     }
     let seal = seal::load(&config.seal)?;
     let opened = store::open_with(&store_path(config), config.store.cache)?;
-    let (store, id) = (opened.store, opened.instance);
+    let id = opened.instance;
+    let watched = Watched::new(opened.store, deadline::LONGEST, Arc::clone(&fatal));
+    let store: Arc<dyn Store> = Arc::new(watched.map_err(InstanceError::Thread)?);
     let medium = match adoption {
         Adoption::Refused => medium::open(&config.effaceable, id)?,
         Adoption::Allowed => medium::open_or_create(&config.effaceable, id)?,

@@ -32,6 +32,9 @@ pub(crate) struct Scheduler {
     recorded_ms: u64,
 }
 
+/// What is due, in order.
+type Rows = Vec<(DueKey, DueRecord)>;
+
 /// What came of what was due.
 enum Turn {
     /// For so long nothing more will be, unless a commit brings it.
@@ -86,7 +89,7 @@ impl Scheduler {
     }
 
     /// What is due, at most [`TOGETHER`] of it, and how long until something more is; `None` where nothing is scheduled.
-    fn due(&self, now: &Reading) -> Result<(Vec<(DueKey, DueRecord)>, Option<Duration>), RecordError> {
+    fn due(&self, now: &Reading) -> Result<(Rows, Option<Duration>), RecordError> {
         let snapshot = self.keyring.writer().snapshot();
         let (mut due, mut next, mut after) = (Vec::new(), None::<u64>, None);
         loop {

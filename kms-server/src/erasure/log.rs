@@ -98,12 +98,12 @@ impl Log {
     }
 
     fn push(&mut self, leaf: Hash, writes: &mut Vec<Write>) {
-        let (mut hash, mut level, mut index) = (leaf, 0, self.size);
+        let (mut hash, mut level, mut index) = (leaf, 0u8, self.size);
         while index & 1 == 1
             && let Some(left) = self.peaks.pop()
         {
             (hash, level, index) = (pair_hash(&left, &hash), level + 1, index >> 1);
-            if level % STORED_LEVELS == 0 {
+            if level.is_multiple_of(STORED_LEVELS) {
                 let record = HashRecord { hash: hash.to_vec() };
                 writes.push((key_bytes::<LogHashes>(&(level, index)), Some(record.encode_to_vec())));
             }
@@ -129,7 +129,7 @@ pub(super) fn subtree(store: &dyn Store, level: u8, index: u64) -> Result<Hash, 
     if level == 0 {
         return Ok(leaf_hash(&entry(store, index)?));
     }
-    if level % STORED_LEVELS == 0 {
+    if level.is_multiple_of(STORED_LEVELS) {
         let record = view::stored::<LogHashes>(store, &(level, index))?;
         let hash = record.and_then(|record| record.hash.as_slice().try_into().ok());
         return hash.ok_or(RecordError::Damaged(LogHashes::NAME));

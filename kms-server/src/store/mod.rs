@@ -5,6 +5,7 @@
 //! - [`open`]: a directory's lock and the doubts to settle before an engine may touch a file; [`sidecar`]: notices loss that an
 //!   engine does not.
 //! - [`sled`]: the embedded default; [`redb`]: the embedded way out; [`memory`]: for tests.
+//! - [`deadline`]: ends the process where an engine does not come back.
 //! - `fault.rs`: a store and a medium that fail where a test says, with the feature `faults` only.
 //!
 //! # What an engine promises
@@ -15,6 +16,7 @@
 
 use kms_core::id::CommitNumber;
 
+pub mod deadline;
 #[cfg(any(test, feature = "faults"))]
 pub mod fault;
 pub mod memory;
