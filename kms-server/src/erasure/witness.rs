@@ -69,7 +69,7 @@ fn encode(witness: &Witness) -> EpochNodeRecord {
     record
 }
 
-/// Hashes of the children before and after; `None` where the record is not one that [`put`] wrote.
+/// Hashes of the children before and after; `None` where the record is not one that `put` wrote.
 pub fn decode(record: &EpochNodeRecord) -> Option<(ChildHashes, ChildHashes)> {
     let mut hashes = record.before_hashes.as_chunks::<32>().0.iter();
     let mut before = [None; FAN_OUT];
