@@ -76,7 +76,7 @@ pub async fn run(command: args::Tenant, session: &Session) -> Result<(), Failure
 /// What a destruction says about the bytes left behind. How far the medium forgets, the server does not tell, and most prove nothing.
 pub(super) fn effaced(effaced: bool) -> &'static str {
     if effaced {
-        "\nthe server overwrote what led to the material; that the medium keeps no old copy is not proven (effaceable class `none`)"
+        "\nthe server effaced what led to the material; what that is worth on its medium, the certificate says (`kms cert get`)"
     } else {
         "\nthe medium still has to efface what leads to the material"
     }
