@@ -140,6 +140,7 @@ fn attested(body: &Body) -> Vec<String> {
             key.versions.iter().fold(0, |sum, version| sum.saturating_add(version.data_keys_issued));
         out.push(match issued {
             0 => "No data key was handed out to applications.".to_owned(),
+            1 => "At least one data key was handed out to applications.".to_owned(),
             issued => format!("At least {issued} data keys were handed out to applications."),
         });
         out.push(format!(
