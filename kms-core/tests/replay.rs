@@ -135,6 +135,20 @@ fn a_second_copy_of_what_was_destroyed_is_found() {
 }
 
 #[test]
+fn a_second_copy_of_what_a_destroyed_tenant_had_is_found() {
+    let what = What::Tenant("doomed");
+    let of_tenant = lived().certificate(What::Version("doomed", "payroll", 2), lived().entries.len(), &[]);
+    let version = of_tenant.certificate.versions()[0].clone();
+    for (uid, kc) in [(version.uid, [9; 32]), (Uid([250; 16]), version.kc)] {
+        let mut centre = lived();
+        centre.create_as("globex", "hidden", uid, kc);
+        assert!(replay(&centre.entries, Watch::default()).is_ok(), "the control: the log as such holds");
+        let outcome = checked(&centre, what, &centre, centre.entries.len());
+        assert_eq!((outcome.verdict, failed(&outcome)), (Verdict::Invalid, vec!["mirror"]));
+    }
+}
+
+#[test]
 fn an_epoch_that_waited_for_its_medium_is_effaced_after_others_once() {
     let last = |centre: &Centre| centre.entries.len() as u64 - 1;
     let late = || {

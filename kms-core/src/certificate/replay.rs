@@ -30,7 +30,7 @@ pub struct Watch {
     /// The key, and the first entry that makes a version of it.
     key: Option<(Uid, u64)>,
     /// For a tenant, whose versions a certificate does not list: every uid and commitment that was made. This grows with the log.
-    made: Option<HashSet<[u8; 16]>>,
+    made: Option<(HashSet<Uid>, HashSet<[u8; 16]>)>,
 }
 
 impl Watch {
@@ -43,16 +43,16 @@ impl Watch {
             versions: versions.iter().map(|version| (version.uid, version.created)).collect(),
             commitments: versions.iter().map(|version| (version.kc, version.created)).collect(),
             key: body.key().zip(versions.first()).map(|(key, first)| (key.key_uid, first.created)),
-            made: body.key().is_none().then(HashSet::new),
+            made: body.key().is_none().then(Default::default),
         }
     }
 
     /// Whether an entry makes again what the certificate says is destroyed.
     fn is_made_again(&mut self, index: u64, event: &KeyCreate, rotated: bool) -> bool {
-        if let Some(made) = &mut self.made {
+        if let Some((uids, halves)) = &mut self.made {
             // Half of a hash is enough: a false find would be an honest log's misfortune of 2^-64, not a forger's chance.
             let half = event.kc.first_chunk().copied().unwrap_or_default();
-            if !made.insert(event.version_uid.0) || !made.insert(half) {
+            if !uids.insert(event.version_uid) || !halves.insert(half) {
                 return true;
             }
         }
