@@ -8,9 +8,10 @@
 //!
 //! # Layout
 //! - this file: the log's signed head; [`key`]: its key; [`witnessed`]: what witnesses say of it.
-//! - [`certificate`]: what a certificate says, from the records; [`mod@states`]: its proofs about committed states.
+//! - [`certificate`]: what a certificate says; `facts`: what of it stands in log and records; [`mod@states`]: its proofs about committed states.
 
 pub mod certificate;
+mod facts;
 pub mod key;
 pub mod states;
 pub mod witnessed;
