@@ -3,7 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use kms_core::names::{KeyName, TenantName};
+use kms_core::{
+    id::Uid,
+    names::{KeyName, TenantName},
+};
 
 use crate::words;
 
@@ -20,6 +23,9 @@ pub struct GetCert {
     /// The tenant; without `--key`, the certificate is about the tenant with all its keys
     #[arg(long, value_name = "T")]
     pub tenant: TenantName,
+    /// The tenant's uid, where its name was given away again; it stands in the log and in the operator's answer to its destruction
+    #[arg(long, value_name = "HEX", conflicts_with = "key", value_parser = uid)]
+    pub uid: Option<Uid>,
     /// The key; without `--version`, the certificate is about every version that it had
     #[arg(long, value_name = "K")]
     pub key: Option<KeyName>,
@@ -34,6 +40,12 @@ pub struct GetCert {
     pub since: Vec<PathBuf>,
     /// Where to write it; `-` is standard output
     pub out: PathBuf,
+}
+
+/// 16 bytes in hexadecimal.
+fn uid(text: &str) -> Result<Uid, &'static str> {
+    let bytes = hex::decode(text).ok().and_then(|bytes| Uid::try_from(bytes.as_slice()).ok());
+    bytes.ok_or("must be 32 hexadecimal digits")
 }
 
 /// `kms verify`

@@ -25,7 +25,10 @@ pub async fn get(what: GetCert, session: &Session) -> Result<Exit, Failure> {
     let earlier = what.since.iter().map(|file| size(file)).collect::<Result<Vec<_>, _>>()?;
     let kms = session.connect().await?;
     let gone = match (what.key, what.version) {
-        (None, _) => Gone::Tenant(what.tenant),
+        (None, _) => match what.uid {
+            Some(uid) => Gone::FormerTenant(what.tenant, uid),
+            None => Gone::Tenant(what.tenant),
+        },
         (Some(key), None) => Gone::Key(what.tenant, key),
         (Some(key), Some(version)) => Gone::Version(what.tenant, key, version),
     };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kms_core::{
+    id::Uid,
     names::{KeyName, TenantName},
     state::LifecycleState,
 };
@@ -21,6 +22,8 @@ pub enum Gone {
     Key(TenantName, KeyName),
     /// A tenant with all its keys.
     Tenant(TenantName),
+    /// The same, where its name was given away again.
+    FormerTenant(TenantName, Uid),
 }
 
 /// The head of the log.
@@ -109,7 +112,11 @@ fn subject(of: &Gone) -> v1::Subject {
     let (tenant, key, version) = match of {
         Gone::Version(tenant, key, version) => (tenant, key.to_string(), *version),
         Gone::Key(tenant, key) => (tenant, key.to_string(), 0),
-        Gone::Tenant(tenant) => (tenant, String::new(), 0),
+        Gone::Tenant(tenant) | Gone::FormerTenant(tenant, _) => (tenant, String::new(), 0),
     };
-    v1::Subject { tenant: tenant.to_string(), key, version }
+    let tenant_uid = match of {
+        Gone::FormerTenant(_, uid) => uid.0.to_vec(),
+        _ => Vec::new(),
+    };
+    v1::Subject { tenant: tenant.to_string(), key, version, tenant_uid }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kms_core::commitment::Hash;
+use kms_core::id::Uid;
 use kms_core::names::TenantName;
 use kms_proto::reason::Reason;
 use kms_proto::v1;
@@ -35,7 +36,7 @@ const MAX_WAIT: Duration = Duration::from_secs(20);
 /// What a call is about.
 enum Subject {
     Key(Permit<op::CertifyKey>, Option<u32>),
-    Tenant(Permit<op::CertifyTenant>),
+    Tenant(Permit<op::CertifyTenant>, Option<Uid>),
 }
 
 impl Core {
@@ -111,7 +112,7 @@ impl Core {
         let earlier: BTreeSet<u64> = message.earlier_sizes.into_iter().collect();
         let made = match self.subject(caller, message.subject).await? {
             Subject::Key(permit, version) => certify::certify_key(permit, &self.log, version, earlier).await,
-            Subject::Tenant(permit) => certify::certify_tenant(permit, &self.log, earlier).await,
+            Subject::Tenant(permit, uid) => certify::certify_tenant(permit, &self.log, uid, earlier).await,
         };
         let certify::Certificate { file, erased } = self.gate.record(made).await??;
         Ok(v1::GetCertificateResponse { certificate: file, erased })
@@ -127,25 +128,34 @@ impl Core {
             Subject::Key(permit, version) => {
                 certify::wait_for_key(permit, &self.keyring, version, timeout).await
             }
-            Subject::Tenant(permit) => certify::wait_for_tenant(permit, &self.keyring, timeout).await,
+            Subject::Tenant(permit, uid) => {
+                certify::wait_for_tenant(permit, &self.keyring, uid, timeout).await
+            }
         };
         let state = self.gate.record(waited).await??;
         Ok(v1::WaitForErasureResponse { state: convert::state_to_wire(state).into() })
     }
 
     async fn subject(&self, caller: &Caller, subject: Option<v1::Subject>) -> Result<Subject, Failure> {
-        let v1::Subject { tenant, key, version } = subject.ok_or_else(|| Failure::required("subject"))?;
+        let v1::Subject { tenant, key, version, tenant_uid } =
+            subject.ok_or_else(|| Failure::required("subject"))?;
         if key.is_empty() {
             if version != 0 {
                 return Err(Failure::required("subject.key"));
             }
             let tenant = TenantName::try_from(&*tenant)?;
-            return Ok(Subject::Tenant(self.gate.authorize(caller, tenant, None).await?));
+            let uid = former(&tenant_uid)?;
+            return Ok(Subject::Tenant(self.gate.authorize(caller, tenant, None).await?, uid));
         }
         let entry: Arc<KeyEntry> = self.entry(caller, Operation::CertifyKey, (&tenant, &key), None).await?;
         let permit = self.gate.authorize(caller, entry, None).await?;
         Ok(Subject::Key(permit, (version != 0).then_some(version)))
     }
+}
+
+fn former(uid: &[u8]) -> Result<Option<Uid>, Failure> {
+    let invalid = |_| Failure::message(Reason::FieldInvalid, "`tenant_uid` has 16 bytes");
+    (!uid.is_empty()).then(|| Uid::try_from(uid).map_err(invalid)).transpose()
 }
 
 fn unless_zero(size: u64) -> Option<u64> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kms_core::id::{Epoch, LeafSlot, TenantSlot, VersionId};
+use kms_core::id::{Epoch, LeafSlot, TenantSlot, Uid, VersionId};
 use kms_core::names::{KeyName, TenantName};
 use kms_core::state::LifecycleState;
 use kms_proto::storage::{TenantRecord, VersionRecord};
@@ -43,14 +43,15 @@ pub async fn certify_key(
     permit.finish(result, note)
 }
 
-/// Certifies that the tenant that the permit names is destroyed.
+/// Certifies that the tenant that the permit names is destroyed; or the one of this uid, which had the name once.
 pub async fn certify_tenant(
     permit: Permit<op::CertifyTenant>,
     log: &Arc<Transparency>,
+    former: Option<Uid>,
     earlier: BTreeSet<u64>,
 ) -> Answer {
     let name = permit.target().clone();
-    let result = certify(log, earlier, move |snapshot| tenant(snapshot, &name)).await;
+    let result = certify(log, earlier, move |snapshot| tenant(snapshot, &name, former)).await;
     let note = Note { state: result.as_ref().ok().map(Certificate::state), ..Note::default() };
     permit.finish(result, note)
 }
@@ -75,13 +76,35 @@ async fn certify(
     made.await.unwrap_or_else(|error| Err(Refused::internal(error)))
 }
 
-fn tenant(snapshot: &Snapshot, name: &TenantName) -> Result<(TenantRecord, Certified), Refused> {
-    let record = snapshot.get::<Tenants>(name)?.ok_or_else(|| Refused::TenantNotAccessible(name.clone()))?;
+fn tenant(
+    snapshot: &Snapshot,
+    name: &TenantName,
+    former: Option<Uid>,
+) -> Result<(TenantRecord, Certified), Refused> {
+    let record = match former {
+        None => snapshot.get::<Tenants>(name)?,
+        Some(uid) => by_uid(snapshot, name, uid)?,
+    };
+    let record = record.ok_or_else(|| Refused::TenantNotAccessible(name.clone()))?;
     let state = state(record.state)?;
     if !state.is_destroyed() {
         return Err(alive(format!("tenant `{name}`"), state));
     }
     Ok((record, Certified::Tenant))
+}
+
+/// A tenant that had the name once. Tenants are few beside their keys, and this is asked seldom.
+fn by_uid(snapshot: &Snapshot, name: &TenantName, uid: Uid) -> Result<Option<TenantRecord>, Refused> {
+    let mut after = None;
+    loop {
+        let page = snapshot.range::<TenantsBySlot>(&(), after.as_ref(), 256)?;
+        let Some((last, _)) = page.last() else { return Ok(None) };
+        after = Some(*last);
+        let found = page.into_iter().find(|(_, tenant)| tenant.uid == uid.0 && tenant.name == name.as_str());
+        if let Some((_, found)) = found {
+            return Ok(Some(found));
+        }
+    }
 }
 
 fn versions(
@@ -148,10 +171,12 @@ pub async fn wait_for_key(
 pub async fn wait_for_tenant(
     permit: Permit<op::CertifyTenant>,
     keyring: &Keyring,
+    former: Option<Uid>,
     timeout: Duration,
 ) -> Unrecorded<Result<LifecycleState, Refused>> {
     let name = permit.target().clone();
-    wait(permit, keyring, timeout, |snapshot| Ok(Epoch(tenant(snapshot, &name)?.0.destroyed_epoch))).await
+    wait(permit, keyring, timeout, |snapshot| Ok(Epoch(tenant(snapshot, &name, former)?.0.destroyed_epoch)))
+        .await
 }
 
 /// Waits for the epoch that destroyed it, which `find` looks up once.

@@ -176,12 +176,12 @@ pub(crate) async fn call(api: &Api, call: &str, id: &str, ground: &Ground) -> Re
             done(keys.resume_tenant(named(id, message)).await)
         }
         "GetCertificate" => {
-            let subject = Some(v1::Subject { tenant, key, version: 1 });
+            let subject = Some(v1::Subject { tenant, key, version: 1, tenant_uid: Vec::new() });
             let message = v1::GetCertificateRequest { subject, earlier_sizes: vec![1] };
             done(log.get_certificate(named(id, message)).await)
         }
         "WaitForErasure" => {
-            let subject = Some(v1::Subject { tenant, key, version: 1 });
+            let subject = Some(v1::Subject { tenant, key, version: 1, tenant_uid: Vec::new() });
             let message = v1::WaitForErasureRequest { subject, timeout: None };
             done(log.wait_for_erasure(named(id, message)).await)
         }

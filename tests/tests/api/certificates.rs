@@ -10,7 +10,8 @@ use kms_proto::{reason::Reason, v1};
 use kms_tests::api::{self, Answer, Api, KEY, TENANT, answer, fresh, started};
 
 async fn certificate(api: &Api, tenant: &str, key: &str, version: u32) -> Answer<v1::GetCertificateResponse> {
-    let subject = Some(v1::Subject { tenant: tenant.into(), key: key.into(), version });
+    let subject =
+        Some(v1::Subject { tenant: tenant.into(), key: key.into(), version, tenant_uid: Vec::new() });
     let message = v1::GetCertificateRequest { subject, earlier_sizes: Vec::new() };
     answer(api.log().get_certificate(message).await)
 }
@@ -56,6 +57,32 @@ async fn of_a_tenant_all_that_may_have_been_done_with_its_keys_is_named() {
     }
     let own = certificate(&operator, TENANT, KEY, 1).await;
     assert_eq!(own.map(drop), Err(Reason::FieldInvalid), "the tenant's is the proof");
+}
+
+#[tokio::test]
+async fn a_tenant_whose_name_was_given_away_again_is_certified_by_its_uid() {
+    let (_place, _server, operator, _) = started().await;
+    let gone = operator.destroy_tenant(TENANT).await.unwrap().tenant.unwrap();
+    let now = operator.create_tenant(TENANT).await.unwrap();
+    let by_uid = async |tenant: &str, uid: &[u8]| {
+        let tenant_uid = uid.to_vec();
+        let subject = Some(v1::Subject { tenant: tenant.into(), key: String::new(), version: 0, tenant_uid });
+        let wait = v1::WaitForErasureRequest { subject: subject.clone(), timeout: None };
+        let waited = answer(operator.log().wait_for_erasure(wait).await).map(drop);
+        let message = v1::GetCertificateRequest { subject, earlier_sizes: Vec::new() };
+        let made = answer(operator.log().get_certificate(message).await);
+        assert_eq!(waited, made.clone().map(drop));
+        made.map(|made| made.certificate)
+    };
+    let certificate = by_uid(TENANT, &gone.uid).await.unwrap();
+    let outcome = verify(&certificate, &Given::default());
+    assert_eq!(outcome.verdict, Verdict::Residual);
+    let uid = outcome.certificate.unwrap().certificate.subject.tenant_uid;
+    assert_eq!(uid.0, *gone.uid);
+    assert_eq!(by_uid(TENANT, &now.uid).await, Err(Reason::StateForbids), "it lives");
+    assert_eq!(by_uid("another", &gone.uid).await, Err(Reason::TenantNotAccessible), "never its name");
+    assert_eq!(by_uid(TENANT, &[7; 16]).await, Err(Reason::TenantNotAccessible));
+    assert_eq!(by_uid(TENANT, &[7; 15]).await, Err(Reason::FieldInvalid));
 }
 
 #[tokio::test]

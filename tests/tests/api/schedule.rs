@@ -180,7 +180,8 @@ async fn a_destruction_falls_due_after_a_kill_and_a_restart_and_stands_in_log_au
         (&destroyed[0]["by"], &destroyed[0]["ticket"]),
         (&operator.identity().into(), &"OPS-7".into())
     );
-    let subject = Some(v1::Subject { tenant: TENANT.into(), key: KEY.into(), version: 1 });
+    let subject =
+        Some(v1::Subject { tenant: TENANT.into(), key: KEY.into(), version: 1, tenant_uid: Vec::new() });
     let message = v1::GetCertificateRequest { subject, earlier_sizes: Vec::new() };
     assert!(answer(operator.log().get_certificate(message).await).unwrap().erased);
 }

@@ -47,7 +47,8 @@ async fn hand_in(api: &Api, note: &SignedCheckpoint) -> Result<(u64, Vec<String>
 }
 
 async fn certificate(api: &Api) -> Vec<u8> {
-    let subject = Some(v1::Subject { tenant: TENANT.into(), key: KEY.into(), version: 1 });
+    let subject =
+        Some(v1::Subject { tenant: TENANT.into(), key: KEY.into(), version: 1, tenant_uid: Vec::new() });
     let message = v1::GetCertificateRequest { subject, earlier_sizes: Vec::new() };
     answer(api.log().get_certificate(message).await).unwrap().certificate
 }
@@ -87,7 +88,8 @@ async fn a_certificate_carries_what_the_witnesses_signed_and_then_they_are_no_ri
     assert!(standing(&cosigned, &[&witness("stranger.example")]).contains(&Risk::NoWitness));
     // What happens after it needs a later head.
     operator.destroy(TENANT, KEY, Some(2)).await.unwrap();
-    let subject = Some(v1::Subject { tenant: TENANT.into(), key: KEY.into(), version: 2 });
+    let subject =
+        Some(v1::Subject { tenant: TENANT.into(), key: KEY.into(), version: 2, tenant_uid: Vec::new() });
     let message = v1::GetCertificateRequest { subject, earlier_sizes: Vec::new() };
     let later = answer(operator.log().get_certificate(message).await).unwrap().certificate;
     assert!(standing(&later, &[&one]).contains(&Risk::NoWitness));

@@ -24,7 +24,7 @@ pub(crate) fn on_token(place: &Place, token: &SoftToken) {
 /// The certificate of a key's version: its class, what that rests on, its risks, and whose it is.
 pub(crate) async fn certificate(operator: &Api, version: u32) -> (String, String, Vec<String>, InstanceId) {
     let mut transparency = v1::transparency_client::TransparencyClient::new(operator.channel());
-    let subject = v1::Subject { tenant: TENANT.into(), key: KEY.into(), version };
+    let subject = v1::Subject { tenant: TENANT.into(), key: KEY.into(), version, tenant_uid: Vec::new() };
     let message =
         v1::GetCertificateRequest { subject: Some(subject), ..v1::GetCertificateRequest::default() };
     let file = transparency.get_certificate(message).await.unwrap().into_inner().certificate;
