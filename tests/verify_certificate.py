@@ -310,7 +310,7 @@ def check_effacement(body, entries):
         if "effacement" not in e: continue
         entry = entries[e["effacement"]]
         need((entry.get("epoch"), entry.get("attempt")) == (e["epoch"], e["attempt"]), "effacement", f"entry {e['effacement']} is of another epoch or attempt than {e['epoch']}")
-        need(any(s.startswith(f"{e['epoch'] - 1}:") for s in entry["effaced"].split()), "effacement", f"entry {e['effacement']} does not name a secret of the epoch before {e['epoch']}")
+        need(any(s.startswith(f"{e['epoch'] - 1}:") for s in entry.get("effaced", "").split()), "effacement", f"entry {e['effacement']} does not name a secret of the epoch before {e['epoch']}")
 
 def check_status(body, _):
     done = all("effacement" in e and e["quiesced"] <= body["issued"] for e in body["erasure"]["epochs"])
