@@ -70,7 +70,8 @@ impl Group {
     pub(super) fn settle(&self, reached: Reached) {
         let (written, synced) = {
             let mut wakers = self.wakers.lock();
-            self.reached.store(reached as u8, Ordering::Release);
+            // ORDER: the sync thread may have said that it is synced before who wrote it says that it is written: that takes nothing back.
+            self.reached.fetch_max(reached as u8, Ordering::AcqRel);
             let synced = if reached == Reached::Written { Vec::new() } else { mem::take(&mut wakers.synced) };
             (mem::take(&mut wakers.written), synced)
         };
@@ -197,5 +198,23 @@ impl Drop for Recording<'_> {
         if let Some(Line { role: Role::Leads | Role::Writes, .. }) = self.line {
             self.log.write_pending();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_was_synced_before_it_was_said_to_be_written_stays_so() {
+        let group = Group::default();
+        group.settle(Reached::Synced);
+        group.settle(Reached::Written);
+        assert_eq!(group.outcome(Durability::Synced), Some(Ok(())));
+        assert!(!group.register(Durability::Synced, Waker::noop()), "nobody would wake who came now");
+        let group = Group::default();
+        group.settle(Reached::Failed);
+        group.settle(Reached::Written);
+        assert_eq!(group.outcome(Durability::Written), Some(Err(Unavailable)));
     }
 }
