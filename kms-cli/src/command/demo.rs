@@ -221,9 +221,9 @@ impl Story {
             return Err(broken(format!("the certificate is {verdict}")));
         }
         self.tell(&format!("erased; {checks} checks hold; residual risks: {}", risks.join(", ")))?;
-        self.tell("\nThe same as a page to file was written to report.html. Now somebody gives another reason in a copy:")?;
+        self.tell("\nThe same as a page to file was written to report.html. Now one byte of a copy is flipped, in the ticket:")?;
         let certificate = self.read("certificate.json")?;
-        let forged = certificate.replacen("retention-ended", "subject-request", 1);
+        let forged = certificate.replacen("DEMO-1", "DEMO-3", 1);
         self.write("forged.json", &forged)?;
         let output = self.run("auditor", "verify forged.json --key log.vkey", Exit::Failed)?;
         self.command("auditor", "verify forged.json --key log.vkey")?;

@@ -130,7 +130,8 @@ impl Crypto for State {
             }
         };
         let items = request.items.into_iter().map(item).collect();
-        Ok(Response::new(OpenDataKeysResponse { items, store_revision: 1, client_instance: "c".into() }))
+        let (client_instance, padding) = ("c".into(), Vec::new());
+        Ok(Response::new(OpenDataKeysResponse { items, store_revision: 1, client_instance, padding }))
     }
 
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Answer<EncryptResponse> {

@@ -256,6 +256,7 @@ impl Core {
             plaintext: plaintext.map(|key| key.expose_secret().to_vec()).unwrap_or_default(),
             version: sealed.version,
             store_revision: self.revision(),
+            padding: convert::padding(),
         })
     }
 

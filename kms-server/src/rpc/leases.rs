@@ -84,7 +84,8 @@ impl Core {
             ),
         });
         let client_instance = self.keyring.instance().to_owned();
-        Ok(v1::OpenDataKeysResponse { items, store_revision: self.revision(), client_instance })
+        let (store_revision, padding) = (self.revision(), convert::padding());
+        Ok(v1::OpenDataKeysResponse { items, store_revision, client_instance, padding })
     }
 
     /// Finds the keys that items name; no material is opened before policy is asked.
