@@ -1,6 +1,6 @@
 //! The program that is recorded: this test binary, run again with one test and what to do in its environment.
 
-use std::{env, ffi::OsString, path::Path};
+use std::{env, ffi::OsString, path::Path, process, sync::Arc, time::Duration};
 
 use super::{
     super::{
@@ -12,12 +12,15 @@ use super::{
 };
 use crate::{
     erasure::{Writer, mistake::Mistake, writer::CommitFailed},
-    store::Store,
+    store::{Store, deadline::Watched},
 };
 
 const ROOT: &str = "KMS_TEST_DISK";
 const WORK: &str = "KMS_TEST_WORK";
 const MISTAKE: &str = "KMS_TEST_MISTAKE";
+
+/// Longest time for one commit, which takes milliseconds: after some errors sled waits for ever.
+const LONGEST: Duration = Duration::from_secs(10);
 
 const WORKS: [Work; 3] = [Work::DestroyOne, Work::DestroyMany, Work::DestroyTenant];
 const MISTAKES: [Mistake; 8] = [
@@ -60,7 +63,9 @@ fn child() {
     let named = |name, found: String| env::var(name).is_ok_and(|wanted| wanted == found);
     let work = WORKS.into_iter().find(|work| named(WORK, format!("{work:?}")));
     let mistake = MISTAKES.into_iter().find(|mistake| named(MISTAKE, format!("{mistake:?}")));
-    let store = open_store(root);
+    // As in the server: a commit that does not end stops the process.
+    let watched = Watched::new(open_store(root), LONGEST, Arc::new(|_: &str| process::exit(0)));
+    let store: Arc<dyn Store> = Arc::new(watched.unwrap());
     let (writer, _) = start_on(root, store.clone(), mistake).unwrap();
     if let Some(work) = work {
         say(root, "begin");
@@ -80,7 +85,7 @@ async fn act(root: &Path, store: &dyn Store, writer: &Writer, work: Work) {
         Ok(()) => true,
         Err(CommitFailed::Write(_) | CommitFailed::Change(_)) => false,
         // The process must stop here; the restart decides.
-        Err(_) => std::process::exit(0),
+        Err(_) => process::exit(0),
     };
     match done {
         true => say(root, &format!("done {}", head(writer))),
