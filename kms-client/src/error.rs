@@ -163,6 +163,7 @@ impl Error {
                     | R::TenantDestroyed
                     | R::VersionNotFound
                     | R::ClassReleasesNoDataKeys
+                    | R::KeyUseMismatch
                     | R::ServerOwnDataKey
                     | R::CiphertextRejected
             ),

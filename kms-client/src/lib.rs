@@ -20,6 +20,7 @@
 //! - [`api`]: every call of the API as a method of [`Kms`].
 //! - `lease`: data keys held under a lease: never past it, one fetch at a time, renewed ahead.
 //! - [`Records`]: seals and opens values of (table, column, record id), singly and in batches.
+//! - [`Indexes`]: blind indexes of values, to find equal ones by, under every live version of an index key.
 //! - `clock`: CLOCK_BOOTTIME, which leases are counted on.
 //!
 //! # Memory
@@ -39,6 +40,7 @@ mod call;
 mod clock;
 mod connect;
 mod error;
+mod index;
 mod kms;
 mod lease;
 mod profile;
@@ -48,6 +50,7 @@ mod testing;
 
 pub use connect::{ConnectProblem, Seen};
 pub use error::{Error, Refused};
+pub use index::{IndexVersions, IndexedColumn, Indexes, Normalizer, ToIndex, UnknownNormalizer};
 pub use kms::{Builder, Kms};
 pub use profile::{Profile, ProfileError};
 pub use records::{Column, ColumnSealer, DataKeyLease, Pause, Records, ToOpenField, ToSealField};

@@ -21,27 +21,45 @@ pub const MAX_BITS: u16 = 256;
 #[error("a blind index of {0} bits; give 1 to {MAX_BITS}")]
 pub struct BitsError(u16);
 
+/// How many bits an index has: 1 to 256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Bits(u16);
+
+impl Bits {
+    /// So many.
+    ///
+    /// # Errors
+    /// Where that is 0 or over 256.
+    pub fn new(bits: u16) -> Result<Self, BitsError> {
+        if bits == 0 || bits > MAX_BITS { Err(BitsError(bits)) } else { Ok(Self(bits)) }
+    }
+
+    /// The number.
+    pub fn get(self) -> u16 {
+        self.0
+    }
+
+    /// How many bytes hold them.
+    pub fn bytes(self) -> usize {
+        usize::from(self.0.div_ceil(8))
+    }
+}
+
 /// One index of one column, prepared.
 pub struct BlindIndex {
     key: Box<Zeroizing<[u8; 32]>>,
-    bits: u16,
+    bits: Bits,
 }
 
 impl BlindIndex {
     /// `key = HKDF(salt "", index key, "kms/blind-index/v1" || LP(tenant) || LP(table) || LP(column) || LP(name))`
-    ///
-    /// # Errors
-    /// Where `bits` is 0 or over 256.
-    pub fn new(index_key: &IndexKey, column: Column<'_>, name: &str, bits: u16) -> Result<Self, BitsError> {
+    pub fn new(index_key: &IndexKey, column: Column<'_>, name: &str, bits: Bits) -> Self {
         const LABEL: &[u8] = b"kms/blind-index/v1";
-        if bits == 0 || bits > MAX_BITS {
-            return Err(BitsError(bits));
-        }
         let mut place = column.length_prefixed();
         extend_length_prefixed(&mut place, name.as_bytes());
         let mut key = Box::new(Zeroizing::new([0; 32]));
         kdf::derive(b"", index_key.expose_secret(), &[LABEL, &place], &mut key);
-        Ok(Self { key, bits })
+        Self { key, bits }
     }
 
     /// The index of a normalized value: as many bytes as hold the bits, the rest of the last one zero.
@@ -49,9 +67,9 @@ impl BlindIndex {
     pub fn of(&self, normalized: &[u8]) -> Vec<u8> {
         let hmac = Hmac::<Sha256>::new_from_slice(&**self.key).expect("a key of any length");
         let mac = hmac.chain_update(normalized).finalize().into_bytes();
-        let mut index = mac[..usize::from(self.bits.div_ceil(8))].to_vec();
+        let mut index = mac[..self.bits.bytes()].to_vec();
         if let Some(last) = index.last_mut() {
-            *last &= 0xFF << (self.bits.wrapping_neg() % 8);
+            *last &= 0xFF << (self.bits.get().wrapping_neg() % 8);
         }
         index
     }
@@ -59,7 +77,7 @@ impl BlindIndex {
 
 impl std::fmt::Debug for BlindIndex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "BlindIndex(.., {} bits)", self.bits)
+        write!(f, "BlindIndex(.., {} bits)", self.bits.get())
     }
 }
 
@@ -72,7 +90,7 @@ mod tests {
         let (tenant, table, column) =
             ("tenant-a".parse().unwrap(), "customers".parse().unwrap(), column.parse().unwrap());
         let column = Column { tenant: &tenant, table: &table, column: &column };
-        BlindIndex::new(&IndexKey::copied_from(&[0xEE; 32]).unwrap(), column, name, bits)
+        Ok(BlindIndex::new(&IndexKey::copied_from(&[0xEE; 32]).unwrap(), column, name, Bits::new(bits)?))
     }
 
     #[test]

@@ -168,6 +168,11 @@ impl KeyName {
     pub fn subject(&self) -> Option<&SubjectName> {
         self.subject.as_ref()
     }
+
+    /// Whether it is an index key: one that makes blind indexes and seals nothing. Its family is named `*.index`.
+    pub fn is_index(&self) -> bool {
+        self.family.as_str().ends_with(".index")
+    }
 }
 
 impl TryFrom<&str> for KeyName {

@@ -101,6 +101,7 @@ reasons! {
     StateForbids "STATE_FORBIDS" FailedPrecondition final 1 "its state does not allow this step"
     SealingLeasesRun "SEALING_LEASES_RUN" FailedPrecondition final 1 "clients hold leases to seal under this version; wait for their end, rotate first, or force"
     ClassReleasesNoDataKeys "CLASS_RELEASES_NO_DATA_KEYS" FailedPrecondition final 1 "keys of class L4 release no data keys; let the server seal and open each value"
+    KeyUseMismatch "KEY_USE_MISMATCH" FailedPrecondition final 2 "keys named `*.index` make blind indexes and seal nothing, and other keys make none"
     ServerOwnDataKey "SERVER_OWN_DATA_KEY" FailedPrecondition final 1 "the server keeps this data key to itself; open the value with Decrypt"
     AuditNotExported "AUDIT_NOT_EXPORTED" FailedPrecondition final 1 "audit is deleted only after export; the head given is not the end of that segment"
 

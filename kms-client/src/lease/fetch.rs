@@ -1,13 +1,14 @@
 //! The call that brings leases. Nothing is taken from an answer that is not exactly what was asked for.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kms_core::{
     id::{DataKeyId, VersionId},
-    secret::DataKey,
+    names::KeyName,
+    secret::{DataKey, IndexKey},
 };
 use kms_proto::v1::{
-    LeasedDataKey, OpenDataKeysRequest, open_data_keys_request as ask,
+    LeasedDataKey, LeasedIndex, OpenDataKeysRequest, open_data_keys_request as ask,
     open_data_keys_response::{Item, item::Outcome},
 };
 use parking_lot::Mutex;
@@ -15,7 +16,8 @@ use zeroize::Zeroizing;
 
 use super::{
     Scope, Want, What,
-    held::{Lease, Terms},
+    held::{Lease, Material, Terms},
+    index::IndexKeys,
 };
 use crate::{
     api::{crypto_client, duration, key_name},
@@ -26,7 +28,22 @@ use crate::{
 };
 
 /// Most items of one call.
-pub(super) const MOST: usize = 10_000;
+const MOST: usize = 10_000;
+/// As how many the server counts an index: it may bring so many versions.
+const INDEX_WEIGHT: usize = 100;
+
+/// How many of the wants one call takes.
+pub(super) fn fitting<'a>(wants: impl Iterator<Item = &'a Want>) -> usize {
+    let mut room = MOST;
+    wants
+        .take_while(|want| {
+            let weight = if matches!(want.what, What::Index { .. }) { INDEX_WEIGHT } else { 1 };
+            let fits = weight <= room;
+            room = room.saturating_sub(weight);
+            fits
+        })
+        .count()
+}
 
 /// A lease, and when it was asked for.
 #[derive(Debug)]
@@ -61,11 +78,16 @@ pub(super) async fn fetch(kms: &Kms, scope: &Scope, wants: &[Want]) -> Vec<Resul
     let sent = *sent.lock();
     let mut items = answer.items.into_iter();
     let unclear = |what| Error::Answer { what, request_id: request_id.clone() };
+    let take = |(terms, material): (Terms, Material)| {
+        let lease = Lease::new(terms, material, leases.clock().clone(), leases.reports().clone());
+        if lease.is_live() { Ok(Fetched { lease: Arc::new(lease), sent }) } else { Err(unclear(OVER)) }
+    };
     let one = |want: &Want| match items.next() {
         Some(Item { outcome: Some(Outcome::Leased(leased)) }) => {
-            let (terms, data_key) = accept(want, leased, sent).map_err(unclear)?;
-            let lease = Lease::new(terms, data_key, leases.clock().clone(), leases.reports().clone());
-            if lease.is_live() { Ok(Fetched { lease: Arc::new(lease), sent }) } else { Err(unclear(OVER)) }
+            accept(want, leased, sent).map_err(unclear).and_then(take)
+        }
+        Some(Item { outcome: Some(Outcome::Index(leased)) }) => {
+            accept_index(want, leased, sent).map_err(unclear).and_then(take)
         }
         Some(Item { outcome: Some(Outcome::Error(error)) }) => Err(Error::item(error, &request_id)),
         Some(Item { outcome: None }) | None => Err(unclear("fewer data keys than asked for")),
@@ -89,15 +111,34 @@ fn item(want: &Want) -> ask::Item {
             version_id: version.get(),
             data_key_id: data_key.get(),
         }),
+        What::Index { key } => ask::item::Item::Index(ask::Index { key: key.to_string() }),
     };
     ask::Item { item: Some(item) }
 }
 
-fn accept(want: &Want, leased: LeasedDataKey, sent: BootTime) -> Result<(Terms, DataKey), &'static str> {
-    let bytes = Zeroizing::new(leased.data_key);
-    let key = key_name(&leased.key)?;
-    let (version, data_key) = (VersionId::from(leased.version_id), DataKeyId::from(leased.data_key_id));
-    let lease = duration(leased.lease.ok_or("a data key without a lease")?)?;
+/// What every leased key says of itself.
+struct Stated {
+    key: KeyName,
+    version: VersionId,
+    data_key: DataKeyId,
+    lease: Duration,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl Stated {
+    fn of(leased: LeasedDataKey) -> Result<(Self, u64), &'static str> {
+        let bytes = Zeroizing::new(leased.data_key);
+        let key = key_name(&leased.key)?;
+        let (version, data_key) = (VersionId::from(leased.version_id), DataKeyId::from(leased.data_key_id));
+        let lease = duration(leased.lease.ok_or("a data key without a lease")?)?;
+        Ok((Self { key, version, data_key, lease, bytes }, leased.budget))
+    }
+}
+
+const NOT_32_BYTES: &str = "a data key that has not 32 bytes";
+
+fn accept(want: &Want, leased: LeasedDataKey, sent: BootTime) -> Result<(Terms, Material), &'static str> {
+    let (Stated { key, version, data_key, lease, bytes }, budget) = Stated::of(leased)?;
     let budget = match &want.what {
         What::Seal { key: asked, .. } if *asked != key => return Err("a data key of another key"),
         // AES-SIV draws no nonce, so a deterministic field key has no limit to keep.
@@ -108,12 +149,38 @@ fn accept(want: &Want, leased: LeasedDataKey, sent: BootTime) -> Result<(Terms, 
         What::Seal { deterministic: false, .. } if DataKeyId::leased(data_key.get()).is_none() => {
             return Err("a data key that is not for sealing");
         }
-        What::Seal { .. } if leased.budget == 0 => return Err("a sealing lease without a budget"),
-        What::Seal { .. } => Some(leased.budget),
+        What::Seal { .. } if budget == 0 => return Err("a sealing lease without a budget"),
+        What::Seal { .. } => Some(budget),
         What::Open { version: asked, data_key: id } if (*asked, *id) == (version, data_key) => None,
         What::Open { .. } => return Err("another data key than asked for"),
+        What::Index { .. } => return Err("a data key in place of an index key"),
     };
     let deadline = sent.after(lease);
     let terms = Terms { tenant: want.scope.tenant.clone(), key, version, data_key, deadline, budget };
-    Ok((terms, DataKey::copied_from(&bytes).ok_or("a data key that has not 32 bytes")?))
+    Ok((terms, Material::DataKey(DataKey::copied_from(&bytes).ok_or(NOT_32_BYTES)?)))
+}
+
+fn accept_index(want: &Want, leased: LeasedIndex, sent: BootTime) -> Result<(Terms, Material), &'static str> {
+    let What::Index { key } = &want.what else { return Err("an index key in place of a data key") };
+    let mut deadline = None;
+    let mut keys = Vec::with_capacity(leased.versions.len());
+    for one in leased.versions {
+        let (one, _) = Stated::of(one)?;
+        if one.key != *key {
+            return Err("an index key of another key");
+        }
+        if one.data_key != DataKeyId::DETERMINISTIC {
+            return Err("a data key that is not for indexes");
+        }
+        // All are used together, so the first to end ends all.
+        let end = sent.after(one.lease);
+        deadline = Some(deadline.map_or(end, |deadline: BootTime| deadline.min(end)));
+        keys.push((one.version, IndexKey::copied_from(&one.bytes).ok_or(NOT_32_BYTES)?));
+    }
+    let tenant = want.scope.tenant.clone();
+    let keys = IndexKeys::new(tenant.clone(), keys, leased.writes_under.map(VersionId::from))?;
+    let (version, data_key) = (keys.newest(), DataKeyId::DETERMINISTIC);
+    let deadline = deadline.unwrap_or(sent);
+    let terms = Terms { tenant, key: key.clone(), version, data_key, deadline, budget: None };
+    Ok((terms, Material::Index(keys)))
 }

@@ -19,7 +19,7 @@ use kms_core::{
 };
 use parking_lot::{Mutex, RwLock};
 
-use super::{budget::Budget, report::Reports};
+use super::{budget::Budget, index::IndexKeys, report::Reports};
 use crate::clock::{BootTime, Clock};
 
 /// Most columns whose ciphers one lease keeps; more are prepared each time and share one budget.
@@ -47,11 +47,18 @@ pub(crate) struct Terms {
     pub(crate) budget: Option<u64>,
 }
 
-/// A data key under lease.
+/// What is under lease.
+#[derive(Debug)]
+pub(crate) enum Material {
+    DataKey(DataKey),
+    Index(IndexKeys),
+}
+
+/// A data key, or an index key, under lease.
 pub(crate) struct Lease {
     terms: Terms,
     clock: Arc<dyn Clock>,
-    data_key: RwLock<Option<DataKey>>,
+    material: RwLock<Option<Material>>,
     columns: Mutex<Columns>,
     reports: Arc<Reports>,
     reported: AtomicU64,
@@ -79,11 +86,16 @@ enum Cipher {
 }
 
 impl Lease {
-    pub(crate) fn new(terms: Terms, data_key: DataKey, clock: Arc<dyn Clock>, reports: Arc<Reports>) -> Self {
+    pub(crate) fn new(
+        terms: Terms,
+        material: Material,
+        clock: Arc<dyn Clock>,
+        reports: Arc<Reports>,
+    ) -> Self {
         Self {
             terms,
             clock,
-            data_key: RwLock::new(Some(data_key)),
+            material: RwLock::new(Some(material)),
             columns: Mutex::default(),
             reports,
             reported: AtomicU64::new(0),
@@ -134,9 +146,19 @@ impl Lease {
 
     /// Shows the data key to `use_it`, if the lease runs.
     pub(crate) fn with_data_key<R>(&self, use_it: impl FnOnce(&DataKey) -> R) -> Result<R, Stop> {
-        let data_key = self.data_key.read();
-        match &*data_key {
-            Some(data_key) if self.is_live() => Ok(use_it(data_key)),
+        let material = self.material.read();
+        match &*material {
+            Some(Material::DataKey(data_key)) if self.is_live() => Ok(use_it(data_key)),
+            _ => Err(Stop::Ended),
+        }
+    }
+
+    /// Shows the index keys to `use_it`, if the lease runs and has some.
+    // INVARIANT: held to the end of the use, so that `wipe` waits for it and nothing prepared outlives it.
+    pub(crate) fn with_index_keys<R>(&self, use_it: impl FnOnce(&IndexKeys) -> R) -> Result<R, Stop> {
+        let material = self.material.read();
+        match &*material {
+            Some(Material::Index(keys)) if self.is_live() => Ok(use_it(keys)),
             _ => Err(Stop::Ended),
         }
     }
@@ -242,7 +264,7 @@ impl Lease {
     /// Takes key and ciphers away from all who hold them.
     // ORDER: the key first, so that no cipher is prepared after the ciphers are gone.
     pub(crate) fn wipe(&self) {
-        drop(self.data_key.write().take());
+        drop(self.material.write().take());
         let columns = self.columns.lock();
         let own = columns.own.iter().filter_map(Weak::upgrade);
         for prepared in columns.shared.values().cloned().chain(own) {
@@ -266,7 +288,7 @@ impl Lease {
 #[cfg(test)]
 impl Lease {
     pub(super) fn is_wiped(&self) -> bool {
-        self.data_key.read().is_none()
+        self.material.read().is_none()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Data keys under lease: held no longer than the server said, fetched once however many ask, renewed ahead of their end.
 //!
 //! # Layout
-//! - `held`: one lease, its key and prepared ciphers; what it may still do.
+//! - `held`: one lease, its key and prepared ciphers; what it may still do. `index`: the same of blind indexes.
 //! - `budget`: how many seals a field key may still make.
 //! - `store`: the leases at hand, and the one fetch that all who miss one wait for.
 //! - `fetch`: the call that brings leases; nothing enters that is not exactly what was asked for.
@@ -14,6 +14,7 @@
 mod budget;
 mod fetch;
 mod held;
+mod index;
 mod keeper;
 mod report;
 mod setback;
@@ -29,6 +30,7 @@ use kms_core::{
 };
 
 pub(crate) use held::{Lease, Prepared, Stop};
+pub(crate) use index::IndexKeys;
 pub(crate) use keeper::keep;
 pub(crate) use store::Leases;
 
@@ -54,4 +56,6 @@ pub(crate) enum What {
     Seal { key: KeyName, deterministic: bool },
     /// The data key that a ciphertext names.
     Open { version: VersionId, data_key: DataKeyId },
+    /// Every live version of a named index key.
+    Index { key: KeyName },
 }

@@ -37,6 +37,7 @@ type Flight = watch::Receiver<Option<Outcome>>;
 #[derive(Debug)]
 pub(crate) struct Leases {
     clock: Arc<dyn Clock>,
+    /// By the name of a key, index keys too: few beside those that values name, which must not drive them out.
     to_seal: Cache<Want, Arc<Lease>>,
     to_open: Cache<Want, Arc<Lease>>,
     gone: Cache<Want, &'static str>,
@@ -103,7 +104,7 @@ impl Leases {
 
     fn cache(&self, want: &Want) -> &Cache<Want, Arc<Lease>> {
         match want.what {
-            What::Seal { .. } => &self.to_seal,
+            What::Seal { .. } | What::Index { .. } => &self.to_seal,
             What::Open { .. } => &self.to_open,
         }
     }
@@ -244,7 +245,7 @@ impl Kms {
         }
         drop(flights);
         while !mine.is_empty() {
-            let rest = mine.split_off(mine.len().min(fetch::MOST));
+            let rest = mine.split_off(fetch::fitting(mine.iter().map(|one| &one.want)));
             // A task of its own: a caller that gives up does not take the others down with it.
             let boarded = std::mem::replace(&mut mine, rest);
             self.shared.runtime.spawn(fly(self.clone(), scope.clone(), boarded));

@@ -50,6 +50,25 @@ impl State {
         self.leased(name, &key, version, id.into(), key.budget)
     }
 
+    /// Every version of an index key; the newest takes new rows where the test says that it has settled.
+    fn index(&self, name: &str) -> Result<LeasedIndex, Reason> {
+        let key = self.key(name)?;
+        let versions: Vec<u32> = (1..=key.version).filter(|number| !key.destroyed.contains(number)).collect();
+        let leased =
+            versions.iter().rev().map(|number| self.leased(name, &key, *number, DataKeyId::DETERMINISTIC, 0));
+        let leased = leased.collect::<Result<Vec<_>, _>>()?;
+        if !name.ends_with(".index") {
+            return Err(Reason::KeyUseMismatch);
+        }
+        let settled = versions.iter().rev().find(|number| **number <= key.settled).or(versions.first());
+        let writes_under = settled.map(|number| key.id(*number).get());
+        let mut leased = LeasedIndex { versions: leased, writes_under };
+        if let Some(twist) = *self.twist_index.lock() {
+            twist(&mut leased);
+        }
+        Ok(leased)
+    }
+
     fn existing(&self, version: VersionId, id: DataKeyId) -> Result<LeasedDataKey, Reason> {
         let keys = self.keys.lock().clone();
         let of_version = |(name, key): (&String, &FakeKey)| {
@@ -67,6 +86,9 @@ impl State {
         id: DataKeyId,
         budget: u64,
     ) -> Result<LeasedDataKey, Reason> {
+        if name.ends_with(".index") && (budget > 0 || id != DataKeyId::DETERMINISTIC) {
+            return Err(Reason::KeyUseMismatch);
+        }
         if key.class_l4 {
             return Err(Reason::ClassReleasesNoDataKeys);
         }
@@ -115,19 +137,19 @@ impl Crypto for State {
         self.reports.lock().extend(request.reports);
         let other_tenant = request.tenant != super::TENANT;
         let item = |item: open_data_keys_request::Item| {
-            let leased = match item.item.unwrap() {
+            use open_data_keys_response::item::Outcome;
+            let outcome = match item.item.unwrap() {
                 _ if other_tenant => Err(Reason::KeyNotAccessible),
-                Asked::Current(current) => self.current(&current.key, current.deterministic),
-                Asked::Existing(existing) => {
-                    self.existing(existing.version_id.into(), existing.data_key_id.into())
+                Asked::Current(current) => {
+                    self.current(&current.key, current.deterministic).map(Outcome::Leased)
                 }
+                Asked::Existing(existing) => self
+                    .existing(existing.version_id.into(), existing.data_key_id.into())
+                    .map(Outcome::Leased),
+                Asked::Index(index) => self.index(&index.key).map(Outcome::Index),
             };
-            open_data_keys_response::Item {
-                outcome: Some(match leased {
-                    Ok(leased) => open_data_keys_response::item::Outcome::Leased(leased),
-                    Err(reason) => open_data_keys_response::item::Outcome::Error(item_error(reason)),
-                }),
-            }
+            let outcome = outcome.unwrap_or_else(|reason| Outcome::Error(item_error(reason)));
+            open_data_keys_response::Item { outcome: Some(outcome) }
         };
         let items = request.items.into_iter().map(item).collect();
         let (client_instance, padding) = ("c".into(), Vec::new());

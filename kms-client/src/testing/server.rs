@@ -56,12 +56,16 @@ pub(crate) struct State {
     pub(crate) peers: Mutex<Vec<Vec<u8>>>,
     /// Turns an honest answer into another.
     pub(crate) twist: Mutex<Option<fn(&mut kms_proto::v1::LeasedDataKey)>>,
+    pub(crate) twist_index: Mutex<Option<fn(&mut kms_proto::v1::LeasedIndex)>>,
 }
 
 #[derive(Clone)]
 pub(crate) struct FakeKey {
     pub(crate) slot: u32,
     pub(crate) version: u32,
+    /// Of an index key: versions up to this one take new rows.
+    pub(crate) settled: u32,
+    pub(crate) destroyed: Vec<u32>,
     pub(crate) class_l4: bool,
     pub(crate) refuses: Option<kms_proto::reason::Reason>,
     pub(crate) lease: Duration,
@@ -79,12 +83,14 @@ impl State {
         let key = |slot| FakeKey {
             slot,
             version: 1,
+            settled: 1,
+            destroyed: Vec::new(),
             class_l4: false,
             refuses: None,
             lease: Duration::from_secs(60),
             budget: 1 << 20,
         };
-        let keys = ["attendance", "payroll", "secrets"]
+        let keys = ["attendance", "payroll", "secrets", "attendance.index"]
             .into_iter()
             .zip(1..)
             .map(|(name, slot)| (name.into(), key(slot)));
@@ -98,6 +104,7 @@ impl State {
             open: watch::Sender::new(true),
             peers: Mutex::default(),
             twist: Mutex::default(),
+            twist_index: Mutex::default(),
         }
     }
 

@@ -10,7 +10,10 @@ use kms_proto::storage::{KeyRecord, TenantRecord};
 
 use super::LookupError;
 use crate::erasure::Snapshot;
-use crate::records::{Keys, Tenants, VersionNumbers, state};
+use crate::records::{Keys, Tenants, VersionNumbers, Versions, state};
+
+/// Most live versions of an index key: a lease has all of them, and a search looks for the index of each.
+pub const MAX_INDEX_VERSIONS: u32 = 100;
 
 /// The state that keeps a key from being used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +24,12 @@ pub enum Unusable {
     /// Nothing seals under it any more.
     #[error("key `{0}` opens but no longer seals")]
     KeyDeactivated(KeyName),
+    /// It makes blind indexes and seals nothing.
+    #[error("key `{0}` makes blind indexes and seals nothing")]
+    OnlyIndexes(KeyName),
+    /// It seals and makes no blind indexes.
+    #[error("key `{0}` makes no blind indexes")]
+    MakesNoIndexes(KeyName),
     /// Every version is gone.
     #[error("key `{0}` is destroyed")]
     KeyDestroyed(KeyName),
@@ -69,6 +78,25 @@ pub struct KeyEntry {
     deterministic: Option<VersionId>,
     /// Versions that are to be destroyed one by one.
     scheduled: Box<[VersionId]>,
+    /// Of an index key: the versions that are not destroyed, the newest first.
+    indexing: Box<[IndexingVersion]>,
+}
+
+/// A version of an index key.
+#[derive(Debug, Clone, Copy)]
+struct IndexingVersion {
+    id: VersionId,
+    /// New rows are indexed under it from then on.
+    from_ms: i64,
+}
+
+/// The versions of an index key.
+#[derive(Debug, PartialEq, Eq)]
+pub struct IndexVersions {
+    /// Those that may open, the newest first.
+    pub live: Vec<VersionId>,
+    /// The one that new rows are indexed under; none where the key takes no new values.
+    pub writes_under: Option<VersionId>,
 }
 
 impl TenantEntry {
@@ -105,6 +133,10 @@ impl KeyEntry {
             (version(record.active_version)?, version(record.deterministic_version)?);
         let scheduled = record.scheduled_versions.iter().filter_map(|number| version(*number).transpose());
         let scheduled = scheduled.collect::<Result<_, _>>()?;
+        let indexing = match name.is_index() {
+            true => indexing_versions(snapshot, &record, &place)?,
+            false => Box::default(),
+        };
         Ok(Self {
             name: name.clone(),
             uid: Uid::try_from(&*record.uid).map_err(|error| LookupError::Damaged(Box::new(error)))?,
@@ -116,12 +148,14 @@ impl KeyEntry {
             active,
             deterministic,
             scheduled,
+            indexing,
             tenant,
         })
     }
 
     pub(super) fn weight(&self) -> u64 {
-        Self::WEIGHT + self.purposes.iter().map(|purpose| purpose.len() as u64).sum::<u64>()
+        let purposes = self.purposes.iter().map(|purpose| purpose.len() as u64).sum::<u64>();
+        Self::WEIGHT + purposes + size_of_val(&*self.indexing) as u64
     }
 
     /// Where its record stands.
@@ -153,6 +187,14 @@ impl KeyEntry {
     /// # Errors
     /// Says which state forbids it.
     pub fn sealing_version(&self) -> Result<VersionId, Unusable> {
+        // ATTACK: versions of an index key are destroyed once its indexes are rebuilt; a value sealed under one would be lost with it.
+        if self.name.is_index() {
+            return Err(Unusable::OnlyIndexes(self.name.clone()));
+        }
+        self.active_version()
+    }
+
+    fn active_version(&self) -> Result<VersionId, Unusable> {
         self.check_opens()?;
         if self.tenant.state == LifecycleState::DestroyScheduled {
             return Err(Unusable::TenantScheduled(self.tenant.name.clone()));
@@ -172,6 +214,29 @@ impl KeyEntry {
         self.deterministic.ok_or_else(|| Unusable::KeyDeactivated(self.name.clone()))
     }
 
+    /// Of an index key: the versions that are not destroyed, the newest first; of another, none.
+    pub fn indexing(&self) -> impl Iterator<Item = VersionId> {
+        self.indexing.iter().map(|version| version.id)
+    }
+
+    /// The versions that make blind indexes at a moment.
+    ///
+    /// # Errors
+    /// Says what forbids it.
+    pub fn index_versions(&self, now_ms: i64) -> Result<IndexVersions, Unusable> {
+        if !self.name.is_index() {
+            return Err(Unusable::MakesNoIndexes(self.name.clone()));
+        }
+        self.check_opens()?;
+        let mut taking = self.indexing.iter().filter(|version| !self.scheduled.contains(&version.id));
+        // INVARIANT: rows are written under no version that a running lease may lack, unless there is no other: then under the oldest,
+        // which the fewest lack.
+        let oldest = taking.clone().next_back();
+        let settled = taking.find(|version| version.from_ms <= now_ms).or(oldest);
+        let writes_under = settled.filter(|_| self.active_version().is_ok()).map(|version| version.id);
+        Ok(IndexVersions { live: self.indexing().collect(), writes_under })
+    }
+
     fn check_tenant(&self) -> Result<(), Unusable> {
         match self.tenant.state {
             state if state.is_destroyed() => Err(Unusable::TenantDestroyed(self.tenant.name.clone())),
@@ -179,4 +244,25 @@ impl KeyEntry {
             _ => Ok(()),
         }
     }
+}
+
+fn indexing_versions(
+    snapshot: &Snapshot,
+    key: &KeyRecord,
+    place: &(TenantSlot, KeyName),
+) -> Result<Box<[IndexingVersion]>, LookupError> {
+    let mut live = Vec::with_capacity(key.live_versions as usize);
+    for number in (key.first_version..=key.versions).rev() {
+        if live.len() == key.live_versions as usize {
+            break;
+        }
+        let pointer = snapshot.get::<VersionNumbers>(&(place.0, place.1.clone(), number))?;
+        let Some(pointer) = pointer else { continue };
+        let id = VersionId::new(place.0, LeafSlot(pointer.leaf_slot));
+        let version = snapshot.get::<Versions>(&id)?.ok_or(LookupError::NotThere)?;
+        if !state(version.state)?.is_destroyed() {
+            live.push(IndexingVersion { id, from_ms: version.indexes_from_ms });
+        }
+    }
+    Ok(live.into())
 }

@@ -17,10 +17,11 @@ use super::status::Failure;
 use crate::gate::items::Refusal;
 use crate::gate::permit::op;
 use crate::gate::{Caller, Denied, Permit};
+use crate::keyring::entry::MAX_INDEX_VERSIONS;
 use crate::keyring::{KeyEntry, Keyring, LookupError};
 use crate::operation::Operation;
-use crate::usecase::lease;
 use crate::usecase::refused::Refused;
+use crate::usecase::{lease, lease_index};
 
 /// Keys of one call whose lines wait for the audit at a time: they share its writes and its syncs, which would otherwise add up.
 const LINES_AT_ONCE: usize = 256;
@@ -34,7 +35,7 @@ impl Core {
         message: v1::OpenDataKeysRequest,
     ) -> Result<v1::OpenDataKeysResponse, Failure> {
         use v1::open_data_keys_response::{Item, item::Outcome};
-        convert::batch(message.items.len(), MAX_IDS, std::iter::empty())?;
+        convert::batch(message.items.iter().map(weight).sum(), MAX_IDS, std::iter::empty())?;
         let purpose = (!message.purpose.is_empty()).then_some(&*message.purpose);
         let tenant = TenantName::try_from(&*message.tenant)?;
         let asked = self.look_up(tenant.clone(), message.items).await?;
@@ -64,10 +65,11 @@ impl Core {
             Some(other) => return Err(other.into()),
         }
 
-        let _held = self
-            .keyring
-            .warm(leave.iter().flat_map(|(group, _)| group.items.iter().filter_map(Asked::version)))
-            .await;
+        let mut wanted = Vec::new();
+        for (group, _) in &leave {
+            group.items.iter().for_each(|item| item.add_versions(&mut wanted));
+        }
+        let _held = self.keyring.warm(wanted.into_iter()).await;
         let (leased_to, permits): (Vec<_>, Vec<_>) = leave.into_iter().unzip();
         let leases =
             permits.into_iter().zip(&leased_to).map(|(permit, group)| self.lease(permit, &group.items));
@@ -79,9 +81,10 @@ impl Core {
         }
         drop(leases);
         let items = batch.finish(|result| Item {
-            outcome: Some(
-                result.map_or_else(Outcome::Error, |leased| Outcome::Leased(leased_to_wire(&leased))),
-            ),
+            outcome: Some(result.map_or_else(Outcome::Error, |leased| match leased {
+                Handed::DataKey(leased) => Outcome::Leased(leased_to_wire(&leased)),
+                Handed::Index(leased) => Outcome::Index(index_to_wire(&leased)),
+            })),
         });
         let client_instance = self.keyring.instance().to_owned();
         let (store_revision, padding) = (self.revision(), convert::padding());
@@ -112,18 +115,20 @@ impl Core {
         Some(match group.items.first()? {
             Asked::Seal(key, _) => self.gate.ask(caller, tenant, Arc::clone(key), purpose).map(Leave::Seal),
             Asked::Open(key, _) => self.gate.ask(caller, tenant, Arc::clone(key), purpose).map(Leave::Open),
+            Asked::Index(key) => self.gate.ask(caller, tenant, Arc::clone(key), purpose).map(Leave::Index),
             Asked::Unknown(operation, key) => {
                 Err(self.gate.ask_unknown(caller, *operation, (tenant.clone(), key.clone()), purpose))
             }
         })
     }
 
-    async fn lease(
-        &self,
-        leave: Leave,
-        items: &[Asked],
-    ) -> Result<Vec<Result<lease::Leased, Refused>>, Failure> {
+    async fn lease(&self, leave: Leave, items: &[Asked]) -> Result<Vec<Result<Handed, Refused>>, Failure> {
         let leased = match leave {
+            Leave::Index(permit) => {
+                let leased = lease_index::to_index(permit, &self.keyring, items.len()).await;
+                let leased = self.gate.record(leased).await??;
+                return Ok(leased.into_iter().map(|leased| leased.map(Handed::Index)).collect());
+            }
             Leave::Seal(permit) => {
                 let asks: Vec<_> = items.iter().filter_map(Asked::to_seal).collect();
                 lease::to_seal(permit, &self.keyring, &asks).await
@@ -133,7 +138,8 @@ impl Core {
                 lease::to_open(permit, &self.keyring, &asks)
             }
         };
-        Ok(self.gate.record(leased).await??)
+        let leased = self.gate.record(leased).await??;
+        Ok(leased.into_iter().map(|leased| leased.map(Handed::DataKey)).collect())
     }
 }
 
@@ -143,6 +149,7 @@ type WireItem = v1::open_data_keys_request::item::Item;
 enum Asked {
     Seal(Arc<KeyEntry>, lease::ToSeal),
     Open(Arc<KeyEntry>, lease::ToOpen),
+    Index(Arc<KeyEntry>),
     /// Of a key or version that is not there, by the name that was given.
     Unknown(Operation, Option<KeyName>),
 }
@@ -151,6 +158,7 @@ enum Asked {
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Seen {
     Key(Operation, usize),
+    Index(usize),
     Unknown(Operation, Option<KeyName>),
 }
 
@@ -158,6 +166,21 @@ enum Seen {
 enum Leave {
     Seal(Permit<op::LeaseToSeal>),
     Open(Permit<op::LeaseToOpen>),
+    Index(Permit<op::LeaseToOpen>),
+}
+
+/// What an item brings.
+enum Handed {
+    DataKey(lease::Leased),
+    Index(lease_index::LeasedIndex),
+}
+
+/// How many items of the batch one counts as: as many as it may bring data keys.
+fn weight(item: &v1::open_data_keys_request::Item) -> usize {
+    match item.item {
+        Some(WireItem::Index(_)) => MAX_INDEX_VERSIONS as usize,
+        _ => 1,
+    }
 }
 
 impl Asked {
@@ -174,6 +197,10 @@ impl Asked {
                 let asked = |key| Self::Open(key, lease::ToOpen { version, data_key });
                 (Operation::LeaseToOpen, None, keyring.key_of(version, tenant).map(asked))
             }
+            WireItem::Index(v1::open_data_keys_request::Index { key }) => {
+                let found = keyring.key(tenant, &key).map(Self::Index);
+                (Operation::LeaseToOpen, KeyName::try_from(&*key).ok(), found)
+            }
         };
         match found {
             Err(LookupError::NotThere) => Ok(Self::Unknown(operation, name)),
@@ -185,19 +212,24 @@ impl Asked {
         match self {
             Self::Seal(key, _) => Seen::Key(Operation::LeaseToSeal, Arc::as_ptr(key).addr()),
             Self::Open(key, _) => Seen::Key(Operation::LeaseToOpen, Arc::as_ptr(key).addr()),
+            Self::Index(key) => Seen::Index(Arc::as_ptr(key).addr()),
             Self::Unknown(operation, key) => Seen::Unknown(*operation, key.clone()),
         }
     }
 
-    /// The version whose material it takes.
-    fn version(&self) -> Option<(&Arc<KeyEntry>, VersionId)> {
-        let (key, version) = match self {
-            Self::Seal(key, lease::ToSeal::Randomized) => (key, key.sealing_version().ok()?),
-            Self::Seal(key, lease::ToSeal::Deterministic) => (key, key.deterministic_version().ok()?),
-            Self::Open(key, asked) => (key, asked.version),
-            Self::Unknown(..) => return None,
-        };
-        Some((key, version))
+    /// Adds the versions whose material it takes.
+    fn add_versions<'a>(&'a self, wanted: &mut Vec<(&'a Arc<KeyEntry>, VersionId)>) {
+        match self {
+            Self::Seal(key, lease::ToSeal::Randomized) => {
+                wanted.extend(key.sealing_version().ok().map(|id| (key, id)));
+            }
+            Self::Seal(key, lease::ToSeal::Deterministic) => {
+                wanted.extend(key.deterministic_version().ok().map(|id| (key, id)));
+            }
+            Self::Open(key, asked) => wanted.push((key, asked.version)),
+            Self::Index(key) => wanted.extend(key.indexing().map(|id| (key, id))),
+            Self::Unknown(..) => {}
+        }
     }
 
     fn to_seal(&self) -> Option<lease::ToSeal> {
@@ -226,4 +258,9 @@ fn leased_to_wire(leased: &lease::Leased) -> v1::LeasedDataKey {
         key: leased.key.to_string(),
         version: leased.version,
     }
+}
+
+fn index_to_wire(leased: &lease_index::LeasedIndex) -> v1::LeasedIndex {
+    let versions = leased.versions.iter().map(leased_to_wire).collect();
+    v1::LeasedIndex { versions, writes_under: leased.writes_under.map(VersionId::get) }
 }

@@ -129,6 +129,10 @@ pub(super) fn add_version(
             origin,
         }),
     };
+    // Who holds a lease without this version would miss rows that are indexed under it. An only version has no other before it.
+    let awaits_leases = place.1.is_index() && key.live_versions > 0;
+    let indexes_from_ms =
+        if awaits_leases { now_ms().saturating_add_unsigned(key.longest_lease_ms) } else { 0 };
     change.put::<Versions>(
         &leaf.version,
         &VersionRecord {
@@ -141,6 +145,7 @@ pub(super) fn add_version(
             created_ms: now_ms(),
             key_commitment: leaf.key_commitment.to_vec(),
             created_entry: entry,
+            indexes_from_ms,
             ..VersionRecord::default()
         },
     );

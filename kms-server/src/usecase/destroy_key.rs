@@ -146,7 +146,7 @@ pub(super) fn destroy(
                 }
             }
         }
-        if number == key.active_version || number == key.deterministic_version {
+        if number == key.active_version || number == key.deterministic_version || entry.name.is_index() {
             leases.end(change, key, entry, which, (id, number))?;
         }
         let ids = change.get::<DataKeyIds>(&id)?.unwrap_or_default();
@@ -266,7 +266,7 @@ impl SealingLeases {
         if let Which::Version { force: false, .. } = which {
             let longest = Duration::from_millis(key.longest_lease_ms);
             let ids = change.get::<DataKeyIds>(&id)?.unwrap_or_default();
-            // What a version that was rotated out is leased for still is deterministic columns; randomized leases of it may run to their
+            // What a version that was rotated out is leased for still is deterministic columns, or new rows of an index; randomized leases of it may run to their
             // end, and are lost with it: rotate, and wait for a lease's time.
             let (kinds, issued_ever): (&[_], _) = match number == key.active_version {
                 true => (&[ToSeal::Randomized, ToSeal::Deterministic], ids.leased > 0 || ids.deterministic),

@@ -95,6 +95,9 @@ async fn seal_with(keyring: &Keyring, key: &KeyEntry, kind: ToSeal) -> Result<Le
 
 fn open_with(keyring: &Keyring, key: &KeyEntry, item: ToOpen) -> Result<Leased, Refused> {
     check_class(key)?;
+    if key.name.is_index() {
+        return Err(Refused::OnlyIndexes(key.name.clone()));
+    }
     if item.data_key.is_server_own() {
         return Err(Refused::ServerOwnDataKey);
     }
@@ -117,6 +120,6 @@ fn open_with(keyring: &Keyring, key: &KeyEntry, item: ToOpen) -> Result<Leased, 
     })
 }
 
-fn check_class(key: &KeyEntry) -> Result<(), Refused> {
+pub(super) fn check_class(key: &KeyEntry) -> Result<(), Refused> {
     if key.class.releases_data_keys() { Ok(()) } else { Err(Refused::ReleasesNoDataKeys(key.name.clone())) }
 }

@@ -1,7 +1,7 @@
 //! What the key centre does, one file each. A use case takes its permit by value and returns an [`Unrecorded`] result.
 //!
 //! # Layout
-//! - data plane: [`seal`], [`open`], [`reencrypt`], [`envelope_key`], [`lease`], [`random`].
+//! - data plane: [`seal`], [`open`], [`reencrypt`], [`envelope_key`], [`lease`], [`lease_index`], [`random`].
 //! - tenants: [`create_tenant`], [`change_tenant`], [`destroy_tenant`]; keys: [`create_key`], [`change_key`], [`rotate_key`],
 //!   [`destroy_key`]; reading both: [`describe`].
 //! - later: [`schedule_key`], [`schedule_tenant`], [`confirm_clock`]; [`due`] carries out what fell due; `schedule` keeps the rows.
@@ -24,6 +24,7 @@ pub mod due;
 pub mod envelope_key;
 pub mod explain;
 pub mod lease;
+pub mod lease_index;
 pub mod mutation;
 pub mod open;
 pub mod random;

@@ -98,6 +98,12 @@ pub enum Refused {
     /// Class L4.
     #[error("key `{0}` is of class L4 and releases no data keys; use Encrypt and Decrypt")]
     ReleasesNoDataKeys(KeyName),
+    /// Asked to seal.
+    #[error("key `{0}` makes blind indexes and seals nothing; use a key that is not named `*.index`")]
+    OnlyIndexes(KeyName),
+    /// Asked for a blind index.
+    #[error("key `{0}` makes no blind indexes; create one named `*.index` for them")]
+    MakesNoIndexes(KeyName),
     /// A data key that the server keeps.
     #[error("the server keeps this data key to itself; open the value with Decrypt")]
     ServerOwnDataKey,
@@ -137,6 +143,7 @@ impl Refused {
             Self::State { .. } => Reason::StateForbids,
             Self::SealingLeasesRun { .. } => Reason::SealingLeasesRun,
             Self::ReleasesNoDataKeys(_) => Reason::ClassReleasesNoDataKeys,
+            Self::OnlyIndexes(_) | Self::MakesNoIndexes(_) => Reason::KeyUseMismatch,
             Self::ServerOwnDataKey => Reason::ServerOwnDataKey,
             Self::Invalid(_) => Reason::FieldInvalid,
             Self::AuditNotExported(_) => Reason::AuditNotExported,
@@ -168,6 +175,8 @@ impl From<Unusable> for Refused {
         match state {
             Unusable::KeySuspended(key) => Self::KeySuspended(key),
             Unusable::KeyDeactivated(key) => Self::KeyDeactivated(key),
+            Unusable::OnlyIndexes(key) => Self::OnlyIndexes(key),
+            Unusable::MakesNoIndexes(key) => Self::MakesNoIndexes(key),
             Unusable::KeyDestroyed(key) => Self::KeyDestroyed(key),
             Unusable::TenantSuspended(tenant) => Self::TenantSuspended(tenant),
             Unusable::TenantScheduled(tenant) => Self::TenantScheduled(tenant),

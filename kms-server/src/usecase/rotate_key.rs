@@ -15,6 +15,7 @@ use crate::erasure::Change;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::Keyring;
+use crate::keyring::entry::MAX_INDEX_VERSIONS;
 use crate::records::{state, state_number, uid};
 
 /// Makes a new active version. With `deterministic`, deterministic columns are sealed under it too from now on.
@@ -57,6 +58,11 @@ pub(super) fn rotate(
             return Err(Refused::TenantSuspended(crate::records::name(&owner.name)?));
         }
         _ => {}
+    }
+    if name.is_index() && key.live_versions >= MAX_INDEX_VERSIONS {
+        let what = format!("index key `{name}`, with {MAX_INDEX_VERSIONS} live versions,");
+        let todo = "searches look through no more of them; rebuild its indexes, then destroy older versions";
+        return Err(Refused::State { what, state: LifecycleState::Active, todo });
     }
     add_version(change, &(TenantSlot(key.tenant_slot), name.clone()), key, uid(&owner.uid)?)?;
     key.state = state_number(LifecycleState::Active);

@@ -105,8 +105,8 @@ fn version(
     version.sealed_deterministic = number == key.deterministic_version;
     let ids = change.get::<DataKeyIds>(&id)?.unwrap_or_default();
     // What clients go on sealing under a lease would be lost at once.
-    let seals =
-        version.sealed_randomized && ids.leased > 0 || version.sealed_deterministic && ids.deterministic;
+    let indexes = terms.entry.name.is_index() || version.sealed_deterministic;
+    let seals = version.sealed_randomized && ids.leased > 0 || indexes && ids.deterministic;
     if seals && !force && millis(terms.window) < key.longest_lease_ms {
         return Err(Refused::SealingLeasesRun { key: terms.entry.name.clone(), version: number });
     }

@@ -80,7 +80,15 @@ pub(super) fn destroyed(key: &KeyName, version: u32) -> Refused {
 impl Note {
     /// The note of a batch: distinct versions used, items, failures.
     pub(super) fn of_batch<T, E>(results: &[Result<T, E>], version: impl Fn(&T) -> VersionId) -> Self {
-        let mut versions: Vec<VersionId> = results.iter().flatten().map(version).collect();
+        Self::of_batch_each(results, |done| [version(done)])
+    }
+
+    /// The same, where a result has several versions.
+    pub(super) fn of_batch_each<T, E, V: IntoIterator<Item = VersionId>>(
+        results: &[Result<T, E>],
+        versions: impl Fn(&T) -> V,
+    ) -> Self {
+        let mut versions: Vec<VersionId> = results.iter().flatten().flat_map(versions).collect();
         versions.sort_unstable();
         versions.dedup();
         let count = |items: usize| u32::try_from(items).unwrap_or(u32::MAX);

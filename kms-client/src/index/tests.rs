@@ -1,0 +1,213 @@
+//! Blind indexes against a real listener, on a clock that tests move.
+
+use std::{sync::Arc, time::Duration};
+
+use kms_proto::reason::Reason;
+
+use crate::{
+    Error, IndexedColumn, Indexes, Normalizer, ToIndex,
+    testing::{Scene, TENANT, scene, until},
+};
+
+const OPEN: &str = "OpenDataKeys";
+const KEY: &str = "attendance.index";
+
+fn indexes(kms: &crate::Kms) -> Indexes {
+    kms.index(&TENANT.parse().unwrap(), &KEY.parse().unwrap())
+}
+
+fn phone() -> IndexedColumn {
+    IndexedColumn::new("checkins", "phone", "eq", 64).unwrap()
+}
+
+fn calls(scene: &Scene) -> u64 {
+    scene.server.state.calls(OPEN)
+}
+
+#[tokio::test]
+async fn a_cold_probe_makes_one_call_and_warm_ones_none() {
+    let scene = scene();
+    let index = indexes(&scene.kms);
+    let probes = index.probes(&phone(), b"138").await.unwrap();
+    assert_eq!(calls(&scene), 1);
+    assert_eq!(probes, [index.value(&phone(), b"138").await.unwrap()]);
+    let items = [b"138", b"139"].map(|normalized| (phone(), normalized));
+    let items: Vec<_> =
+        items.iter().map(|(column, normalized)| ToIndex { column, normalized: *normalized }).collect();
+    let values = index.values(&items).await.unwrap();
+    assert_eq!(values[..1], probes[..]);
+    assert_ne!(values[1], probes[0]);
+    assert!(index.versions().await.unwrap().are_settled());
+    assert_eq!(calls(&scene), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_cold_probes_make_one_call() {
+    let scene = scene();
+    scene.server.state.open.send_replace(false);
+    let index = indexes(&scene.kms);
+    let probe = |n: u32| {
+        let index = index.clone();
+        tokio::spawn(async move { index.probes(&phone(), &n.to_be_bytes()).await })
+    };
+    let tasks: Vec<_> = (0..1_000).map(probe).collect();
+    until("the call has arrived", || calls(&scene) == 1).await;
+    scene.server.state.open.send_replace(true);
+    for task in tasks {
+        assert_eq!(task.await.unwrap().unwrap().len(), 1);
+    }
+    assert_eq!(calls(&scene), 1);
+}
+
+#[tokio::test]
+async fn rows_are_looked_for_under_every_live_version_and_written_under_the_one_that_has_settled() {
+    let scene = scene();
+    let first = indexes(&scene.kms).value(&phone(), b"138").await.unwrap();
+
+    scene.server.state.turn(KEY, |key| key.version = 2);
+    let unsettled = indexes(&scene.cold());
+    assert_eq!(unsettled.value(&phone(), b"138").await.unwrap(), first);
+    assert!(!unsettled.versions().await.unwrap().are_settled());
+    assert_eq!(unsettled.probes(&phone(), b"138").await.unwrap().len(), 2);
+
+    scene.server.state.turn(KEY, |key| key.settled = 2);
+    let settled = indexes(&scene.cold());
+    let second = settled.value(&phone(), b"138").await.unwrap();
+    assert_ne!(second, first);
+    assert_eq!(settled.probes(&phone(), b"138").await.unwrap(), [second.clone(), first.clone()]);
+    assert!(unsettled.probes(&phone(), b"138").await.unwrap().contains(&second), "those before find it too");
+
+    scene.server.state.turn(KEY, |key| key.destroyed = vec![1]);
+    let later = indexes(&scene.cold());
+    assert_eq!(later.probes(&phone(), b"138").await.unwrap(), [second]);
+}
+
+#[tokio::test]
+async fn probes_that_are_equal_under_two_versions_are_one() {
+    let scene = scene();
+    scene.server.state.turn(KEY, |key| key.version = 20);
+    let bit = IndexedColumn::new("checkins", "phone", "eq", 1).unwrap();
+    let mut probes = indexes(&scene.kms).probes(&bit, b"138").await.unwrap();
+    probes.sort();
+    assert_eq!(probes, [[0x00], [0x80]], "20 versions of one bit");
+}
+
+#[tokio::test]
+async fn table_column_name_and_length_each_make_another_index() {
+    let scene = scene();
+    let index = indexes(&scene.kms);
+    let here = index.value(&phone(), b"138").await.unwrap();
+    for (table, column, name) in
+        [("staff", "phone", "eq"), ("checkins", "mobile", "eq"), ("checkins", "phone", "last")]
+    {
+        let there = IndexedColumn::new(table, column, name, 64).unwrap();
+        assert_ne!(index.value(&there, b"138").await.unwrap(), here);
+    }
+    let shorter = IndexedColumn::new("checkins", "phone", "eq", 20).unwrap();
+    let shorter = index.value(&shorter, b"138").await.unwrap();
+    assert_eq!((shorter.len(), &shorter[..2]), (3, &here[..2]));
+    for bits in [0, 257] {
+        assert!(matches!(IndexedColumn::new("t", "c", "eq", bits), Err(Error::Unsupported(_))));
+    }
+    assert!(matches!(IndexedColumn::new("t", "c", "", 8), Err(Error::Name(_))));
+}
+
+#[tokio::test]
+async fn more_indexes_than_a_lease_keeps_prepared_are_the_same_each_time() {
+    let scene = scene();
+    let index = indexes(&scene.kms);
+    let columns: Vec<_> =
+        (0..1_100).map(|n| IndexedColumn::new("t", &n.to_string(), "eq", 64).unwrap()).collect();
+    let items: Vec<_> = columns.iter().map(|column| ToIndex { column, normalized: b"x" }).collect();
+    let once = index.values(&items).await.unwrap();
+    assert_eq!(index.values(&items).await.unwrap(), once);
+    let distinct: std::collections::HashSet<_> = once.iter().collect();
+    assert_eq!((distinct.len(), calls(&scene)), (1_100, 1));
+}
+
+#[tokio::test]
+async fn a_lease_of_an_index_ends_is_wiped_and_fetched_again() {
+    let scene = scene();
+    let index = indexes(&scene.kms);
+    let value = index.value(&phone(), b"138").await.unwrap();
+    scene.server.state.open.send_replace(false);
+    scene.clock.advance(Duration::from_secs(60));
+    scene.server.state.open.send_replace(true);
+    assert_eq!(index.value(&phone(), b"138").await.unwrap(), value);
+    until("it was fetched again", || calls(&scene) >= 2).await;
+}
+
+#[tokio::test]
+async fn a_key_that_takes_no_new_values_is_still_searched() {
+    let scene = scene();
+    *scene.server.state.twist_index.lock() = Some(|leased| leased.writes_under = None);
+    let index = indexes(&scene.kms);
+    assert_eq!(index.probes(&phone(), b"138").await.unwrap().len(), 1);
+    let error = index.value(&phone(), b"138").await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::KeyDeactivated));
+    assert!(!index.versions().await.unwrap().are_settled());
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_server_is_told_and_not_remembered() {
+    let scene = scene();
+    let index = indexes(&scene.kms);
+    for reason in [Reason::KeyNotAccessible, Reason::KeySuspended, Reason::KeyDestroyed] {
+        scene.server.state.turn(KEY, |key| key.refuses = Some(reason));
+        assert_eq!(index.probes(&phone(), b"138").await.unwrap_err().reason(), Some(reason));
+    }
+    scene.server.state.turn(KEY, |key| key.refuses = None);
+    index.probes(&phone(), b"138").await.unwrap();
+    let of_data = scene.kms.index(&TENANT.parse().unwrap(), &"attendance".parse().unwrap());
+    let error = of_data.probes(&phone(), b"138").await.unwrap_err();
+    assert_eq!((error.reason(), error.exit_code()), (Some(Reason::KeyUseMismatch), 2));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_an_index_key_as_asked_for_is_refused() {
+    let twists: [fn(&mut kms_proto::v1::LeasedIndex); 8] = [
+        |leased| leased.versions.clear(),
+        |leased| leased.versions.push(leased.versions[0].clone()),
+        |leased| leased.writes_under = Some(7),
+        |leased| leased.versions[0].key = "payroll.index".into(),
+        |leased| leased.versions[0].data_key_id = 5,
+        |leased| leased.versions[0].data_key.truncate(31),
+        |leased| leased.versions[0].lease = None,
+        |leased| leased.versions[0].lease = Some(prost_types::Duration::default()),
+    ];
+    for twist in twists {
+        let scene = scene();
+        *scene.server.state.twist_index.lock() = Some(twist);
+        let error = indexes(&scene.kms).probes(&phone(), b"138").await.unwrap_err();
+        assert!(matches!(error, Error::Answer { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_ends_with_the_first_of_its_versions() {
+    let scene = scene();
+    scene.server.state.turn(KEY, |key| key.version = 2);
+    *scene.server.state.twist_index.lock() =
+        Some(|leased| leased.versions[1].lease = Some(Duration::from_secs(20).try_into().unwrap()));
+    let index = indexes(&scene.kms);
+    index.probes(&phone(), b"138").await.unwrap();
+    scene.server.state.open.send_replace(false);
+    scene.clock.advance(Duration::from_secs(20));
+    let waiting = tokio::spawn(async move { index.probes(&phone(), b"138").await });
+    until("it is fetched again", || calls(&scene) == 2).await;
+    scene.server.state.open.send_replace(true);
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn debug_forms_show_no_values() {
+    let scene = scene();
+    let column = phone();
+    let item = ToIndex { column: &column, normalized: b"zebra" };
+    let index = indexes(&scene.kms);
+    index.values(&[item]).await.unwrap();
+    let shown = format!("{item:?} {index:?} {:?}", Arc::new(Normalizer::Phone));
+    for hidden in ["zebra", "[122, 101"] {
+        assert!(!shown.contains(hidden), "{hidden} is shown");
+    }
+}

@@ -1,0 +1,98 @@
+//! Index keys under lease: every live version of a key at once, and the indexes prepared from them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
+
+use kms_core::{blind_index::BlindIndex, field, id::VersionId, names::TenantName, secret::IndexKey};
+use parking_lot::RwLock;
+
+use crate::index::{IndexVersions, IndexedColumn};
+
+/// Most indexes that one lease keeps prepared; more are prepared each time.
+const KEPT: usize = 1_024;
+
+/// The index keys of a key's versions. Nothing prepared leaves it, so that dropping it wipes all there is.
+pub(crate) struct IndexKeys {
+    tenant: TenantName,
+    /// The newest first; never empty.
+    keys: Vec<(VersionId, IndexKey)>,
+    /// Where among them stands the one that new rows are indexed under.
+    writes_under: Option<usize>,
+    prepared: RwLock<HashMap<IndexedColumn, Vec<BlindIndex>>>,
+}
+
+impl IndexKeys {
+    pub(super) fn new(
+        tenant: TenantName,
+        keys: Vec<(VersionId, IndexKey)>,
+        writes_under: Option<VersionId>,
+    ) -> Result<Self, &'static str> {
+        let ids: HashSet<_> = keys.iter().map(|(id, _)| *id).collect();
+        if keys.is_empty() || ids.len() != keys.len() {
+            return Err("an index key without versions, or with one of them twice");
+        }
+        let at = |version| keys.iter().position(|(id, _)| *id == version);
+        let writes_under = match writes_under {
+            Some(version) => Some(at(version).ok_or("an index key that writes under a version it lacks")?),
+            None => None,
+        };
+        Ok(Self { tenant, keys, writes_under, prepared: RwLock::default() })
+    }
+
+    /// The newest version.
+    pub(super) fn newest(&self) -> VersionId {
+        self.keys[0].0
+    }
+
+    pub(crate) fn versions(&self) -> IndexVersions {
+        IndexVersions {
+            live: self.keys.iter().map(|(id, _)| *id).collect(),
+            writes_under: self.writes_under.map(|at| self.keys[at].0),
+        }
+    }
+
+    /// What stands beside a new value; `None` where the key takes no new values.
+    pub(crate) fn value(&self, column: &IndexedColumn, normalized: &[u8]) -> Option<Vec<u8>> {
+        let at = self.writes_under?;
+        Some(self.prepared(column, |indexes| indexes[at].of(normalized)))
+    }
+
+    /// What can stand beside an equal value: an index of each version, equal ones once.
+    pub(crate) fn probes(&self, column: &IndexedColumn, normalized: &[u8]) -> Vec<Vec<u8>> {
+        let mut probes: Vec<Vec<u8>> = Vec::with_capacity(self.keys.len());
+        self.prepared(column, |indexes| {
+            for index in indexes {
+                let probe = index.of(normalized);
+                if !probes.contains(&probe) {
+                    probes.push(probe);
+                }
+            }
+        });
+        probes
+    }
+
+    fn prepared<R>(&self, column: &IndexedColumn, use_it: impl FnOnce(&[BlindIndex]) -> R) -> R {
+        if let Some(indexes) = self.prepared.read().get(column) {
+            return use_it(indexes);
+        }
+        let place = field::Column { tenant: &self.tenant, table: column.table(), column: column.column() };
+        let prepare = |(_, key): &(VersionId, IndexKey)| {
+            BlindIndex::new(key, place, column.name().as_str(), column.bits())
+        };
+        let indexes: Vec<BlindIndex> = self.keys.iter().map(prepare).collect();
+        let used = use_it(&indexes);
+        let mut prepared = self.prepared.write();
+        if prepared.len() < KEPT {
+            prepared.entry(column.clone()).or_insert(indexes);
+        }
+        used
+    }
+}
+
+impl fmt::Debug for IndexKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IndexKeys").field("versions", &self.versions()).finish_non_exhaustive()
+    }
+}
