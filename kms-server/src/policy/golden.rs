@@ -31,11 +31,12 @@ const CALLERS: [&str; 8] = [
 ];
 const TENANTS: [&str; 2] = ["acme", "umbrella"];
 /// Tenant, key, class, purposes.
-const KEYS: [(&str, &str, KeyClass, &[&str]); 7] = [
+const KEYS: [(&str, &str, KeyClass, &[&str]); 8] = [
     ("acme", "attendance", KeyClass::L2, &[]),
     ("acme", "attendance", KeyClass::L4, &[]),
     ("acme", "attendance", KeyClass::L2, &["billing"]),
     ("acme", "attendance/employee-17", KeyClass::L2, &[]),
+    ("acme", "attendance.index", KeyClass::L2, &[]),
     ("acme", "payroll", KeyClass::L2, &[]),
     ("umbrella", "attendance", KeyClass::L2, &[]),
     ("umbrella", "payroll", KeyClass::L2, &[]),
