@@ -213,7 +213,7 @@ async fn unusable(service: &Api, sealed: &[u8], reason: Reason) {
     let leased = answer(service.crypto().open_data_keys(message).await).unwrap();
     match leased.items[0].outcome.as_ref().unwrap() {
         v1::open_data_keys_response::item::Outcome::Error(error) => assert_eq!(error.reason, reason.as_str()),
-        v1::open_data_keys_response::item::Outcome::Leased(_) => panic!("leased although {reason:?}"),
+        leased => panic!("{leased:?} although {reason:?}"),
     }
 }
 

@@ -29,6 +29,7 @@ async fn lease(api: &Api, tenant: &str, items: Vec<ask::item::Item>) -> Answer<V
     let one = |item: v1::open_data_keys_response::Item| match item.outcome.unwrap() {
         Outcome::Leased(leased) => Ok(leased),
         Outcome::Error(error) => Err(error.reason.parse().unwrap()),
+        Outcome::Index(_) => panic!("an index was not asked for"),
     };
     Ok(answered.items.into_iter().map(one).collect())
 }
