@@ -99,6 +99,14 @@ impl Records {
         Ok(self.kms.lease(&self.want_to_seal(column.is_deterministic())).await?.version())
     }
 
+    /// The same, asked of the server whatever lease is at hand.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) async fn sealing_version_anew(&self, column: &Column) -> Result<VersionId, Error> {
+        let want = self.want_to_seal(column.is_deterministic());
+        let lease = self.kms.lease(&want).await?;
+        Ok(self.kms.lease_after(&want, &lease).await?.version())
+    }
+
     fn want_to_seal(&self, deterministic: bool) -> Want {
         Want { scope: self.scope.clone(), what: What::Seal { key: self.key.clone(), deterministic } }
     }

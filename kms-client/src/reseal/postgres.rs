@@ -1,0 +1,398 @@
+//! PostgreSQL: a page is written by one statement, which is a transaction of its own.
+
+use std::{str::FromStr as _, sync::Arc, time::Duration};
+
+use sqlx::{
+    AssertSqlSafe, PgPool, Postgres, Row as _,
+    postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow},
+    query::Query,
+};
+use uuid::Uuid;
+
+use super::{
+    database::Start,
+    error::ResealError,
+    identifier::{Binds, quoted},
+    row::{Cell, Change, Row, Scalar},
+    table::Table,
+};
+
+/// How long is waited for a connection.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a row may be held by another transaction; then the page is left to the next pass.
+const LOCK_TIMEOUT: &str = "5s";
+/// How often a page is written again that met other writers in the wrong order.
+const TRIES: u32 = 5;
+
+/// A table of PostgreSQL.
+#[derive(Debug, Clone)]
+pub(super) struct Rows {
+    pool: PgPool,
+    id: Kind,
+    bound: Arc<[Kind]>,
+    cells: Arc<[CellKind]>,
+    tenant: Option<String>,
+    ends: [Arc<str>; 2],
+    count: Arc<str>,
+    at: Arc<str>,
+    after: Arc<str>,
+    update: Arc<str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Integer,
+    Text,
+    Uuid,
+    Boolean,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CellKind {
+    Text,
+    Bytes,
+}
+
+pub(super) async fn connect(url: &str) -> Result<PgPool, ResealError> {
+    // The error of a URL can quote it, and with it a password.
+    let options = PgConnectOptions::from_str(url).map_err(|_| ResealError::Url)?;
+    let options = options.application_name("kms reseal").options([("lock_timeout", LOCK_TIMEOUT)]);
+    let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(PATIENCE);
+    pool.connect_with(options).await.map_err(|error| ResealError::connection(&error))
+}
+
+impl Kind {
+    const NEEDED: &str = "row ids are integers, text or uuid";
+
+    fn of(column: &str, found: &str) -> Result<Self, ResealError> {
+        match found {
+            "smallint" | "integer" | "bigint" => Ok(Self::Integer),
+            "text" | "character varying" => Ok(Self::Text),
+            "uuid" => Ok(Self::Uuid),
+            "boolean" => Ok(Self::Boolean),
+            _ => Err(ResealError::Type {
+                column: column.into(),
+                found: found.into(),
+                needed: Self::NEEDED,
+            }),
+        }
+    }
+
+    /// The type in which it is sent.
+    fn sent(self) -> &'static str {
+        match self {
+            Self::Integer => "int8",
+            Self::Text => "text",
+            Self::Uuid => "uuid",
+            Self::Boolean => "bool",
+        }
+    }
+}
+
+impl CellKind {
+    fn of(column: &str, found: &str) -> Result<Self, ResealError> {
+        match found {
+            "text" | "character varying" => Ok(Self::Text),
+            "bytea" => Ok(Self::Bytes),
+            _ => Err(ResealError::Type {
+                column: column.into(),
+                found: found.into(),
+                needed: "sealed columns are text or bytea",
+            }),
+        }
+    }
+
+    fn sent(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Bytes => "bytea",
+        }
+    }
+}
+
+impl Rows {
+    pub(super) async fn inspect(
+        pool: &PgPool,
+        table: &Table,
+        columns: &[String],
+    ) -> Result<Self, ResealError> {
+        let failed = |error: sqlx::Error| ResealError::statement(&error);
+        let name = resolve(pool, &table.name).await.map_err(failed)?;
+        let name = name.ok_or_else(|| ResealError::NoTable(table.name.clone()))?;
+        let has = columns_of(pool, &name).await.map_err(failed)?;
+        let type_of = |column: &String| {
+            let found = has.iter().find(|(name, _)| name == column).map(|(_, found)| found.as_str());
+            found.ok_or_else(|| ResealError::NoColumn {
+                table: table.name.clone(),
+                column: column.clone(),
+                found: has.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "),
+            })
+        };
+        let kind = |column: &String| Kind::of(column, type_of(column)?);
+        let cell = |column: &String| CellKind::of(column, type_of(column)?);
+        let id = kind(&table.id)?;
+        let bound = table.bound.iter().map(kind).collect::<Result<Arc<[_]>, _>>()?;
+        let cells = columns.iter().map(cell).collect::<Result<Arc<[_]>, _>>()?;
+        if let Some((tenant, _)) = &table.tenant
+            && kind(tenant)? != Kind::Text
+        {
+            return Err(ResealError::Type {
+                column: tenant.clone(),
+                found: type_of(tenant)?.into(),
+                needed: "the column with the tenant's name is text",
+            });
+        }
+        let indices = unique_indices(pool, &name).await.map_err(failed)?;
+        if id == Kind::Boolean || !indices.iter().any(|unique| table.is_told_apart_by(unique, |a, b| a == b)) {
+            return Err(ResealError::NotUnique { table: table.name.clone(), column: table.id.clone() });
+        }
+        Ok(Self::over(pool.clone(), &name, table, columns, (id, bound, cells)))
+    }
+
+    /// The statements, made once.
+    fn over(
+        pool: PgPool,
+        name: &str,
+        table: &Table,
+        columns: &[String],
+        (id_kind, bound, cells): (Kind, Arc<[Kind]>, Arc<[CellKind]>),
+    ) -> Self {
+        let column = |name: &String| format!("t.{}", quoted(name));
+        let id = column(&table.id);
+        let sent = id_kind.sent();
+        let keys = std::iter::once((&table.id, id_kind)).chain(table.bound.iter().zip(bound.iter().copied()));
+        let keys = keys.map(|(name, kind)| format!("{}::{}", column(name), kind.sent()));
+        let sealed = columns.iter().zip(&*cells).map(|(name, kind)| format!("{}::{}", column(name), kind.sent()));
+        let read = keys.chain(sealed).collect::<Vec<_>>().join(", ");
+        let of = |place: usize| match &table.tenant {
+            Some((tenant, _)) => format!(" AND {} = ${place}", column(tenant)),
+            None => String::new(),
+        };
+        let page = |compare: &str| {
+            let within = format!("{id} {compare} $1::{sent} AND {id} <= $2::{sent}{}", of(4));
+            format!("SELECT {read} FROM {name} AS t WHERE {within} ORDER BY {id} LIMIT $3").into()
+        };
+        let end = |order: &str| {
+            let from = format!("FROM {name} AS t WHERE {id} IS NOT NULL{}", of(1));
+            format!("SELECT {id}::{sent} {from} ORDER BY {id} {order} LIMIT 1").into()
+        };
+        let values: Vec<_> = columns.iter().map(|c| format!("{} IS NOT NULL", column(c))).collect();
+        let without = format!("{id} IS NULL AND ({})", values.join(" OR "));
+        let count = format!(
+            "SELECT count({id}), count(*) FILTER (WHERE {without}) FROM {name} AS t WHERE true{}",
+            of(1)
+        );
+        Self {
+            update: update(name, table, columns, id_kind, &cells).into(),
+            tenant: table.tenant.as_ref().map(|(_, tenant)| tenant.to_string()),
+            id: id_kind,
+            ends: [end("ASC"), end("DESC")],
+            count: count.into(),
+            at: page(">="),
+            after: page(">"),
+            pool,
+            bound,
+            cells,
+        }
+    }
+
+    pub(super) async fn ends(&self) -> sqlx::Result<Option<(Scalar, Scalar)>> {
+        let [first, last] = &self.ends;
+        let (first, last) = (self.of_tenant(sql(first)), self.of_tenant(sql(last)));
+        let (Some(first), Some(last)) =
+            (first.fetch_optional(&self.pool).await?, last.fetch_optional(&self.pool).await?)
+        else {
+            return Ok(None);
+        };
+        Ok(Some((scalar(&first, 0, self.id)?, scalar(&last, 0, self.id)?)))
+    }
+
+    pub(super) async fn count(&self) -> sqlx::Result<(u64, u64)> {
+        let row = self.of_tenant(sql(&self.count)).fetch_one(&self.pool).await?;
+        Ok((row.try_get::<i64, _>(0)?.unsigned_abs(), row.try_get::<i64, _>(1)?.unsigned_abs()))
+    }
+
+    pub(super) async fn page(&self, from: &Start, to: &Scalar, most: usize) -> sqlx::Result<Vec<Row>> {
+        let (text, id) = match from {
+            Start::At(id) => (&self.at, id),
+            Start::After(id) => (&self.after, id),
+        };
+        let query = bind_scalar(bind_scalar(sql(text), id), to).bind(i64::try_from(most).unwrap_or(i64::MAX));
+        let rows = self.of_tenant(query).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| self.row(row)).collect()
+    }
+
+    fn row(&self, row: &PgRow) -> sqlx::Result<Row> {
+        let bound = self.bound.iter().enumerate().map(|(at, kind)| scalar(row, 1 + at, *kind));
+        let cells = self.cells.iter().enumerate().map(|(at, kind)| cell(row, 1 + self.bound.len() + at, *kind));
+        Ok(Row {
+            id: scalar(row, 0, self.id)?,
+            bound: bound.collect::<sqlx::Result<_>>()?,
+            cells: cells.collect::<sqlx::Result<_>>()?,
+        })
+    }
+
+    /// A page that meets other writers in the wrong order is written again; one that they hold for long is left to the next pass.
+    pub(super) async fn write(&self, changes: &[Change]) -> sqlx::Result<u64> {
+        let mut tries = 0;
+        loop {
+            match self.write_once(changes).await {
+                Err(error) if is(&error, &["40P01", "40001"]) && tries < TRIES => tries += 1,
+                Err(error) if is(&error, &["40P01", "40001", "55P03"]) => return Ok(0),
+                done => return done,
+            }
+        }
+    }
+
+    async fn write_once(&self, changes: &[Change]) -> sqlx::Result<u64> {
+        let (Some(first), Some(last)) = (changes.first(), changes.last()) else { return Ok(0) };
+        let query = bind_scalar(bind_scalar(sql(&self.update), &first.id), &last.id);
+        let mut query = self.bind_ids(query, changes);
+        for (at, kind) in self.cells.iter().enumerate() {
+            let swaps = changes.iter().map(|change| change.cells.get(at).and_then(Option::as_ref));
+            let (old, new): (Vec<_>, Vec<_>) =
+                swaps.map(|swap| (swap.map(|swap| &swap.old), swap.map(|swap| &swap.new))).unzip();
+            query = bind_cells(bind_cells(query, *kind, &old), *kind, &new);
+        }
+        Ok(self.of_tenant(query).execute(&self.pool).await?.rows_affected())
+    }
+
+    fn bind_ids<'q>(&self, query: Asked<'q>, changes: &'q [Change]) -> Asked<'q> {
+        fn ids<'c, T>(changes: &'c [Change], id: impl Fn(&'c Scalar) -> Option<T>) -> Vec<Option<T>> {
+            changes.iter().map(|change| id(&change.id)).collect()
+        }
+        let text = |id: &'q Scalar| if let Scalar::Text(text) = id { Some(text.as_str()) } else { None };
+        match self.id {
+            Kind::Integer => {
+                query.bind(ids(changes, |id| if let Scalar::Integer(id) = id { Some(*id) } else { None }))
+            }
+            Kind::Uuid => query.bind(ids(changes, |id| if let Scalar::Uuid(id) = id { Some(*id) } else { None })),
+            Kind::Text | Kind::Boolean => query.bind(ids(changes, text)),
+        }
+    }
+
+    fn of_tenant<'q>(&self, query: Asked<'q>) -> Asked<'q> {
+        match &self.tenant {
+            Some(tenant) => query.bind(tenant.clone()),
+            None => query,
+        }
+    }
+}
+
+/// Sets those cells for which a new value is sent, in those rows that still hold the old ones.
+fn update(name: &str, table: &Table, columns: &[String], id: Kind, cells: &[CellKind]) -> String {
+    let mut binds = Binds::default();
+    let (first, last) = (binds.next(), binds.next());
+    let (mut sent, mut names) = (vec![format!("{}::{}[]", binds.next(), id.sent())], vec!["id".to_owned()]);
+    let (mut set, mut held) = (Vec::new(), Vec::new());
+    for (at, (column, kind)) in columns.iter().zip(cells).enumerate() {
+        for side in ["old", "new"] {
+            sent.push(format!("{}::{}[]", binds.next(), kind.sent()));
+            names.push(format!("{side}{at}"));
+        }
+        let column = quoted(column);
+        // Where a collation takes different letters for the same, another value would pass for this one.
+        let exactly = if *kind == CellKind::Text { " COLLATE \"C\"" } else { "" };
+        if columns.len() == 1 {
+            set.push(format!("{column} = n.new0"));
+            held.push(format!("t.{column} = n.old0{exactly}"));
+        } else {
+            set.push(format!("{column} = coalesce(n.new{at}, t.{column})"));
+            held.push(format!("(n.old{at} IS NULL OR t.{column} = n.old{at}{exactly})"));
+        }
+    }
+    if let Some((tenant, _)) = &table.tenant {
+        held.push(format!("t.{} = {}", quoted(tenant), binds.next()));
+    }
+    let id_column = quoted(&table.id);
+    // The range lets the index find the page, whatever the planner thinks of the length of the lists.
+    format!(
+        "UPDATE {name} AS t SET {} FROM unnest({}) AS n({}) WHERE t.{id_column} = n.id AND t.{id_column} BETWEEN \
+         {first}::{kind} AND {last}::{kind} AND {}",
+        set.join(", "),
+        sent.join(", "),
+        names.join(", "),
+        held.join(" AND "),
+        kind = id.sent(),
+    )
+}
+
+type Asked<'q> = Query<'q, Postgres, PgArguments>;
+
+fn sql<'q>(text: &Arc<str>) -> Asked<'q> {
+    // Made of quoted names; values are bound.
+    sqlx::query(AssertSqlSafe(text.clone()))
+}
+
+fn is(error: &sqlx::Error, codes: &[&str]) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| codes.contains(&&*code))
+}
+
+/// The table's name in quotes: as it was given, or as `schema.table`.
+async fn resolve(pool: &PgPool, given: &str) -> sqlx::Result<Option<String>> {
+    let in_schema = given.split_once('.').map(|(schema, name)| format!("{}.{}", quoted(schema), quoted(name)));
+    for name in [Some(quoted(given)), in_schema].into_iter().flatten() {
+        let text = "SELECT 1 FROM pg_class WHERE oid = to_regclass($1) AND relkind IN ('r', 'p')";
+        if sqlx::query(text).bind(&name).fetch_optional(pool).await?.is_some() {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// Columns and their types; of a domain the type under it.
+async fn columns_of(pool: &PgPool, table: &str) -> sqlx::Result<Vec<(String, String)>> {
+    let text = "SELECT a.attname::text, coalesce(nullif(t.typbasetype, 0), t.oid)::regtype::text \
+                FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid \
+                WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+    sqlx::query_as(text).bind(table).fetch_all(pool).await
+}
+
+/// The columns of each index that lets no value stand twice.
+async fn unique_indices(pool: &PgPool, table: &str) -> sqlx::Result<Vec<Vec<String>>> {
+    let text = "SELECT array_agg(a.attname::text) FROM pg_index AS i \
+                JOIN pg_attribute AS a ON a.attrelid = i.indrelid \
+                AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) \
+                WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid \
+                AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY i.indexrelid";
+    let rows: Vec<(Vec<String>,)> = sqlx::query_as(text).bind(table).fetch_all(pool).await?;
+    Ok(rows.into_iter().map(|(columns,)| columns).collect())
+}
+
+fn scalar(row: &PgRow, at: usize, kind: Kind) -> sqlx::Result<Scalar> {
+    let value = match kind {
+        Kind::Integer => row.try_get::<Option<i64>, _>(at)?.map(Scalar::Integer),
+        Kind::Text => row.try_get::<Option<String>, _>(at)?.map(Scalar::Text),
+        Kind::Uuid => row.try_get::<Option<Uuid>, _>(at)?.map(Scalar::Uuid),
+        Kind::Boolean => row.try_get::<Option<bool>, _>(at)?.map(Scalar::Boolean),
+    };
+    Ok(value.unwrap_or(Scalar::Null))
+}
+
+fn cell(row: &PgRow, at: usize, kind: CellKind) -> sqlx::Result<Cell> {
+    let value = match kind {
+        CellKind::Text => row.try_get::<Option<String>, _>(at)?.map(Cell::Text),
+        CellKind::Bytes => row.try_get::<Option<Vec<u8>>, _>(at)?.map(Cell::Bytes),
+    };
+    Ok(value.unwrap_or(Cell::Null))
+}
+
+fn bind_scalar<'q>(query: Asked<'q>, value: &Scalar) -> Asked<'q> {
+    match value {
+        Scalar::Integer(number) => query.bind(*number),
+        Scalar::Text(text) => query.bind(text.clone()),
+        Scalar::Uuid(uuid) => query.bind(*uuid),
+        // No id here is of these.
+        Scalar::Boolean(_) | Scalar::Bytes(_) | Scalar::Real(_) | Scalar::Null => query.bind(None::<i64>),
+    }
+}
+
+fn bind_cells<'q>(query: Asked<'q>, kind: CellKind, cells: &[Option<&'q Cell>]) -> Asked<'q> {
+    let text = |cell: &Option<&'q Cell>| if let Some(Cell::Text(text)) = cell { Some(text.as_str()) } else { None };
+    let bytes = |cell: &Option<&'q Cell>| if let Some(Cell::Bytes(bytes)) = cell { Some(&**bytes) } else { None };
+    match kind {
+        CellKind::Text => query.bind(cells.iter().map(text).collect::<Vec<Option<&str>>>()),
+        CellKind::Bytes => query.bind(cells.iter().map(bytes).collect::<Vec<Option<&[u8]>>>()),
+    }
+}
