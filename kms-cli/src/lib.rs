@@ -63,6 +63,7 @@ fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         }
         Command::Man { dir } => manual(&dir)?,
         Command::Columns(columns) => return block_on(c::columns::run(columns, session)),
+        Command::Reseal(what) => return block_on(c::reseal::run(what, session)),
         Command::SealFile(what) => block_on(c::files::seal(what, session))?,
         Command::OpenFile(what) => block_on(c::files::open(what, session))?,
         Command::Cert(args::Cert::Get(what)) => return block_on(c::cert::get(what, session)),

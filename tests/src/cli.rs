@@ -25,12 +25,17 @@ impl Said {
 
 /// Runs `kms`, with a profile where it calls a server.
 pub fn kms<W: AsRef<OsStr>>(profile: Option<&Path>, words: impl IntoIterator<Item = W>) -> Said {
+    run(&mut command(profile, words))
+}
+
+/// `kms`, not yet started.
+pub fn command<W: AsRef<OsStr>>(profile: Option<&Path>, words: impl IntoIterator<Item = W>) -> Command {
     let mut command = Command::new(built("kms-tests-cli"));
-    command.args(words).env_remove("KMS_PROFILE");
+    command.args(words).env_remove("KMS_PROFILE").env_remove("KMS_DATABASE");
     if let Some(profile) = profile {
         command.env("KMS_PROFILE", profile);
     }
-    run(&mut command)
+    command
 }
 
 /// Runs any command to its end.

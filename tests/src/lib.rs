@@ -7,6 +7,7 @@
 //! - [`cli`]: the command line as a process; [`services`]: programs of others.
 //! - [`caller`]: certificates, good and bad.
 //! - [`api`]: the calls, as a stub sees them; [`search`]: looks for secrets in files.
+//! - [`postgres`]: a PostgreSQL of a test's own, where it is installed.
 //! - [`soft_token`]: a PKCS #11 token, where SoftHSM2 is installed.
 //! - [`mod@knock`]: a TLS client that shows exactly the certificate it is given.
 
@@ -18,6 +19,7 @@ pub mod caller;
 pub mod cli;
 pub mod knock;
 pub mod place;
+pub mod postgres;
 pub mod search;
 pub mod server;
 pub mod services;
@@ -28,5 +30,6 @@ pub use self::{
     caller::{Caller, Flaw},
     knock::{Session, knock},
     place::Place,
+    postgres::PostgreSql,
     server::{Failed, Server},
 };

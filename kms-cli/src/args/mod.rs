@@ -6,6 +6,7 @@ mod audit;
 mod bench;
 mod crypt;
 mod keys;
+mod reseal;
 mod tables;
 mod transparency;
 
@@ -17,6 +18,7 @@ pub use audit::{Audit, AuditFilter, Policy};
 pub use bench::{Bench, BenchCall};
 pub use crypt::{ContextPair, Crypt, Reencrypt, WithKey};
 pub use keys::{Clock, Destruction, Key, OfTenant, OneKey, Tenant};
+pub use reseal::{DatabaseUrl, Reseal};
 pub use tables::{Columns, ColumnsJob, FileFormat, OpenJob, SealJob, WholeFile};
 pub use transparency::{Cert, GetCert, Log, Verify};
 
@@ -85,6 +87,8 @@ pub enum Command {
     /// Seals, opens or reseals columns of a CSV or JSON Lines file
     #[command(subcommand)]
     Columns(Columns),
+    /// Reseals columns of a database table in place, beside live writers, under the version that seals now
+    Reseal(Reseal),
     /// Seals a file of any size
     SealFile(WholeFile),
     /// Opens a file that `seal-file` made; a cut or reordered file does not open

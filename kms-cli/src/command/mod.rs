@@ -11,5 +11,6 @@ pub mod files;
 pub mod key;
 pub mod log;
 pub mod policy;
+pub mod reseal;
 pub mod tenant;
 pub mod verify;

@@ -1,0 +1,66 @@
+//! `kms reseal`: a table of a database, in place.
+
+use std::{fmt, num::NonZeroU32};
+
+use clap::Args;
+use kms_core::names::TableName;
+
+use super::WithKey;
+
+/// `kms reseal`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Walks the table by its id, opens what is not under the version that seals now, and seals it again: in small transactions, and only \
+where a row still holds what was read, so that applications go on writing meanwhile. A killed run has lost nothing: run it again. \
+It ends when a whole walk found nothing to do; then the older version can be destroyed, once the leases under it have ended.\n\n\
+The record id that binds a value to its row is the id's text; where values were bound to other or further columns, name these with \
+`--bind` in the order of the application. NULL stays NULL. Values are `kf1.` text or bytes.\n\n\
+Exit code 0: nothing is left. 7: some cells do not open, or live writers go on writing under an older version.")]
+pub struct Reseal {
+    /// `sqlite:PATH` or `postgres://USER@HOST/DATABASE`; a password is better kept in PGPASSWORD or a password file
+    #[arg(long, env = "KMS_DATABASE", hide_env_values = true, value_name = "URL")]
+    pub database: DatabaseUrl,
+    /// With what
+    #[command(flatten)]
+    pub with: WithKey,
+    /// Name that the values are bound to, usually that of the table
+    #[arg(long, value_name = "NAME")]
+    pub table: TableName,
+    /// The column with the row ids: integers, text or UUIDs, unique
+    #[arg(long, value_name = "COLUMN")]
+    pub id: String,
+    /// A column to reseal; `NAME:deterministic` keeps equal values equal. Give it once for each column
+    #[arg(long = "column", value_name = "COLUMN[:deterministic]", required = true)]
+    pub columns: Vec<String>,
+    /// The table as the database names it, where that is another name; PostgreSQL takes `SCHEMA.TABLE` too
+    #[arg(long, value_name = "NAME")]
+    pub sql_table: Option<String>,
+    /// A column that values are bound to, where that is not `--id` alone. Give it once for each column
+    #[arg(long, value_name = "COLUMN")]
+    pub bind: Vec<String>,
+    /// The column that says whose a row is, where tenants share the table: rows of others are passed over
+    #[arg(long, value_name = "COLUMN")]
+    pub tenant_column: Option<String>,
+    /// Opens what is to be resealed, and writes nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Writes at most so many rows a second
+    #[arg(long, value_name = "ROWS")]
+    pub rate: Option<NonZeroU32>,
+}
+
+/// Where a database is, perhaps with a password: never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(pub String);
+
+impl From<&str> for DatabaseUrl {
+    fn from(word: &str) -> Self {
+        Self(word.into())
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl(<hidden>)")
+    }
+}

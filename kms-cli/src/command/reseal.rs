@@ -1,0 +1,174 @@
+//! `kms reseal`
+
+use std::{io::IsTerminal as _, time::Duration};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use kms_client::{
+    Column,
+    reseal::{Database, Problem, Report, Reseal, ResealError, Table},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    args,
+    failure::{Exit, Failure},
+    interruption::Interruption,
+    print,
+    session::Session,
+    words,
+};
+
+/// Most cells that are named for people; programs get all that are known.
+const NAMED: usize = 20;
+
+/// Runs it.
+///
+/// # Errors
+/// Where database, table or key are not there or not usable, or one of the two servers goes away.
+pub async fn run(what: args::Reseal, session: &Session) -> Result<Exit, Failure> {
+    let mut interruption = Interruption::catch()?;
+    let columns = columns(&what)?;
+    let database = Database::connect(&what.database.0).await?;
+    let kms = session.connect().await?;
+    let mut table = Table::new(what.sql_table.as_deref().unwrap_or(what.table.as_str()), &what.id);
+    table = table.bound_to(what.bind);
+    if let Some(column) = &what.tenant_column {
+        table = table.of_tenant(column, &what.with.tenant);
+    }
+    let mut reseal = Reseal::new(kms.records(&what.with.tenant, &what.with.key), database, table)
+        .dry_run(what.dry_run)
+        .rate(what.rate);
+    for (name, column) in columns {
+        reseal = reseal.column(&name, column);
+    }
+    let bar = bar(session);
+    let shown = bar.clone();
+    let running = reseal.run(move |progress| {
+        shown.set_length(progress.of);
+        shown.set_position(progress.rows);
+        shown.set_message(match progress.pass {
+            1 => String::new(),
+            pass => format!("pass {pass}"),
+        });
+    });
+    let report = tokio::select! {
+        report = running => report,
+        () = interruption.received() => {
+            bar.finish_and_clear();
+            let message = "interrupted; what was resealed stays, run it again for the rest";
+            return Err(Failure::failed("INTERRUPTED", message));
+        }
+    };
+    bar.finish_and_clear();
+    let report = report?;
+    nothing_opened(&report)?;
+    session.answer(|| to_json(&report), || to_text(&report))?;
+    let is_done = report.failed == 0 && (report.settled || report.dry_run);
+    Ok(if is_done { Exit::Done } else { Exit::Partly })
+}
+
+fn columns(what: &args::Reseal) -> Result<Vec<(String, Column)>, Failure> {
+    let column = |word: &String| {
+        let (name, column) = match word.strip_suffix(":deterministic") {
+            Some(name) => (name, Column::deterministic(what.table.as_str(), name)),
+            None => (word.as_str(), Column::randomized(what.table.as_str(), word)),
+        };
+        Ok((name.to_owned(), column.map_err(Failure::usage)?))
+    };
+    what.columns.iter().map(column).collect()
+}
+
+fn bar(session: &Session) -> ProgressBar {
+    if session.is_json() || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    // A slow database or a low `--rate` must not look like a stop.
+    bar.enable_steady_tick(Duration::from_millis(200));
+    match ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} rows {per_sec} {eta} {msg}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Where not one cell opened because the caller may not, that is a denial and no partial success.
+fn nothing_opened(report: &Report) -> Result<(), Failure> {
+    match report.problems.first() {
+        Some(first) if first.is_denied && report.resealed == 0 && report.already_current == 0 => {
+            Err(Failure::new(Exit::Denied, &first.reason, place(first)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn place(problem: &Problem) -> String {
+    print::harmless(&format!("row `{}`, column `{}`: {}", problem.id, problem.column, problem.message))
+}
+
+fn to_json(report: &Report) -> Value {
+    let problem = |p: &Problem| json!({ "id": p.id, "column": p.column, "reason": p.reason });
+    json!({
+        "rows": report.rows,
+        "resealed": report.resealed,
+        "already_current": report.already_current,
+        "skipped": report.skipped,
+        "failed": report.failed,
+        "seconds": report.elapsed.as_secs_f64(),
+        "dry_run": report.dry_run,
+        "passes": report.passes,
+        "nothing_left": report.nothing_left(),
+        "overtaken": report.overtaken,
+        "problems": report.problems.iter().map(problem).collect::<Vec<_>>(),
+    })
+}
+
+fn to_text(report: &Report) -> String {
+    let mut lines: Vec<String> =
+        report.problems.iter().take(NAMED).map(|p| format!("{} ({})", place(p), p.reason)).collect();
+    if report.problems.len() > NAMED {
+        lines.push(format!("… and more; `-o json` names {}", words::count(report.problems.len() as u64, "cell")));
+    }
+    let done = if report.dry_run { "would reseal" } else { "resealed" };
+    let mut parts = vec![
+        format!("{done} {}", words::count(report.resealed, "row")),
+        format!("{} current already", words::thousands(report.already_current)),
+    ];
+    if report.skipped > 0 {
+        parts.push(format!("{} without a value", words::thousands(report.skipped)));
+    }
+    if report.failed > 0 {
+        parts.push(format!("{} with a cell that does not open", words::thousands(report.failed)));
+    }
+    lines.push(format!(
+        "{} of {}; {:.2} s",
+        parts.join(", "),
+        words::count(report.rows, "row"),
+        report.elapsed.as_secs_f64()
+    ));
+    lines.push(end(report));
+    lines.join("\n")
+}
+
+/// What is left, and what to do about it.
+fn end(report: &Report) -> String {
+    match (report.dry_run, report.settled, report.failed) {
+        (true, true, 0) | (false, true, 0) => "nothing is left".into(),
+        (true, ..) => "nothing was written (--dry-run)".into(),
+        (_, true, _) => "nothing else is left; what does not open dies with its version".into(),
+        (_, false, _) => format!(
+            "writers still seal under an older version, or hold rows, after {}: run it again when their leases have ended",
+            words::count(report.passes.into(), "walk")
+        ),
+    }
+}
+
+impl From<ResealError> for Failure {
+    fn from(error: ResealError) -> Self {
+        let reason = error.reason_word().to_owned();
+        match error {
+            ResealError::KeyCentre(error) => error.into(),
+            error if error.is_usage() => Self::new(Exit::Usage, &reason, print::harmless(&error.to_string())),
+            error => Self::new(Exit::Failed, &reason, print::harmless(&error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! `kms reseal --database`, against a real server and real databases.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "where a test's setting up fails, the test has failed"
+)]
+
+mod killed;
+mod refusals;
+mod scene;
+mod speed;
+mod walk;
