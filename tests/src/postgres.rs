@@ -72,8 +72,9 @@ impl PostgreSql {
 impl Drop for PostgreSql {
     fn drop(&mut self) {
         // Its processes with it, at once; SIGKILL would leave them.
-        drop(kill_process(Pid::from_child(&self.process), Signal::QUIT));
-        drop(self.process.wait());
+        if kill_process(Pid::from_child(&self.process), Signal::QUIT).is_ok() {
+            drop(self.process.wait());
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{str::FromStr as _, sync::Arc, time::Duration};
 
 use sqlx::{
-    AssertSqlSafe, PgPool, Postgres, Row as _,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, Postgres, Row as _,
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow},
     query::Query,
 };
@@ -57,8 +57,11 @@ pub(super) async fn connect(url: &str) -> Result<PgPool, ResealError> {
     // The error of a URL can quote it, and with it a password.
     let options = PgConnectOptions::from_str(url).map_err(|_| ResealError::Url)?;
     let options = options.application_name("kms reseal").options([("lock_timeout", LOCK_TIMEOUT)]);
-    let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(PATIENCE);
-    pool.connect_with(options).await.map_err(|error| ResealError::connection(&error))
+    // A pool goes on trying where nobody listens; whoever mistyped a port wants to know at once.
+    let tried = tokio::time::timeout(PATIENCE, options.connect()).await;
+    let tried = tried.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+    tried.map_err(|error| ResealError::connection(&error))?.close().await.map_err(|error| ResealError::connection(&error))?;
+    Ok(PgPoolOptions::new().max_connections(2).acquire_timeout(PATIENCE).connect_lazy_with(options))
 }
 
 impl Kind {
