@@ -37,7 +37,14 @@ impl PostgreSql {
         }
         let data = directory.path().join("data");
         let made = as_other(&programs.join("initdb"), directory.path())
-            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", "-D"])
+            .args([
+                "--username=postgres",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--no-locale",
+                "--no-sync",
+                "-D",
+            ])
             .arg(&data)
             .output()
             .unwrap();
@@ -91,7 +98,12 @@ fn as_other(program: &Path, directory: &Path) -> Command {
     let mut command = match geteuid().is_root() {
         true => {
             let mut command = Command::new("setpriv");
-            command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups", "--"]);
+            command.args([
+                &format!("--reuid={NOBODY}"),
+                &format!("--regid={NOBODY}"),
+                "--clear-groups",
+                "--",
+            ]);
             command.arg(program);
             command
         }

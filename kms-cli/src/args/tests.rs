@@ -35,6 +35,8 @@ fn every_command_of_the_contract_is_taken() {
         "columns seal --tenant acme --key attendance --table checkins --id id --column name --column phone:deterministic in.csv out.csv",
         "columns open --tenant acme --key attendance --table checkins --id id --column name --keep-going - -",
         "columns reseal --tenant acme --key attendance --table t --id id --column n --format jsonl --delimiter ; a b",
+        "reseal --database sqlite:a.db --tenant acme --key attendance --table t --id id --column n --column p:deterministic",
+        "reseal --database postgres://a@b/c --tenant acme --key k --table t --id id --column n --sql-table s.t --dry-run --rate 500",
         "verify certificate.json",
         "verify - --key log.key --policy p.toml --pin checkpoint --mirror dir --report out.html",
         "key cancel-destroy attendance --tenant acme --version 1",

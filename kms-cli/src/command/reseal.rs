@@ -126,7 +126,10 @@ fn to_text(report: &Report) -> String {
     let mut lines: Vec<String> =
         report.problems.iter().take(NAMED).map(|p| format!("{} ({})", place(p), p.reason)).collect();
     if report.problems.len() > NAMED {
-        lines.push(format!("… and more; `-o json` names {}", words::count(report.problems.len() as u64, "cell")));
+        lines.push(format!(
+            "… and more; `-o json` names {}",
+            words::count(report.problems.len() as u64, "cell")
+        ));
     }
     let done = if report.dry_run { "would reseal" } else { "resealed" };
     let mut parts = vec![

@@ -1,14 +1,14 @@
 //! What a run asks of a database, whichever it is.
 
+#[cfg(feature = "postgres")]
+use super::postgres;
+#[cfg(feature = "sqlite")]
+use super::sqlite;
 use super::{
     error::ResealError,
     row::{Change, Row, Scalar},
     table::Table,
 };
-#[cfg(feature = "postgres")]
-use super::postgres;
-#[cfg(feature = "sqlite")]
-use super::sqlite;
 
 /// A database with a table to reseal.
 #[derive(Debug, Clone)]

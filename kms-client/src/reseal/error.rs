@@ -19,7 +19,9 @@ pub enum ResealError {
     #[error("the database cannot be opened: {0}")]
     Connect(String),
     /// There is no such table.
-    #[error("the database has no table `{0}`; views cannot be resealed, and names are taken letter for letter")]
+    #[error(
+        "the database has no table `{0}`; views cannot be resealed, and names are taken letter for letter"
+    )]
     NoTable(String),
     /// There is no such column.
     #[error("table `{table}` has no column `{column}`; it has {found}")]

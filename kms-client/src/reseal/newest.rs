@@ -9,7 +9,10 @@ use kms_core::{
 };
 use kms_proto::reason::Reason;
 
-use crate::{error::Error, records::{Column, Records}};
+use crate::{
+    error::Error,
+    records::{Column, Records},
+};
 
 /// Row that nobody has: where the server seals by itself, a value sealed for it says under which version.
 const NO_ROW: &[u8] = b"kms reseal";

@@ -60,7 +60,11 @@ pub(super) async fn connect(url: &str) -> Result<PgPool, ResealError> {
     // A pool goes on trying where nobody listens; whoever mistyped a port wants to know at once.
     let tried = tokio::time::timeout(PATIENCE, options.connect()).await;
     let tried = tried.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-    tried.map_err(|error| ResealError::connection(&error))?.close().await.map_err(|error| ResealError::connection(&error))?;
+    tried
+        .map_err(|error| ResealError::connection(&error))?
+        .close()
+        .await
+        .map_err(|error| ResealError::connection(&error))?;
     Ok(PgPoolOptions::new().max_connections(2).acquire_timeout(PATIENCE).connect_lazy_with(options))
 }
 
@@ -73,11 +77,7 @@ impl Kind {
             "text" | "character varying" => Ok(Self::Text),
             "uuid" => Ok(Self::Uuid),
             "boolean" => Ok(Self::Boolean),
-            _ => Err(ResealError::Type {
-                column: column.into(),
-                found: found.into(),
-                needed: Self::NEEDED,
-            }),
+            _ => Err(ResealError::Type { column: column.into(), found: found.into(), needed: Self::NEEDED }),
         }
     }
 
@@ -146,7 +146,8 @@ impl Rows {
             });
         }
         let indices = unique_indices(pool, &name).await.map_err(failed)?;
-        if id == Kind::Boolean || !indices.iter().any(|unique| table.is_told_apart_by(unique, |a, b| a == b)) {
+        if id == Kind::Boolean || !indices.iter().any(|unique| table.is_told_apart_by(unique, |a, b| a == b))
+        {
             return Err(ResealError::NotUnique { table: table.name.clone(), column: table.id.clone() });
         }
         Ok(Self::over(pool.clone(), &name, table, columns, (id, bound, cells)))
@@ -165,7 +166,8 @@ impl Rows {
         let sent = id_kind.sent();
         let keys = std::iter::once((&table.id, id_kind)).chain(table.bound.iter().zip(bound.iter().copied()));
         let keys = keys.map(|(name, kind)| format!("{}::{}", column(name), kind.sent()));
-        let sealed = columns.iter().zip(&*cells).map(|(name, kind)| format!("{}::{}", column(name), kind.sent()));
+        let sealed =
+            columns.iter().zip(&*cells).map(|(name, kind)| format!("{}::{}", column(name), kind.sent()));
         let read = keys.chain(sealed).collect::<Vec<_>>().join(", ");
         let of = |place: usize| match &table.tenant {
             Some((tenant, _)) => format!(" AND {} = ${place}", column(tenant)),
@@ -227,7 +229,8 @@ impl Rows {
 
     fn row(&self, row: &PgRow) -> sqlx::Result<Row> {
         let bound = self.bound.iter().enumerate().map(|(at, kind)| scalar(row, 1 + at, *kind));
-        let cells = self.cells.iter().enumerate().map(|(at, kind)| cell(row, 1 + self.bound.len() + at, *kind));
+        let cells =
+            self.cells.iter().enumerate().map(|(at, kind)| cell(row, 1 + self.bound.len() + at, *kind));
         Ok(Row {
             id: scalar(row, 0, self.id)?,
             bound: bound.collect::<sqlx::Result<_>>()?,
@@ -269,7 +272,9 @@ impl Rows {
             Kind::Integer => {
                 query.bind(ids(changes, |id| if let Scalar::Integer(id) = id { Some(*id) } else { None }))
             }
-            Kind::Uuid => query.bind(ids(changes, |id| if let Scalar::Uuid(id) = id { Some(*id) } else { None })),
+            Kind::Uuid => {
+                query.bind(ids(changes, |id| if let Scalar::Uuid(id) = id { Some(*id) } else { None }))
+            }
             Kind::Text | Kind::Boolean => query.bind(ids(changes, text)),
         }
     }
@@ -334,7 +339,8 @@ fn is(error: &sqlx::Error, codes: &[&str]) -> bool {
 
 /// The table's name in quotes: as it was given, or as `schema.table`.
 async fn resolve(pool: &PgPool, given: &str) -> sqlx::Result<Option<String>> {
-    let in_schema = given.split_once('.').map(|(schema, name)| format!("{}.{}", quoted(schema), quoted(name)));
+    let in_schema =
+        given.split_once('.').map(|(schema, name)| format!("{}.{}", quoted(schema), quoted(name)));
     for name in [Some(quoted(given)), in_schema].into_iter().flatten() {
         let text = "SELECT 1 FROM pg_class WHERE oid = to_regclass($1) AND relkind IN ('r', 'p')";
         if sqlx::query(text).bind(&name).fetch_optional(pool).await?.is_some() {
@@ -392,8 +398,10 @@ fn bind_scalar<'q>(query: Asked<'q>, value: &Scalar) -> Asked<'q> {
 }
 
 fn bind_cells<'q>(query: Asked<'q>, kind: CellKind, cells: &[Option<&'q Cell>]) -> Asked<'q> {
-    let text = |cell: &Option<&'q Cell>| if let Some(Cell::Text(text)) = cell { Some(text.as_str()) } else { None };
-    let bytes = |cell: &Option<&'q Cell>| if let Some(Cell::Bytes(bytes)) = cell { Some(&**bytes) } else { None };
+    let text =
+        |cell: &Option<&'q Cell>| if let Some(Cell::Text(text)) = cell { Some(text.as_str()) } else { None };
+    let bytes =
+        |cell: &Option<&'q Cell>| if let Some(Cell::Bytes(bytes)) = cell { Some(&**bytes) } else { None };
     match kind {
         CellKind::Text => query.bind(cells.iter().map(text).collect::<Vec<Option<&str>>>()),
         CellKind::Bytes => query.bind(cells.iter().map(bytes).collect::<Vec<Option<&[u8]>>>()),

@@ -66,7 +66,8 @@ impl Rows {
         }
         let primary: Vec<String> =
             has.iter().filter(|(_, key)| *key > 0).map(|(name, _)| name.clone()).collect();
-        let indices = unique_indices(pool, &table.name).await.map_err(|error| ResealError::statement(&error))?;
+        let indices =
+            unique_indices(pool, &table.name).await.map_err(|error| ResealError::statement(&error))?;
         if !indices.iter().chain([&primary]).any(|unique| table.is_told_apart_by(unique, same)) {
             return Err(ResealError::NotUnique { table: table.name.clone(), column: table.id.clone() });
         }

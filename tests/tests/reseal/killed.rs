@@ -3,7 +3,11 @@
 //!
 //! `KMS_SEED` repeats a run's choices (not its timing), `KMS_KILLS` makes it longer or shorter.
 
-use std::{collections::BTreeMap, process::Stdio, time::{Duration, Instant}};
+use std::{
+    collections::BTreeMap,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use kms_client::{Column, Kms, text};
 use kms_tests::cli;
@@ -12,7 +16,7 @@ use tokio::sync::watch;
 use crate::scene::{Db, Pool, Scene, column, opened, records, report, row};
 
 const KILLS: u64 = 50;
-const ROWS: i64 = 2_000;
+const ROWS: i64 = 1_000;
 const WRITERS: i64 = 2;
 const BOTH: [&str; 4] = ["--column", "phone", "--column", "staff:deterministic"];
 /// Versions that a run makes at most, so that destroying them stays short.
@@ -56,12 +60,12 @@ async fn live(kms: Kms, pool: Pool, own: i64, mut model: Model, mut end: watch::
         turn += 1;
         let value = format!("live {own} {turn}");
         let known = model.keys().nth(dice.roll(model.len() as u64) as usize).copied().unwrap();
-        match dice.roll(8) {
+        match dice.roll(24) {
             0 => {
                 pool.run(&format!("DELETE FROM checkins WHERE id = {known}"), &[]).await;
                 model.remove(&known);
             }
-            1 | 2 => {
+            1 => {
                 next += WRITERS;
                 let [phone, staff] = cells(&kms, next, &value).await;
                 let insert = format!("INSERT INTO checkins VALUES ({next}, $1, $2)");
@@ -108,7 +112,13 @@ async fn killed_at_random(db: Db) {
     for own in 0..WRITERS {
         let of_writer: Model =
             model.iter().filter(|(id, _)| *id % WRITERS == own).map(|(id, v)| (*id, v.clone())).collect();
-        writers.push(tokio::spawn(live(scene.cold().await, db.pool.clone(), own, of_writer, stopped.clone())));
+        writers.push(tokio::spawn(live(
+            scene.cold().await,
+            db.pool.clone(),
+            own,
+            of_writer,
+            stopped.clone(),
+        )));
     }
 
     // How long a whole run takes here, so that kills fall into all of it.
@@ -127,7 +137,7 @@ async fn killed_at_random(db: Db) {
             .spawn()
             .unwrap();
         // The moment is what is random here.
-        tokio::time::sleep(Duration::from_millis(dice.roll(took))).await;
+        tokio::time::sleep(Duration::from_millis(dice.roll(took * 3 / 4))).await;
         match child.try_wait().unwrap() {
             None => {
                 child.kill().unwrap();
@@ -150,7 +160,10 @@ async fn killed_at_random(db: Db) {
     for writer in writers {
         model.extend(writer.await.unwrap());
     }
-    println!("seed {seed}: a run takes {took} ms; {killed} killed, {ended} ended before that, {active} versions, {} rows", model.len());
+    println!(
+        "seed {seed}: a run takes {took} ms; {killed} killed, {ended} ended before that, {active} versions, {} rows",
+        model.len()
+    );
 
     let said = scene.reseal(&db, &BOTH).ok();
     let report = report(&said);

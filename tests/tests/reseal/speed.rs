@@ -17,14 +17,17 @@ const BATCH: usize = 1_000;
 const TURNS: u32 = 3;
 
 async fn fill(scene: &Scene, pool: &PgPool, table: &str) {
-    let create = format!("CREATE TABLE {table} (id BIGINT PRIMARY KEY, at TIMESTAMPTZ DEFAULT now(), phone TEXT)");
+    let create =
+        format!("CREATE TABLE {table} (id BIGINT PRIMARY KEY, at TIMESTAMPTZ DEFAULT now(), phone TEXT)");
     sqlx::query(AssertSqlSafe(create)).execute(pool).await.unwrap();
     let column = column("phone");
     for first in (0..ROWS).step_by(BATCH) {
         let ids: Vec<i64> = (first..first + BATCH as i64).collect();
         let rows: Vec<_> = ids.iter().map(|id| row(&id.to_string())).collect();
-        let items: Vec<_> =
-            rows.iter().map(|record| ToSealField { column: &column, record, plaintext: b"138 0013 8000" }).collect();
+        let items: Vec<_> = rows
+            .iter()
+            .map(|record| ToSealField { column: &column, record, plaintext: b"138 0013 8000" })
+            .collect();
         let sealed = records(&scene.service).seal_batch(&items).await;
         let sealed: Vec<String> = sealed.into_iter().map(|one| text::encode(&one.unwrap())).collect();
         let insert = format!("INSERT INTO {table} (id, phone) SELECT * FROM unnest($1::int8[], $2::text[])");

@@ -115,7 +115,10 @@ async fn cells_that_do_not_open_are_named_and_hold_nothing_up() {
         let people = kms_tests::cli::kms(Some(&scene.place.profile("attendance")), words);
         assert!(people.stdout.contains("row `9`, column `phone`: it is not a sealed value"), "{people:?}");
         for shown in [&said.stdout, &said.stderr, &people.stdout, &people.stderr] {
-            assert!(!shown.contains("zebra") && !shown.contains("kf1.") && !shown.contains("138-"), "{shown}");
+            assert!(
+                !shown.contains("zebra") && !shown.contains("kf1.") && !shown.contains("138-"),
+                "{shown}"
+            );
         }
     }
 }
@@ -141,7 +144,9 @@ async fn bytes_uuids_and_rows_that_tenants_share() {
             Pool::Sqlite(_) => ("BLOB", "BLOB"),
             Pool::Postgres(_) => ("uuid", "bytea"),
         };
-        let table = format!("CREATE TABLE checkins (company_id TEXT, id {uuid}, phone {bytes}, PRIMARY KEY (company_id, id))");
+        let table = format!(
+            "CREATE TABLE checkins (company_id TEXT, id {uuid}, phone {bytes}, PRIMARY KEY (company_id, id))"
+        );
         db.pool.run(&table, &[]).await;
         for (company, number) in [("acme", 1), ("acme", 2), ("globex", 1)] {
             let uuid = uuid::Uuid::from_u128(number);
@@ -161,7 +166,8 @@ async fn bytes_uuids_and_rows_that_tenants_share() {
         let said = scene.reseal(&db, &of_tenant).ok();
         assert_eq!(counts(&said), [2, 2, 0, 0, 0], "{said:?}");
         assert_eq!(counts(&scene.reseal(&db, &of_tenant).ok()), [2, 0, 2, 0, 0]);
-        let wrong = scene.reseal(&db, &["--column", "phone", "--tenant-column", "company_id", "--dry-run"]).ok();
+        let wrong =
+            scene.reseal(&db, &["--column", "phone", "--tenant-column", "company_id", "--dry-run"]).ok();
         assert_eq!(counts(&wrong), [2, 0, 2, 0, 0], "what is current is told by its header");
     }
 }
@@ -170,7 +176,13 @@ async fn insert(pool: &Pool, company: &str, id: uuid::Uuid, phone: &[u8]) {
     let text = "INSERT INTO checkins VALUES ($1, $2, $3)";
     match pool {
         Pool::Sqlite(pool) => {
-            sqlx::query(text).bind(company).bind(id.as_bytes().to_vec()).bind(phone).execute(pool).await.unwrap();
+            sqlx::query(text)
+                .bind(company)
+                .bind(id.as_bytes().to_vec())
+                .bind(phone)
+                .execute(pool)
+                .await
+                .unwrap();
         }
         Pool::Postgres(pool) => {
             sqlx::query(text).bind(company).bind(id).bind(phone).execute(pool).await.unwrap();
@@ -184,7 +196,8 @@ async fn names_are_taken_letter_for_letter_and_run_nothing() {
     for db in Db::each().await {
         let name = "t\"; DROP TABLE kept; --";
         db.pool.run("CREATE TABLE kept (id INTEGER PRIMARY KEY)", &[]).await;
-        let table = r#"CREATE TABLE "t""; DROP TABLE kept; --" ("row ""id""" TEXT PRIMARY KEY, "a.b'""" TEXT)"#;
+        let table =
+            r#"CREATE TABLE "t""; DROP TABLE kept; --" ("row ""id""" TEXT PRIMARY KEY, "a.b'""" TEXT)"#;
         db.pool.run(table, &[]).await;
         let cell = sealed(&scene.service, "a.b'\"", "x", "138").await;
         db.pool.run(r#"INSERT INTO "t""; DROP TABLE kept; --" VALUES ('x', $1)"#, &[Some(&cell)]).await;
