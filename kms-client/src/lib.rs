@@ -20,5 +20,50 @@
 //! - [`api`]: every call of the API as a method of [`Kms`].
 //! - `lease`: data keys held under a lease: never past it, one fetch at a time, renewed ahead.
 //! - [`Records`]: seals and opens values of (table, column, record id), singly and in batches.
+//! - [`Indexes`]: blind indexes of values, to find equal ones by, under every live version of an index key.
 //! - [`reseal`](mod@reseal): re-seals the columns of a table in place, so that an older version can be destroyed (features `sqlite`,
 //!   `postgres`).
+//! - `clock`: CLOCK_BOOTTIME, which leases are counted on.
+//!
+//! # Memory
+//! Keys, data keys and opened values are wiped when they are dropped. A value on its way to or from the server (`Encrypt`,
+//! `Decrypt`, class L4) is not: the messages are plain Protocol Buffers, and gRPC and TLS copy them into buffers of their own. A
+//! service that wants none of it to stay behind in freed memory takes an allocator that wipes what it frees, as `kms` does:
+//!
+//! ```ignore
+//! #[global_allocator]
+//! static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
+//! ```
+//!
+//! What this crate never does: decide policy, use a data key after its lease, put plaintext or keys into errors and logs.
+
+pub mod api;
+mod call;
+mod clock;
+mod connect;
+mod error;
+mod index;
+mod kms;
+mod lease;
+mod profile;
+mod records;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod reseal;
+#[cfg(test)]
+mod testing;
+
+pub use connect::{ConnectProblem, Seen};
+pub use error::{Error, Refused};
+pub use index::{IndexVersions, IndexedColumn, Indexes, Normalizer, ToIndex, UnknownNormalizer};
+pub use kms::{Builder, Kms};
+pub use profile::{Profile, ProfileError};
+pub use records::{Column, ColumnSealer, DataKeyLease, Pause, Records, ToOpenField, ToSealField};
+
+pub use kms_core::{
+    field::text,
+    id::{CommitNumber, DataKeyId, TenantSlot, Uid, VersionId},
+    names::{ColumnName, Context, ContextName, KeyName, NameError, RecordId, TableName, TenantName},
+    secret::Plaintext,
+    state::{DestroyReason, KeyClass, LifecycleState},
+};
+pub use kms_proto::reason::Reason;
