@@ -298,6 +298,16 @@ mod tests {
     }
 
     #[test]
+    fn an_index_key_is_told_by_the_end_of_its_familys_name() {
+        for index in ["attendance.index", "a.b.index", "attendance.index/employee-17"] {
+            assert!(KeyName::try_from(index).unwrap().is_index(), "{index}");
+        }
+        for other in ["attendance", "index", "attendance-index", "attendance.indexes", "attendance/x.index"] {
+            assert!(!KeyName::try_from(other).unwrap().is_index(), "{other}");
+        }
+    }
+
+    #[test]
     fn a_context_is_sorted_and_names_are_unique() {
         let context = Context::new([("purpose", &b"billing"[..]), ("actor", b"svc")]).unwrap();
         let names: Vec<_> = context.pairs().map(|(name, _)| name.to_string()).collect();

@@ -154,8 +154,32 @@ impl Indexes {
         self.leased(IndexKeys::versions).await
     }
 
+    /// Waits until new rows are indexed under the newest version: until then indexing rows anew leaves them where they are. After a
+    /// rotation that takes up to a lease's time.
+    ///
+    /// # Errors
+    /// Where there is no lease to be had, or the key takes no new values.
+    pub async fn settled(&self) -> Result<IndexVersions, Error> {
+        loop {
+            let (versions, settles) = self.leased(|keys| (keys.versions(), keys.settles())).await?;
+            if versions.writes_under.is_none() {
+                return Err(NO_NEW_VALUES);
+            }
+            let Some(settles) = settles else { return Ok(versions) };
+            self.kms.shared.leases.clock().sleep_until(settles).await;
+            let want = self.want();
+            if let Some(before) = self.kms.shared.leases.peek(&want) {
+                self.kms.lease_after(&want, &before).await?;
+            }
+        }
+    }
+
+    fn want(&self) -> Want {
+        Want { scope: self.scope.clone(), what: What::Index { key: self.key.clone() } }
+    }
+
     async fn leased<R>(&self, use_it: impl Fn(&IndexKeys) -> R) -> Result<R, Error> {
-        let want = Want { scope: self.scope.clone(), what: What::Index { key: self.key.clone() } };
+        let want = self.want();
         let mut lease = self.kms.lease(&want).await?;
         for _ in 0..FRUITLESS {
             match lease.with_index_keys(&use_it) {

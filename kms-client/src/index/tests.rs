@@ -83,6 +83,27 @@ async fn rows_are_looked_for_under_every_live_version_and_written_under_the_one_
 }
 
 #[tokio::test]
+async fn who_waits_for_the_newest_version_asks_again_when_it_takes_rows() {
+    let scene = scene();
+    scene.server.state.turn(KEY, |key| key.version = 2);
+    let index = indexes(&scene.kms);
+    let before = index.value(&phone(), b"138").await.unwrap();
+    let waiting = tokio::spawn({
+        let index = index.clone();
+        async move { index.settled().await }
+    });
+    scene.server.state.turn(KEY, |key| key.settled = 2);
+    scene.clock.advance(Duration::from_secs(60));
+    assert!(waiting.await.unwrap().unwrap().are_settled());
+    assert_ne!(index.value(&phone(), b"138").await.unwrap(), before);
+
+    scene.server.state.turn(KEY, |key| key.version = 3);
+    *scene.server.state.twist_index.lock() = Some(|leased| leased.writes_under = None);
+    let error = indexes(&scene.cold()).settled().await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::KeyDeactivated));
+}
+
+#[tokio::test]
 async fn probes_that_are_equal_under_two_versions_are_one() {
     let scene = scene();
     scene.server.state.turn(KEY, |key| key.version = 20);

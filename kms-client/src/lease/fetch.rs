@@ -161,11 +161,13 @@ fn accept(want: &Want, leased: LeasedDataKey, sent: BootTime) -> Result<(Terms, 
 }
 
 fn accept_index(want: &Want, leased: LeasedIndex, sent: BootTime) -> Result<(Terms, Material), &'static str> {
+    // ORDER: every key is in memory that is wiped before the first is looked at.
+    let stated: Vec<_> = leased.versions.into_iter().map(Stated::of).collect();
     let What::Index { key } = &want.what else { return Err("an index key in place of a data key") };
     let mut deadline = None;
-    let mut keys = Vec::with_capacity(leased.versions.len());
-    for one in leased.versions {
-        let (one, _) = Stated::of(one)?;
+    let mut keys = Vec::with_capacity(stated.len());
+    for one in stated {
+        let (one, _) = one?;
         if one.key != *key {
             return Err("an index key of another key");
         }
@@ -178,9 +180,35 @@ fn accept_index(want: &Want, leased: LeasedIndex, sent: BootTime) -> Result<(Ter
         keys.push((one.version, IndexKey::copied_from(&one.bytes).ok_or(NOT_32_BYTES)?));
     }
     let tenant = want.scope.tenant.clone();
-    let keys = IndexKeys::new(tenant.clone(), keys, leased.writes_under.map(VersionId::from))?;
+    let settles = leased.settles_in.map(duration).transpose()?.map(|left| sent.after(left));
+    let keys = IndexKeys::new(tenant.clone(), keys, leased.writes_under.map(VersionId::from), settles)?;
     let (version, data_key) = (keys.newest(), DataKeyId::DETERMINISTIC);
     let deadline = deadline.unwrap_or(sent);
     let terms = Terms { tenant, key: key.clone(), version, data_key, deadline, budget: None };
     Ok((terms, Material::Index(keys)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn want(what: What) -> Want {
+        let scope = Scope { tenant: "acme".parse().unwrap(), purpose: "".into() };
+        Want { scope, what }
+    }
+
+    #[test]
+    fn a_call_takes_as_many_wants_as_the_server_counts_to_10_000() {
+        let open = want(What::Open { version: 1.into(), data_key: 1.into() });
+        let index = want(What::Index { key: "attendance.index".parse().unwrap() });
+        let fits = |opens: usize, indexes: usize, then: &Want| {
+            let wants = std::iter::repeat_n(&open, opens).chain(std::iter::repeat_n(&index, indexes));
+            fitting(wants.chain([then]))
+        };
+        assert_eq!(fits(9_999, 0, &open), 10_000);
+        assert_eq!(fits(10_000, 0, &open), 10_000);
+        assert_eq!(fits(9_900, 0, &index), 9_901);
+        assert_eq!(fits(9_901, 0, &index), 9_901);
+        assert_eq!(fits(0, 100, &open), 100);
+    }
 }

@@ -8,7 +8,10 @@ use std::{
 use kms_core::{blind_index::BlindIndex, field, id::VersionId, names::TenantName, secret::IndexKey};
 use parking_lot::RwLock;
 
-use crate::index::{IndexVersions, IndexedColumn};
+use crate::{
+    clock::BootTime,
+    index::{IndexVersions, IndexedColumn},
+};
 
 /// Most indexes that one lease keeps prepared; more are prepared each time.
 const KEPT: usize = 1_024;
@@ -20,6 +23,8 @@ pub(crate) struct IndexKeys {
     keys: Vec<(VersionId, IndexKey)>,
     /// Where among them stands the one that new rows are indexed under.
     writes_under: Option<usize>,
+    /// When the newest takes new rows, where it does not yet.
+    settles: Option<BootTime>,
     prepared: RwLock<HashMap<IndexedColumn, Vec<BlindIndex>>>,
 }
 
@@ -28,6 +33,7 @@ impl IndexKeys {
         tenant: TenantName,
         keys: Vec<(VersionId, IndexKey)>,
         writes_under: Option<VersionId>,
+        settles: Option<BootTime>,
     ) -> Result<Self, &'static str> {
         let ids: HashSet<_> = keys.iter().map(|(id, _)| *id).collect();
         if keys.is_empty() || ids.len() != keys.len() {
@@ -38,7 +44,7 @@ impl IndexKeys {
             Some(version) => Some(at(version).ok_or("an index key that writes under a version it lacks")?),
             None => None,
         };
-        Ok(Self { tenant, keys, writes_under, prepared: RwLock::default() })
+        Ok(Self { tenant, keys, writes_under, settles, prepared: RwLock::default() })
     }
 
     /// The newest version.
@@ -51,6 +57,11 @@ impl IndexKeys {
             live: self.keys.iter().map(|(id, _)| *id).collect(),
             writes_under: self.writes_under.map(|at| self.keys[at].0),
         }
+    }
+
+    /// When the newest version takes new rows, where it does not yet.
+    pub(crate) fn settles(&self) -> Option<BootTime> {
+        self.settles
     }
 
     /// What stands beside a new value; `None` where the key takes no new values.

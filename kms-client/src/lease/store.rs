@@ -117,7 +117,7 @@ impl Leases {
     }
 
     /// The lease in use, counted as no use.
-    pub(super) fn peek(&self, want: &Want) -> Option<Arc<Lease>> {
+    pub(crate) fn peek(&self, want: &Want) -> Option<Arc<Lease>> {
         self.cache(want).peek(want)
     }
 

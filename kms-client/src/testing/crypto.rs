@@ -62,7 +62,9 @@ impl State {
         }
         let settled = versions.iter().rev().find(|number| **number <= key.settled).or(versions.first());
         let writes_under = settled.map(|number| key.id(*number).get());
-        let mut leased = LeasedIndex { versions: leased, writes_under };
+        let unsettled = writes_under != versions.last().map(|number| key.id(*number).get());
+        let settles_in = unsettled.then(|| key.lease.try_into().unwrap());
+        let mut leased = LeasedIndex { versions: leased, writes_under, settles_in };
         if let Some(twist) = *self.twist_index.lock() {
             twist(&mut leased);
         }

@@ -9,11 +9,9 @@ use kms_core::state::{KeyClass, LifecycleState};
 use kms_proto::storage::{KeyRecord, TenantRecord};
 
 use super::LookupError;
+use super::indexing::{IndexVersions, Indexing};
 use crate::erasure::Snapshot;
-use crate::records::{Keys, Tenants, VersionNumbers, Versions, state};
-
-/// Most live versions of an index key: a lease has all of them, and a search looks for the index of each.
-pub const MAX_INDEX_VERSIONS: u32 = 100;
+use crate::records::{Keys, Tenants, VersionNumbers, state};
 
 /// The state that keeps a key from being used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,25 +76,8 @@ pub struct KeyEntry {
     deterministic: Option<VersionId>,
     /// Versions that are to be destroyed one by one.
     scheduled: Box<[VersionId]>,
-    /// Of an index key: the versions that are not destroyed, the newest first.
-    indexing: Box<[IndexingVersion]>,
-}
-
-/// A version of an index key.
-#[derive(Debug, Clone, Copy)]
-struct IndexingVersion {
-    id: VersionId,
-    /// New rows are indexed under it from then on.
-    from_ms: i64,
-}
-
-/// The versions of an index key.
-#[derive(Debug, PartialEq, Eq)]
-pub struct IndexVersions {
-    /// Those that may open, the newest first.
-    pub live: Vec<VersionId>,
-    /// The one that new rows are indexed under; none where the key takes no new values.
-    pub writes_under: Option<VersionId>,
+    /// Of an index key: its versions; of another, none.
+    indexing: Indexing,
 }
 
 impl TenantEntry {
@@ -134,8 +115,8 @@ impl KeyEntry {
         let scheduled = record.scheduled_versions.iter().filter_map(|number| version(*number).transpose());
         let scheduled = scheduled.collect::<Result<_, _>>()?;
         let indexing = match name.is_index() {
-            true => indexing_versions(snapshot, &record, &place)?,
-            false => Box::default(),
+            true => Indexing::load(snapshot, &record, &place)?,
+            false => Indexing::default(),
         };
         Ok(Self {
             name: name.clone(),
@@ -155,7 +136,7 @@ impl KeyEntry {
 
     pub(super) fn weight(&self) -> u64 {
         let purposes = self.purposes.iter().map(|purpose| purpose.len() as u64).sum::<u64>();
-        Self::WEIGHT + purposes + size_of_val(&*self.indexing) as u64
+        Self::WEIGHT + purposes + self.indexing.weight()
     }
 
     /// Where its record stands.
@@ -216,7 +197,7 @@ impl KeyEntry {
 
     /// Of an index key: the versions that are not destroyed, the newest first; of another, none.
     pub fn indexing(&self) -> impl Iterator<Item = VersionId> {
-        self.indexing.iter().map(|version| version.id)
+        self.indexing.ids()
     }
 
     /// The versions that make blind indexes at a moment.
@@ -228,13 +209,7 @@ impl KeyEntry {
             return Err(Unusable::MakesNoIndexes(self.name.clone()));
         }
         self.check_opens()?;
-        let mut taking = self.indexing.iter().filter(|version| !self.scheduled.contains(&version.id));
-        // INVARIANT: rows are written under no version that a running lease may lack, unless there is no other: then under the oldest,
-        // which the fewest lack.
-        let oldest = taking.clone().next_back();
-        let settled = taking.find(|version| version.from_ms <= now_ms).or(oldest);
-        let writes_under = settled.filter(|_| self.active_version().is_ok()).map(|version| version.id);
-        Ok(IndexVersions { live: self.indexing().collect(), writes_under })
+        Ok(self.indexing.at(now_ms, self.active_version().is_ok(), &self.scheduled))
     }
 
     fn check_tenant(&self) -> Result<(), Unusable> {
@@ -244,25 +219,4 @@ impl KeyEntry {
             _ => Ok(()),
         }
     }
-}
-
-fn indexing_versions(
-    snapshot: &Snapshot,
-    key: &KeyRecord,
-    place: &(TenantSlot, KeyName),
-) -> Result<Box<[IndexingVersion]>, LookupError> {
-    let mut live = Vec::with_capacity(key.live_versions as usize);
-    for number in (key.first_version..=key.versions).rev() {
-        if live.len() == key.live_versions as usize {
-            break;
-        }
-        let pointer = snapshot.get::<VersionNumbers>(&(place.0, place.1.clone(), number))?;
-        let Some(pointer) = pointer else { continue };
-        let id = VersionId::new(place.0, LeafSlot(pointer.leaf_slot));
-        let version = snapshot.get::<Versions>(&id)?.ok_or(LookupError::NotThere)?;
-        if !state(version.state)?.is_destroyed() {
-            live.push(IndexingVersion { id, from_ms: version.indexes_from_ms });
-        }
-    }
-    Ok(live.into())
 }

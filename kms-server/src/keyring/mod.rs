@@ -6,11 +6,12 @@
 //!
 //! # Layout
 //! - this file: the caches and their invalidation; `register`: the one instance of each version, in a cache or not.
-//! - [`entry`]: a key as requests see it; [`warm`]: many cold ones at once.
+//! - [`entry`]: a key as requests see it; [`indexing`]: the versions of an index key; [`warm`]: many cold ones at once.
 //! - [`version`]: a live version, its material and its ciphers.
 //! - [`leases`]: which sealing leases may still run.
 
 pub mod entry;
+pub mod indexing;
 pub mod leases;
 mod register;
 #[cfg(test)]

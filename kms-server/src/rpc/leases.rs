@@ -17,7 +17,7 @@ use super::status::Failure;
 use crate::gate::items::Refusal;
 use crate::gate::permit::op;
 use crate::gate::{Caller, Denied, Permit};
-use crate::keyring::entry::MAX_INDEX_VERSIONS;
+use crate::keyring::indexing::MAX_INDEX_VERSIONS;
 use crate::keyring::{KeyEntry, Keyring, LookupError};
 use crate::operation::Operation;
 use crate::usecase::refused::Refused;
@@ -262,5 +262,9 @@ fn leased_to_wire(leased: &lease::Leased) -> v1::LeasedDataKey {
 
 fn index_to_wire(leased: &lease_index::LeasedIndex) -> v1::LeasedIndex {
     let versions = leased.versions.iter().map(leased_to_wire).collect();
-    v1::LeasedIndex { versions, writes_under: leased.writes_under.map(VersionId::get) }
+    v1::LeasedIndex {
+        versions,
+        writes_under: leased.writes_under.map(VersionId::get),
+        settles_in: leased.settles_in.map(convert::duration_to_wire),
+    }
 }

@@ -18,6 +18,7 @@ use crate::erasure::Change;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::Keyring;
+use crate::keyring::indexing::SETTLING_MARGIN;
 use crate::records::{Keys, VersionNumbers, Versions, class, class_number, millis, state, state_number, uid};
 
 /// How a key is to be, beside what policy looked at.
@@ -129,10 +130,14 @@ pub(super) fn add_version(
             origin,
         }),
     };
-    // Who holds a lease without this version would miss rows that are indexed under it. An only version has no other before it.
-    let awaits_leases = place.1.is_index() && key.live_versions > 0;
-    let indexes_from_ms =
-        if awaits_leases { now_ms().saturating_add_unsigned(key.longest_lease_ms) } else { 0 };
+    let indexes_from_ms = match place.1.is_index() && key.live_versions > 0 {
+        // Who holds a lease without this version would miss rows that are indexed under it.
+        true => {
+            let settling = key.longest_lease_ms.saturating_add(millis(SETTLING_MARGIN));
+            now_ms().saturating_add_unsigned(settling)
+        }
+        false => 0,
+    };
     change.put::<Versions>(
         &leaf.version,
         &VersionRecord {

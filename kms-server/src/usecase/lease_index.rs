@@ -3,6 +3,8 @@
 //! The index key of a version is its data key number 0 (docs/decisions/0115). Keys that seal have no index keys and index keys seal
 //! nothing, so that number is a deterministic column's or an index's, never both.
 
+use std::time::Duration;
+
 use kms_core::id::{DataKeyId, VersionId};
 
 use super::data_key_ids;
@@ -12,7 +14,7 @@ use super::refused::Refused;
 use super::seal::destroyed;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
-use crate::keyring::entry::IndexVersions;
+use crate::keyring::indexing::IndexVersions;
 use crate::keyring::leases::ToSeal;
 use crate::keyring::{KeyEntry, Keyring};
 
@@ -23,6 +25,8 @@ pub struct LeasedIndex {
     pub versions: Vec<Leased>,
     /// The one that new rows are indexed under; none where the key takes no new values.
     pub writes_under: Option<VersionId>,
+    /// How long until that is the newest; none where it is, or will not be.
+    pub settles_in: Option<Duration>,
 }
 
 type Leases = Unrecorded<Result<Vec<Result<LeasedIndex, Refused>>, Refused>>;
@@ -41,7 +45,7 @@ pub async fn to_index(permit: Permit<op::LeaseToOpen>, keyring: &Keyring, times:
 
 async fn index_with(keyring: &Keyring, key: &KeyEntry) -> Result<LeasedIndex, Refused> {
     check_class(key)?;
-    let IndexVersions { live, writes_under } = key.index_versions(now_ms())?;
+    let IndexVersions { live, writes_under, settles_in } = key.index_versions(now_ms())?;
     if let Some(version) = writes_under {
         // ORDER: noted before the key leaves, as a lease to seal is: rows indexed under a version that is destroyed meanwhile are found
         // no more until they are indexed again.
@@ -60,7 +64,7 @@ async fn index_with(keyring: &Keyring, key: &KeyEntry) -> Result<LeasedIndex, Re
     if versions.is_empty() {
         return Err(Refused::KeyDestroyed(key.name.clone()));
     }
-    Ok(LeasedIndex { versions, writes_under })
+    Ok(LeasedIndex { versions, writes_under, settles_in })
 }
 
 async fn lease_version(keyring: &Keyring, key: &KeyEntry, id: VersionId) -> Result<Leased, Refused> {

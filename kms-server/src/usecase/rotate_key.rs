@@ -15,7 +15,7 @@ use crate::erasure::Change;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::Keyring;
-use crate::keyring::entry::MAX_INDEX_VERSIONS;
+use crate::keyring::indexing::MAX_INDEX_VERSIONS;
 use crate::records::{state, state_number, uid};
 
 /// Makes a new active version. With `deterministic`, deterministic columns are sealed under it too from now on.

@@ -3,7 +3,7 @@
 //! - `grid`: the five identities × every call: decided as `policies/decisions.golden` says, with a line in the audit that says so.
 //! - `strangers`: every call again, by somebody without rights, on what exists and what does not. `calls`: what both go through.
 //! - `schedule`: destructions with a window, rotation by period.
-//! - `crypto`, `leases`: sealing, opening, batches, data keys. `keys`: tenants, keys, versions. `idempotence`: request ids, revisions.
+//! - `crypto`, `leases`, `indexes`: sealing, opening, batches, data keys, index keys. `keys`: tenants, keys, versions. `idempotence`: request ids, revisions.
 //! - `certificates`: what they say of a running server; `witnesses`: cosignatures and pins of the transparency log.
 //! - `audit`: reading, tailing, exporting and deleting it; what it never holds. `surroundings`: health, reflection, explain.
 
@@ -19,6 +19,7 @@ mod certificates;
 mod crypto;
 mod grid;
 mod idempotence;
+mod indexes;
 mod keys;
 mod leases;
 mod schedule;
