@@ -1,5 +1,7 @@
 //! The API as a stub sees it: messages in, reasons out, with nothing of the client crate between that would hide a bad one.
 
+use std::path::Path;
+
 use kms_client::{Kms, Profile};
 use kms_proto::{
     reason::Reason,
@@ -38,7 +40,12 @@ pub type Answer<T> = Result<T, Reason>;
 impl Api {
     /// Connects as one of the five.
     pub async fn of(place: &Place, name: &str) -> Self {
-        let profile = Profile::load(place.profile(name)).unwrap();
+        Self::with(&place.profile(name), name).await
+    }
+
+    /// Connects with a profile.
+    pub async fn with(profile: &Path, name: &str) -> Self {
+        let profile = Profile::load(profile).unwrap();
         let kms = Kms::builder(profile).connections(1).connect().await.unwrap();
         let channel = kms.channels().remove(0);
         Self { name: name.into(), kms, channel }

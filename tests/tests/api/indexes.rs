@@ -1,5 +1,9 @@
 //! Index keys under lease, as they stand on the wire; and what an index key is not for.
 
+use kms_core::certificate::{
+    body::Destroyed,
+    check::{Given, verify},
+};
 use kms_proto::{
     reason::Reason,
     v1::{self, open_data_keys_request as ask, open_data_keys_response::item::Outcome},
@@ -70,7 +74,7 @@ async fn an_index_lease_has_every_live_version_the_newest_first_and_says_which_t
 
 #[tokio::test]
 async fn an_index_key_seals_nothing_and_a_key_that_seals_makes_no_index() {
-    let (_place, _server, operator, attendance) = started().await;
+    let (place, server, operator, attendance) = started().await;
     operator.create_key(TENANT, INDEX).await.unwrap();
     let version = lease(&attendance, INDEX).await.unwrap().versions[0].version_id;
     assert_eq!(refusal(&attendance, index(KEY)).await, Reason::KeyUseMismatch);
@@ -79,7 +83,8 @@ async fn an_index_key_seals_nothing_and_a_key_that_seals_makes_no_index() {
     assert_eq!(refusal(&attendance, existing).await, Reason::KeyUseMismatch);
 
     // Nor does it for one whom policy lets seal with any key of the tenant.
-    let billing = Api::of(&_place, "acme-billing").await;
+    let profile = place.profile_of(&place.caller("acme-billing"), "acme-billing", &server);
+    let billing = Api::with(&profile, "acme-billing").await;
     for deterministic in [false, true] {
         let mut asked = message(vec![current(INDEX, deterministic)]);
         asked.purpose = "billing".into();
@@ -143,7 +148,7 @@ async fn an_index_lease_is_opening_on_record_with_its_versions() {
     let compliance = Api::of(&place, "compliance").await;
     let lines = compliance.lines(v1::AuditFilter { request_id: id, ..v1::AuditFilter::default() }).await;
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert_eq!(lines[0]["op"], "LeaseToOpen");
+    assert_eq!(lines[0]["operation"], "LeaseToOpen");
     assert_eq!(lines[0]["versions"].as_array().unwrap().len(), 2);
 }
 
@@ -180,14 +185,20 @@ async fn a_version_that_rows_may_be_written_under_is_not_destroyed_not_after_a_r
 }
 
 #[tokio::test]
-async fn what_a_certificate_counts_includes_index_keys() {
-    let (place, _server, operator, attendance) = started().await;
+async fn the_data_keys_that_a_certificate_counts_include_index_keys() {
+    let (_place, _server, operator, attendance) = started().await;
     operator.create_key(TENANT, INDEX).await.unwrap();
     lease(&attendance, INDEX).await.unwrap();
-    let mut forced = kms_tests::api::destroy(TENANT, INDEX, None);
-    forced.force = true;
-    answer(operator.keys().destroy_key(forced).await).unwrap();
-    let key = Api::of(&place, "compliance").await.describe_key(TENANT, INDEX).await.unwrap();
-    assert_eq!(key.versions[0].data_keys_issued, 1);
+    operator.create_key(TENANT, "other.index").await.unwrap();
+    for (key, issued) in [(INDEX, 1), ("other.index", 0)] {
+        operator.destroy(TENANT, key, None).await.unwrap();
+        let (tenant, key) = (TENANT.into(), key.into());
+        let subject = Some(v1::Subject { tenant, key, version: 0, tenant_uid: Vec::new() });
+        let message = v1::GetCertificateRequest { subject, earlier_sizes: Vec::new() };
+        let made = answer(operator.log().get_certificate(message).await).unwrap();
+        let certified = verify(&made.certificate, &Given::default()).certificate.unwrap().certificate;
+        let Destroyed::Key(subject) = certified.subject.destroyed else { panic!("not of a key") };
+        assert_eq!(subject.versions[0].data_keys_issued, issued);
+    }
     assert_eq!(lease(&attendance, INDEX).await.map(drop), Err(Reason::KeyDestroyed));
 }
