@@ -130,8 +130,9 @@ async fn an_index_key_has_at_most_100_live_versions() {
     }
     assert_eq!(operator.rotate(TENANT, INDEX).await.map(drop), Err(Reason::StateForbids));
     assert_eq!(lease(&attendance, INDEX).await.unwrap().versions.len(), 100);
-    // Never given to write under: nothing waits for it.
-    operator.destroy(TENANT, INDEX, Some(50)).await.unwrap();
+    let mut forced = kms_tests::api::destroy(TENANT, INDEX, Some(50));
+    forced.force = true;
+    answer(operator.keys().destroy_key(forced).await).unwrap();
     operator.rotate(TENANT, INDEX).await.unwrap();
     let numbers: Vec<_> =
         lease(&attendance, INDEX).await.unwrap().versions.iter().map(|version| version.version).collect();
