@@ -8,6 +8,7 @@
 //! - [`secret`]: keys by role; [`data_key`]: what a version derives.
 //! - [`field`]: KF1, sealed values: randomized, deterministic, direct, and their text form; [`nonce`]: where nonces come from.
 //! - [`file`](mod@file): sealed files (kind 04), chunk by chunk; [`encoding`]: what plaintext bytes stand for a value.
+//! - [`mask`]: what somebody sees of a value who may not see it.
 //! - [`blind_index`]: finding equal values beside randomized columns.
 //! - [`tree`]: the erasure tree; [`commitment`]: the public commitment to its leaves.
 //! - [`certificate`]: certificates of destruction.
@@ -32,6 +33,7 @@ pub mod field;
 pub mod file;
 pub mod id;
 mod kdf;
+pub mod mask;
 pub mod names;
 pub mod nonce;
 pub mod record;
