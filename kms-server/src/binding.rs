@@ -30,4 +30,16 @@ impl Binding {
             Self::Field(_) => None,
         }
     }
+
+    /// Which column the value stands in: of a context the pairs `table` and `column`, with which clients bind what the server seals
+    /// for them. Authenticated either way: a value does not open with another.
+    pub fn column(&self) -> Option<(TableName, ColumnName)> {
+        match self {
+            Self::Direct(context) => {
+                let text = |name| std::str::from_utf8(context.value(name)?).ok();
+                Some((text("table")?.parse().ok()?, text("column")?.parse().ok()?))
+            }
+            Self::Field(FieldBinding { table, column, .. }) => Some((table.clone(), column.clone())),
+        }
+    }
 }

@@ -45,7 +45,7 @@ operations!(
     LeaseToOpen,
     /// Random bytes.
     GenerateRandom,
-    /// See a masked form (a later release; named now so that policies can).
+    /// See a masked form; batches too.
     Reveal,
     /// Create a tenant.
     CreateTenant,

@@ -88,6 +88,10 @@ reasons! {
     CiphertextMalformed "CIPHERTEXT_MALFORMED" InvalidArgument final 1 "this is not a ciphertext of the key centre, or it was cut"
     CiphertextRejected "CIPHERTEXT_REJECTED" InvalidArgument final 1 "the ciphertext does not open: another key, another place or context, or it was changed"
 
+    // Masked forms. Nothing of the value is shown.
+    MaskNotDeclared "MASK_NOT_DECLARED" PermissionDenied final 5 "no mask is declared for the column, so nothing of it is revealed; who keeps the policies can declare one in `masks.toml`"
+    MaskDoesNotFit "MASK_DOES_NOT_FIT" FailedPrecondition final 1 "the value is not what the mask of its column is for, so nothing of it is shown"
+
     // State of what was named.
     KeySuspended "KEY_SUSPENDED" FailedPrecondition final 1 "the key is suspended and neither seals nor opens; an operator can resume it"
     KeyDeactivated "KEY_DEACTIVATED" FailedPrecondition final 1 "the key version opens but no longer seals"

@@ -37,6 +37,7 @@ redacted_debug! {
     v1::encrypt_batch_request::Item { binding; plaintext }
     v1::DecryptResponse { version, store_revision; plaintext }
     v1::DecryptBatchResponse { store_revision; items }
+    v1::Masked { form, version; text }
     v1::GenerateDataKeyResponse { version, store_revision, ciphertext; plaintext, padding }
     v1::LeasedDataKey { version_id, data_key_id, lease, budget, revision, key, version; data_key }
     v1::GenerateRandomResponse { ; random }

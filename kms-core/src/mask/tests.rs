@@ -36,7 +36,11 @@ fn each_form_shows_what_it_promises() {
         (Last4, "6222 0212 3456 7890", "****7890"),
         (Last4, "622202123456", "****3456"),
         (CoarseLocation, r#"{"lat":31.2304,"lon":121.4737}"#, r#"{"lat":31.2,"lon":121.5}"#),
-        (CoarseLocation, r#" {"accuracy": 4, "lon": -0.04, "lat": 51, "street": "x"} "#, r#"{"lat":51.0,"lon":0.0}"#),
+        (
+            CoarseLocation,
+            r#" {"accuracy": 4, "lon": -0.04, "lat": 51, "street": "x"} "#,
+            r#"{"lat":51.0,"lon":0.0}"#,
+        ),
         (CoarseLocation, "31.2304, 121.4737", r#"{"lat":31.2,"lon":121.5}"#),
         (CoarseLocation, "-33.8688,-151.2093", r#"{"lat":-33.9,"lon":-151.2}"#),
         (Custom, "AB-1234-CD", "AB****CD"),

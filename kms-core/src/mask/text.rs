@@ -37,7 +37,11 @@ pub(super) fn email(value: &str) -> String {
     const REST: &str = "***";
     let Some((local, domain)) = value.trim().rsplit_once('@') else { return HIDDEN.into() };
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.');
-    if local.is_empty() || !domain.contains('.') || domain.len() > LONGEST_DOMAIN || !domain.chars().all(plain) {
+    if local.is_empty()
+        || !domain.contains('.')
+        || domain.len() > LONGEST_DOMAIN
+        || !domain.chars().all(plain)
+    {
         return HIDDEN.into();
     }
     let mut letters = local.chars();

@@ -41,7 +41,7 @@ macro_rules! ops {
 }
 
 ops! {
-    Arc<KeyEntry>: Encrypt, Decrypt, ReEncrypt, GenerateDataKey, LeaseToSeal, LeaseToOpen,
+    Arc<KeyEntry>: Encrypt, Decrypt, ReEncrypt, Reveal, GenerateDataKey, LeaseToSeal, LeaseToOpen,
         DescribeKey, CertifyKey, RotateKey, SuspendKey, ResumeKey, CancelDestroyKey;
     KeyDestruction: DestroyKey;
     TenantDestruction: DestroyTenant;

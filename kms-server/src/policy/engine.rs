@@ -17,6 +17,7 @@ use super::{
     evaluate::{self, Question},
     explain,
     load::{self, Loaded, Texts},
+    masks::Masks,
     problem::{PolicyProblems, Problem},
     request::{Decision, Explanation, MAX_PURPOSE, PolicyEpoch, PolicyRequest, Resource},
     scope::{ResourceKind, Scope, resource_kinds},
@@ -121,6 +122,12 @@ impl PolicyEngine {
         self.force.load().loaded.rules.len()
     }
 
+    /// The masks in force, with the policy set they came with. Whoever answers a call keeps to one of them.
+    pub fn masks(&self) -> (Arc<Masks>, PolicyEpoch) {
+        let force = self.force.load();
+        (Arc::clone(&force.loaded.masks), force.epoch)
+    }
+
     /// Bytes of cached decisions, for the metrics.
     pub fn cache_weight(&self) -> u64 {
         self.force.load().cache.weight()
@@ -146,12 +153,14 @@ impl PolicyEngine {
 }
 
 /// What `kms policy check DIR` says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Checked {
     /// Policy files found.
     pub files: usize,
     /// Policies taken; 0 where there is a problem.
     pub policies: usize,
+    /// The masks declared; none where there is a problem.
+    pub masks: Arc<Masks>,
     /// All that is wrong.
     pub problems: Vec<Problem>,
 }
@@ -160,12 +169,14 @@ pub struct Checked {
 pub fn check(directory: &Path) -> Checked {
     let texts = match Texts::read(directory) {
         Ok(texts) => texts,
-        Err(problems) => return Checked { files: 0, policies: 0, problems },
+        Err(problems) => return Checked { files: 0, policies: 0, masks: Arc::default(), problems },
     };
     let files = texts.policies.len();
     match Force::new(texts, PolicyEpoch(0), Options { cache_bytes: 0 }) {
-        Ok(force) => Checked { files, policies: force.loaded.rules.len(), problems: Vec::new() },
-        Err(problems) => Checked { files, policies: 0, problems },
+        Ok(Force { loaded: Loaded { rules, masks, .. }, .. }) => {
+            Checked { files, policies: rules.len(), masks, problems: Vec::new() }
+        }
+        Err(problems) => Checked { files, policies: 0, masks: Arc::default(), problems },
     }
 }
 

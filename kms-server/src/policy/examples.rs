@@ -19,6 +19,7 @@ pub const EXAMPLES: &[(&str, &str)] = shipped![
     "attendance.cedar",
     "compliance.cedar",
     "hr-portal.cedar",
+    "masks.toml",
     "never.cedar",
     "operator.cedar",
     "reflection.cedar",

@@ -1,7 +1,7 @@
 //! A policy directory becomes a policy set, or a list of all that is wrong with it. There is nothing between.
 //!
-//! Read are the `*.cedar` files of the directory itself, in order of their names, and `schema.cedarschema`; where that is absent,
-//! the schema of this release counts. Names that begin with a dot are passed over (a mounted volume keeps its versions there).
+//! Read are the `*.cedar` files of the directory itself, in order of their names, `masks.toml` (where it is absent nothing is
+//! revealed), and `schema.cedarschema`; where that is absent, the schema of this release counts. Names that begin with a dot are passed over (a mounted volume keeps its versions there).
 //! A subdirectory is a mistake: a `forbid` in it would be thought to be in force.
 
 use std::{
@@ -17,6 +17,7 @@ use miette::Diagnostic;
 
 use super::{
     examples::{SCHEMA, SCHEMA_FILE},
+    masks::{MASKS_FILE, Masks},
     problem::{Problem, Statement, diagnosed},
     request::PolicyId,
     scope::Scope,
@@ -30,6 +31,7 @@ const MAX_FILE: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Texts {
     pub(super) schema: Option<String>,
+    pub(super) masks: Option<String>,
     pub(super) policies: BTreeMap<String, String>,
 }
 
@@ -65,6 +67,8 @@ impl Texts {
     fn take(&mut self, name: &str, text: String) {
         if name == SCHEMA_FILE {
             self.schema = Some(text);
+        } else if name == MASKS_FILE {
+            self.masks = Some(text);
         } else if name.ends_with(".cedar") {
             self.policies.insert(name.to_owned(), text);
         }
@@ -92,7 +96,7 @@ fn read(name: &str, path: &Path) -> Result<Option<String>, String> {
             "is a directory, and policies are read from one level; move its files up, or it away".into()
         );
     }
-    if name != SCHEMA_FILE && !name.ends_with(".cedar") {
+    if name != SCHEMA_FILE && name != MASKS_FILE && !name.ends_with(".cedar") {
         return Ok(None);
     }
     if !found.is_file() || found.len() > MAX_FILE {
@@ -119,6 +123,7 @@ pub(super) struct Rule {
 pub(super) struct Loaded {
     pub(super) schema: Schema,
     pub(super) rules: Vec<Rule>,
+    pub(super) masks: Arc<Masks>,
 }
 
 /// Parses and validates.
@@ -147,6 +152,14 @@ pub(super) fn load(texts: &Texts) -> Result<Loaded, Vec<Problem>> {
     }
     problems.extend(validate(&schema, &parsed));
 
+    let masks = match texts.masks.as_deref().map_or_else(|| Ok(Masks::default()), Masks::read) {
+        Ok(masks) => masks,
+        Err(found) => {
+            problems.extend(found);
+            Masks::default()
+        }
+    };
+
     let mut rules = Vec::new();
     for (id, (statement, policy)) in parsed {
         let scope = Scope::of(&policy, &schema);
@@ -161,7 +174,7 @@ pub(super) fn load(texts: &Texts) -> Result<Loaded, Vec<Problem>> {
         problems.dedup();
         return Err(problems);
     }
-    Ok(Loaded { schema, rules })
+    Ok(Loaded { schema, rules, masks: Arc::new(masks) })
 }
 
 fn schema(text: &str) -> Result<Schema, Problem> {

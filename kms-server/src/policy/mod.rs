@@ -6,6 +6,7 @@
 //! # Layout
 //! - [`request`]: what is asked and what is said; no Cedar in it.
 //! - [`engine`]: the policy set in force, decisions under it, reload, offline check.
+//! - [`masks`]: which masked form `Reveal` shows of which column.
 //! - `load`, [`problem`]: a directory becomes rules, or a list of all that is wrong with it.
 //! - [`scope`], `volatile`: what a policy can apply to, and whether its answer may be kept.
 //! - `evaluate`, `cache`, `explain`: one evaluation, the decisions kept, the words.
@@ -17,6 +18,7 @@ mod evaluate;
 pub mod examples;
 mod explain;
 mod load;
+pub mod masks;
 pub mod problem;
 pub mod request;
 pub mod scope;
@@ -29,6 +31,7 @@ mod tests;
 
 pub use engine::{Checked, Options, PolicyEngine, check};
 pub use examples::{EXAMPLES, SCHEMA, SCHEMA_FILE};
+pub use masks::{DeclaredMask, MASKS_FILE, Masks};
 pub use problem::{PolicyProblems, Problem};
 pub use request::{Decision, Explanation, MAX_PURPOSE, PolicyEpoch, PolicyId, PolicyRequest, Resource};
 pub use scope::{ResourceKind, resource_kinds};

@@ -146,7 +146,8 @@ fn in_words(mistake: &(impl Diagnostic + ?Sized)) -> String {
     }
 }
 
-fn line_at(text: &str, offset: usize) -> usize {
+/// The line, counted from 1, that a byte of a text stands in.
+pub(super) fn line_at(text: &str, offset: usize) -> usize {
     let before = text.as_bytes().iter().take(offset);
     1 + before.filter(|byte| **byte == b'\n').count()
 }

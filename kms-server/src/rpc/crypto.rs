@@ -1,4 +1,4 @@
-//! Service `kms.v1.Crypto`. Data keys under lease are in `leases`.
+//! Service `kms.v1.Crypto`. Data keys under lease are in `leases`, masked forms in `reveal`.
 
 use std::sync::Arc;
 
@@ -293,9 +293,11 @@ calls! {
         encrypt(EncryptRequest) -> v1::EncryptResponse;
         decrypt(DecryptRequest) -> v1::DecryptResponse;
         re_encrypt(ReEncryptRequest) -> v1::ReEncryptResponse;
+        reveal(RevealRequest) -> v1::RevealResponse;
         encrypt_batch(EncryptBatchRequest) -> v1::EncryptBatchResponse;
         decrypt_batch(DecryptBatchRequest) -> v1::DecryptBatchResponse;
         re_encrypt_batch(ReEncryptBatchRequest) -> v1::ReEncryptBatchResponse;
+        reveal_batch(RevealBatchRequest) -> v1::RevealBatchResponse;
         generate_data_key(GenerateDataKeyRequest) -> v1::GenerateDataKeyResponse;
         open_data_keys(OpenDataKeysRequest) -> v1::OpenDataKeysResponse;
         generate_random(GenerateRandomRequest) -> v1::GenerateRandomResponse;

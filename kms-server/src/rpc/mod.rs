@@ -3,7 +3,7 @@
 //! # Layout
 //! - this file: a call and its caller.
 //! - `convert`: messages to domain types; [`status`]: facts to statuses.
-//! - [`crypto`] with `leases`, [`keys`], [`audit`], [`policy`], [`transparency`]: one service each.
+//! - [`crypto`] with `leases` and `reveal`, [`keys`], [`audit`], [`policy`], [`transparency`]: one service each.
 //! - [`limits`], [`request_id`]: layers around every call; [`health`], [`reflection`].
 
 pub mod audit;
@@ -18,6 +18,7 @@ mod page;
 pub mod policy;
 pub mod reflection;
 pub mod request_id;
+mod reveal;
 pub mod server;
 pub mod status;
 pub mod transparency;

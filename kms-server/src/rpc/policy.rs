@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use kms_core::names::{KeyName, TenantName};
+use kms_core::names::{FamilyName, KeyName, TenantName};
 use kms_core::state::KeyClass;
 use kms_proto::reason::Reason;
 use kms_proto::v1;
 use kms_proto::v1::policy_server::Policy;
 use tonic::{Request, Response, Status};
 
+use super::convert;
+use super::page::PageToken;
 use super::status::Failure;
 use super::{Core, accept, answer, calls};
 use crate::gate::Caller;
@@ -16,8 +18,8 @@ use crate::gate::target::System;
 use crate::identity::{IdentityName, KeyExchangeGroup};
 use crate::keyring::LookupError;
 use crate::operation::Operation;
-use crate::policy::{Decision, PolicyRequest, Resource, ResourceKind, resource_kinds};
-use crate::usecase::explain;
+use crate::policy::{Decision, DeclaredMask, PolicyRequest, Resource, ResourceKind, resource_kinds};
+use crate::usecase::{explain, list_masks};
 
 /// The service.
 pub struct PolicyService(pub Core);
@@ -85,6 +87,43 @@ impl Core {
     }
 }
 
+impl Core {
+    async fn list_masks(
+        &self,
+        caller: &Caller,
+        message: v1::ListMasksRequest,
+    ) -> Result<v1::ListMasksResponse, Failure> {
+        let limit = convert::page_size(message.page_size);
+        let family = optional(&message.key, |name| FamilyName::try_from(name))?;
+        let after = PageToken::read("masks", &message.page_token)?;
+        let after =
+            after.map(|after| after.parse::<usize>().map_err(|_| PageToken::invalid())).transpose()?;
+        let permit = self.gate.authorize(caller, System, None).await?;
+        let listed = list_masks::list_masks(permit, self.gate.policy());
+        let (masks, epoch) = self.gate.record(listed).await??;
+        let from = after.map_or(0, |after| after.saturating_add(1));
+        let wanted = masks.all().iter().enumerate().skip(from);
+        let wanted = wanted.filter(|(_, mask)| family.as_ref().is_none_or(|family| *family == mask.family));
+        let page: Vec<_> = wanted.take(limit).collect();
+        Ok(v1::ListMasksResponse {
+            next_page_token: PageToken::after("masks", &page, limit, |(place, _)| place.to_string()),
+            masks: page.into_iter().map(|(_, mask)| mask_to_wire(mask)).collect(),
+            policy_epoch: epoch.0,
+        })
+    }
+}
+
+fn mask_to_wire(declared: &DeclaredMask) -> v1::DeclaredMask {
+    let DeclaredMask { family, table, column, mask } = declared;
+    v1::DeclaredMask {
+        key: family.to_string(),
+        table: table.to_string(),
+        column: column.to_string(),
+        form: mask.form().to_string(),
+        terms: mask.terms(),
+    }
+}
+
 fn optional<T, E: Into<Failure>>(
     text: &str,
     parse: impl Fn(&str) -> Result<T, E>,
@@ -95,5 +134,6 @@ fn optional<T, E: Into<Failure>>(
 calls! {
     PolicyService: Policy {
         explain(ExplainRequest) -> v1::ExplainResponse;
+        list_masks(ListMasksRequest) -> v1::ListMasksResponse;
     }
 }

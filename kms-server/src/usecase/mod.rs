@@ -1,10 +1,11 @@
 //! What the key centre does, one file each. A use case takes its permit by value and returns an [`Unrecorded`] result.
 //!
 //! # Layout
-//! - data plane: [`seal`], [`open`], [`reencrypt`], [`envelope_key`], [`lease`], [`lease_index`], [`random`].
+//! - data plane: [`seal`], [`open`], [`reveal`], [`reencrypt`], [`envelope_key`], [`lease`], [`lease_index`], [`random`].
 //! - tenants: [`create_tenant`], [`change_tenant`], [`destroy_tenant`]; keys: [`create_key`], [`change_key`], [`rotate_key`],
 //!   [`destroy_key`]; reading both: [`describe`].
 //! - later: [`schedule_key`], [`schedule_tenant`], [`confirm_clock`]; [`due`] carries out what fell due; `schedule` keeps the rows.
+//! - what policy says: [`explain`], [`list_masks`].
 //! - compliance: [`read_audit`], [`read_log`], [`certify`].
 //! - what they share: [`refused`], [`mutation`] (idempotence), [`revision`], `data_key_ids`.
 //!
@@ -25,6 +26,7 @@ pub mod envelope_key;
 pub mod explain;
 pub mod lease;
 pub mod lease_index;
+pub mod list_masks;
 pub mod mutation;
 pub mod open;
 pub mod random;
@@ -32,6 +34,7 @@ pub mod read_audit;
 pub mod read_log;
 pub mod reencrypt;
 pub mod refused;
+pub mod reveal;
 pub mod revision;
 pub mod rotate_key;
 mod schedule;

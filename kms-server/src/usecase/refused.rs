@@ -1,6 +1,7 @@
 //! Why a use case was not done: facts, each with its reason code. `rpc/status.rs` makes statuses of them.
 
-use kms_core::names::{KeyName, TenantName};
+use kms_core::mask::{MaskError, MaskForm};
+use kms_core::names::{ColumnName, FamilyName, KeyName, TableName, TenantName};
 use kms_core::state::LifecycleState;
 use kms_proto::reason::Reason;
 
@@ -56,6 +57,31 @@ pub enum Refused {
     /// Not a ciphertext of ours.
     #[error("this is not a ciphertext of the key centre, or it was cut")]
     CiphertextMalformed,
+    /// Nothing of the column is revealed.
+    #[error(
+        "no mask is declared for column `{column}` of table `{table}` under key `{family}`, so nothing of it is revealed"
+    )]
+    NoMask {
+        /// The key, or its family.
+        family: FamilyName,
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: ColumnName,
+    },
+    /// Nobody knows which mask it would be.
+    #[error(
+        "the context has no pairs `table` and `column`, so no mask is declared for the value and nothing of it is revealed"
+    )]
+    NoColumn,
+    /// Nothing of the value is shown.
+    #[error("the mask `{form}` of the column does not fit: {error}")]
+    MaskDoesNotFit {
+        /// What the column's mask is for.
+        form: MaskForm,
+        /// What the value is not.
+        error: MaskError,
+    },
     /// The name is taken.
     #[error("{what} `{name}` exists already; choose another name")]
     AlreadyExists {
@@ -137,6 +163,8 @@ impl Refused {
             Self::TenantNotAccessible(_) => Reason::TenantNotAccessible,
             Self::CiphertextRejected => Reason::CiphertextRejected,
             Self::CiphertextMalformed => Reason::CiphertextMalformed,
+            Self::NoMask { .. } | Self::NoColumn => Reason::MaskNotDeclared,
+            Self::MaskDoesNotFit { .. } => Reason::MaskDoesNotFit,
             Self::AlreadyExists { .. } => Reason::AlreadyExists,
             Self::RevisionMismatch { .. } => Reason::RevisionMismatch,
             Self::RequestIdReused => Reason::RequestIdReused,

@@ -1,0 +1,250 @@
+//! `Reveal` and `RevealBatch` of service `kms.v1.Crypto`: masked forms. Where the key named is a family, each value is revealed with
+//! leave for the subject that sealed it.
+//!
+//! ATTACK: a value of a subject that policy denies and one of no key of the family are answered alike.
+
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _};
+use kms_core::field::Header;
+use kms_core::id::VersionId;
+use kms_core::names::{KeyName, TenantName};
+use kms_proto::v1;
+
+use super::Core;
+use super::batch::{Batch, Group};
+use super::convert::{self, MAX_ITEMS};
+use super::status::Failure;
+use crate::binding::Binding;
+use crate::gate::items::Refusal;
+use crate::gate::permit::op;
+use crate::gate::{Caller, Denied, Permit};
+use crate::keyring::{KeyEntry, Keyring, LookupError};
+use crate::operation::Operation;
+use crate::policy::Masks;
+use crate::usecase::open::OpenRefused;
+use crate::usecase::reveal::{self, Revealed};
+
+/// Keys of one call whose lines wait for the audit at a time: they share its writes and its syncs.
+const LINES_AT_ONCE: usize = 256;
+/// Decisions of one call after which others get their turn.
+const DECISIONS_AT_ONCE: usize = 64;
+
+/// What came of the items of a group.
+type Outcome = Result<Vec<Result<Revealed, OpenRefused>>, Failure>;
+
+impl Core {
+    pub(super) async fn reveal(
+        &self,
+        caller: &Caller,
+        message: v1::RevealRequest,
+    ) -> Result<v1::RevealResponse, Failure> {
+        let ciphertext = convert::ciphertext(&message.ciphertext)?;
+        let binding = convert::binding(message.binding)?;
+        let purpose = stated(&binding, &message.purpose);
+        let version = version(ciphertext);
+        let permit = match subject(&self.keyring, &message.tenant, &message.key, version) {
+            Some(subject) => self.gate.authorize(caller, subject, purpose).await?,
+            None => self.permit(caller, (&message.tenant, &message.key), purpose).await?,
+        };
+        let (masks, _) = self.gate.policy().masks();
+        let revealed = reveal::reveal(permit, &self.keyring, &masks, (&binding, ciphertext));
+        let revealed = self.gate.record(revealed).await??;
+        Ok(v1::RevealResponse { masked: Some(masked(revealed)), store_revision: self.revision() })
+    }
+
+    pub(super) async fn reveal_batch(
+        &self,
+        caller: &Caller,
+        mut message: v1::RevealBatchRequest,
+    ) -> Result<v1::RevealBatchResponse, Failure> {
+        use v1::reveal_batch_response::{Item, item::Outcome};
+        let sizes = message.items.iter().map(|item| item.ciphertext.len());
+        convert::batch(message.items.len(), MAX_ITEMS, sizes)?;
+        let names = (&*message.tenant, &*message.key);
+        let versions = message.items.iter().map(|item| version(&item.ciphertext)).collect();
+        let subjects = self.subjects(names, versions).await?;
+        let parsed = message.items.iter_mut().zip(subjects).map(|(item, subject)| {
+            let binding = convert::binding(item.binding.take())?;
+            Ok(ToReveal { binding, ciphertext: convert::ciphertext(&item.ciphertext)?, subject })
+        });
+        let mut batch = Batch::new(parsed, |item| item.seen(&message.purpose));
+        let groups = batch.take_groups_to_ask();
+        // One set for the whole call, whatever is loaded meanwhile.
+        let (masks, _) = self.gate.policy().masks();
+        match &groups[..] {
+            [group] => {
+                let revealed = self.reveal_group(caller, names, &masks, group).await;
+                batch.answer(&groups, group, revealed)?;
+            }
+            _ => self.reveal_groups(caller, names, &masks, &groups, &mut batch).await?,
+        }
+        let items = batch.finish(|result| Item {
+            outcome: Some(result.map_or_else(Outcome::Error, |revealed| Outcome::Masked(masked(revealed)))),
+        });
+        Ok(v1::RevealBatchResponse { items, store_revision: self.revision() })
+    }
+
+    /// Finds the subjects that sealed the values, where a family is named; no material is opened before policy is asked.
+    async fn subjects(
+        &self,
+        (tenant, key): (&str, &str),
+        versions: Vec<Option<VersionId>>,
+    ) -> Result<Vec<Option<Arc<KeyEntry>>>, Failure> {
+        let (tenant, key, count) = (tenant.to_owned(), key.to_owned(), versions.len());
+        let find = move |keyring: &Keyring| {
+            versions.into_iter().map(|version| subject(keyring, &tenant, &key, version)).collect()
+        };
+        Ok(self.keyring.read_many(count, find).await?)
+    }
+
+    /// The one group of a call: a denial is the call's.
+    async fn reveal_group(
+        &self,
+        caller: &Caller,
+        names: (&str, &str),
+        masks: &Masks,
+        group: &Asked<'_>,
+    ) -> Outcome {
+        let purpose = group.seen.purpose.as_deref();
+        let permit = match group.items.first().and_then(|item| item.subject.clone()) {
+            Some(subject) => self.gate.authorize(caller, subject, purpose).await?,
+            None => self.permit(caller, names, purpose).await?,
+        };
+        let _held = self.keyring.warm(wanted(permit.target(), group)).await;
+        self.open_and_mask(permit, masks, group).await
+    }
+
+    /// Several groups: the denied ones share a line and fail in their places.
+    async fn reveal_groups<'i>(
+        &self,
+        caller: &Caller,
+        names: (&str, &str),
+        masks: &Masks,
+        groups: &[Asked<'i>],
+        batch: &mut Batch<ToReveal<'i>, Seen, Revealed>,
+    ) -> Result<(), Failure> {
+        let (mut leave, mut refusals, mut denied) = (Vec::new(), Vec::new(), 0);
+        for (number, group) in groups.iter().enumerate() {
+            match self.ask_to_reveal(caller, names, group)? {
+                Ok(permit) => leave.push((group, permit)),
+                Err(refusal) => {
+                    refusals.push(refusal);
+                    denied += group.items.len();
+                    batch.fail(group, &Failure::Denied(Denied::KeyNotAccessible));
+                }
+            }
+            if number % DECISIONS_AT_ONCE == DECISIONS_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        // ORDER: the denials first: where they cannot be recorded the call fails, and nothing was opened.
+        match self.gate.deny_items(caller, refusals, u32::try_from(denied).unwrap_or(u32::MAX)).await {
+            None => {}
+            Some(Denied::KeyNotAccessible) if !leave.is_empty() => {}
+            Some(denied) => return Err(denied.into()),
+        }
+        let _held =
+            self.keyring.warm(leave.iter().flat_map(|(group, permit)| wanted(permit.target(), group))).await;
+        let (asked, permits): (Vec<_>, Vec<_>) = leave.into_iter().unzip();
+        let work =
+            permits.into_iter().zip(&asked).map(|(permit, group)| self.open_and_mask(permit, masks, group));
+        let mut outcomes = stream::iter(work.collect::<Vec<_>>()).buffered(LINES_AT_ONCE);
+        for group in &asked {
+            if let Some(outcome) = outcomes.next().await {
+                batch.answer(groups, group, outcome)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_to_reveal(
+        &self,
+        caller: &Caller,
+        (tenant, key): (&str, &str),
+        group: &Asked<'_>,
+    ) -> Result<Result<Permit<op::Reveal>, Refusal>, Failure> {
+        let purpose = group.seen.purpose.as_deref();
+        let found = match group.items.first().and_then(|item| item.subject.clone()) {
+            Some(subject) => Ok(subject),
+            None => self.keyring.key(tenant, key),
+        };
+        let tenant = TenantName::try_from(tenant)?;
+        match found {
+            Ok(entry) => Ok(self.gate.ask(caller, &tenant, entry, purpose)),
+            Err(LookupError::NotThere) => {
+                let name = Some(KeyName::try_from(key)?);
+                Ok(Err(self.gate.ask_unknown(caller, Operation::Reveal, (tenant, name), purpose)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn open_and_mask(&self, permit: Permit<op::Reveal>, masks: &Masks, group: &Asked<'_>) -> Outcome {
+        let items = group.items.iter().map(|item| (&item.binding, item.ciphertext));
+        let revealed = reveal::reveal_batch(permit, &self.keyring, masks, items);
+        Ok(self.gate.record(revealed).await??)
+    }
+}
+
+/// One value of a batch.
+struct ToReveal<'a> {
+    binding: Binding,
+    ciphertext: &'a [u8],
+    /// What sealed it, where that is a subject of the family named.
+    subject: Option<Arc<KeyEntry>>,
+}
+
+type Asked<'a> = Group<ToReveal<'a>, Seen>;
+
+/// What policy sees of an item. Keys are told apart by their entry; 0: the key named.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+struct Seen {
+    key: usize,
+    purpose: Option<Box<str>>,
+}
+
+impl ToReveal<'_> {
+    fn seen(&self, purpose: &str) -> Seen {
+        Seen {
+            key: self.subject.as_ref().map_or(0, |key| Arc::as_ptr(key).addr()),
+            purpose: stated(&self.binding, purpose).map(Box::from),
+        }
+    }
+}
+
+/// The purpose that policy sees: what the value is bound to, or else what the caller says.
+fn stated<'a>(binding: &'a Binding, purpose: &'a str) -> Option<&'a str> {
+    binding.purpose().or((!purpose.is_empty()).then_some(purpose))
+}
+
+/// The version that a ciphertext names.
+fn version(ciphertext: &[u8]) -> Option<VersionId> {
+    Some(Header::parse(ciphertext).ok()?.version)
+}
+
+/// The key that a version belongs to, where that is a subject of the family named. What cannot be read is met again with the key
+/// named, in whose name the value then does not open.
+fn subject(
+    keyring: &Keyring,
+    tenant: &str,
+    named: &str,
+    version: Option<VersionId>,
+) -> Option<Arc<KeyEntry>> {
+    let entry = keyring.key_of(version?, tenant).ok()?;
+    let is_subject = entry.name.subject().is_some() && entry.name.family().as_str() == named;
+    is_subject.then_some(entry)
+}
+
+/// The versions whose material a group takes.
+fn wanted<'a>(
+    key: &'a Arc<KeyEntry>,
+    group: &'a Asked<'_>,
+) -> impl Iterator<Item = (&'a Arc<KeyEntry>, VersionId)> {
+    group.items.iter().filter_map(move |item| Some((key, version(item.ciphertext)?)))
+}
+
+fn masked(revealed: Revealed) -> v1::Masked {
+    let Revealed { masked, form, version, .. } = revealed;
+    v1::Masked { text: masked.into_string(), form: form.to_string(), version }
+}
