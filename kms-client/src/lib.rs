@@ -52,6 +52,7 @@ pub mod reseal;
 #[cfg(test)]
 mod testing;
 
+pub use api::Masked;
 pub use connect::{ConnectProblem, Seen};
 pub use error::{Error, Refused};
 pub use index::{IndexVersions, IndexedColumn, Indexes, Normalizer, ToIndex, UnknownNormalizer};
@@ -62,7 +63,10 @@ pub use records::{Column, ColumnSealer, DataKeyLease, Pause, Records, ToOpenFiel
 pub use kms_core::{
     field::text,
     id::{CommitNumber, DataKeyId, TenantSlot, Uid, VersionId},
-    names::{ColumnName, Context, ContextName, KeyName, NameError, RecordId, TableName, TenantName},
+    mask::MaskForm,
+    names::{
+        ColumnName, Context, ContextName, FamilyName, KeyName, NameError, RecordId, TableName, TenantName,
+    },
     secret::Plaintext,
     state::{DestroyReason, KeyClass, LifecycleState},
 };

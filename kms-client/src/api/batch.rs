@@ -14,7 +14,8 @@ use crate::{call::Answered, error::Error, kms::Kms};
 
 const MISSING: &str = "a batch has fewer results than items";
 
-fn bound(binding: &Binding) -> usize {
+/// Bytes that a binding takes in a message.
+pub(super) fn bound(binding: &Binding) -> usize {
     match binding {
         Binding::Direct(context) => {
             context.pairs().map(|(name, value)| name.as_str().len() + value.len() + 8).sum()
@@ -26,7 +27,7 @@ fn bound(binding: &Binding) -> usize {
 }
 
 /// Turns the answer for one call into results, in order; where the call itself failed, each of its items did.
-fn results<A, I, T>(
+pub(super) fn results<A, I, T>(
     called: Result<Answered<A>, Error>,
     asked: usize,
     items: impl FnOnce(A) -> Vec<I>,

@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //! - [`crypto`](self): seal, open, envelope keys, random bytes.
+//! - [`reveal`](self): masked forms.
 //! - [`keys`](self): tenants, keys, versions.
 //! - [`audit`](self), [`policy`](self): what operators and compliance ask.
 //! - [`transparency`](self): the log, and certificates of destruction.
@@ -17,6 +18,7 @@ mod keys;
 mod list;
 mod model;
 mod policy;
+mod reveal;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,7 @@ pub use keys::{CreateKey, DestroyKey, DestroyTarget, Destroyed, RotateKey, Updat
 pub use list::{Items, Page, PageRequest};
 pub use model::{Change, Key, KeyVersion, Tenant};
 pub use policy::{Explain, Explained};
+pub use reveal::{DeclaredMask, Masked};
 pub use tenants::{CreateTenant, DestroyTenant, TenantDestroyed};
 pub use transparency::{Certificate, Entries, Gone, SignedCheckpoint};
 

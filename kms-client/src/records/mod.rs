@@ -4,6 +4,7 @@
 //! - `column`: where values stand and how they are sealed.
 //! - `seal`, `open`: batches. A warm batch makes no call, a cold one makes one.
 //! - `remote`: what the server seals and opens itself: keys of class L4, and data keys that it keeps.
+//! - `reveal`: masked forms, which only the server makes.
 //! - `sealer`: one column without waiting, for whoever seals by the million.
 //! - `data_key`: a leased data key for other formats, as files.
 
@@ -11,6 +12,7 @@ mod column;
 mod data_key;
 mod open;
 mod remote;
+mod reveal;
 mod seal;
 mod sealer;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The service `Crypto`: leases as a key centre would give them, and class L4 sealed by the server.
+//! The service `Crypto`: leases as a key centre would give them, and class L4 sealed by the server. Masked forms are in `reveal`.
 
 use kms_core::{
     field::{DirectCipher, Header},
@@ -18,7 +18,7 @@ use super::server::{FakeKey, State};
 type Answer<A> = Result<Response<A>, Status>;
 
 /// Material of a version: any bytes will do, the same each time.
-fn data_key(version: VersionId, id: DataKeyId) -> DataKey {
+pub(super) fn data_key(version: VersionId, id: DataKeyId) -> DataKey {
     let mut bytes = [7; 32];
     bytes[..8].copy_from_slice(&version.get().to_be_bytes());
     VersionMaterial::copied_from(&bytes).unwrap().data_key(version, id)
@@ -39,7 +39,7 @@ fn direct(binding: Option<Binding>) -> Result<Context, Reason> {
 }
 
 impl State {
-    fn key(&self, name: &str) -> Result<FakeKey, Reason> {
+    pub(super) fn key(&self, name: &str) -> Result<FakeKey, Reason> {
         let key = self.keys.lock().get(name).cloned().ok_or(Reason::KeyNotAccessible)?;
         key.refuses.map_or(Ok(key), Err)
     }
@@ -117,7 +117,12 @@ impl State {
         cipher.seal(&direct(binding)?, plaintext).map_err(|_| Reason::Internal)
     }
 
-    fn open_direct(&self, key: &str, ciphertext: &[u8], binding: Option<Binding>) -> Result<Vec<u8>, Reason> {
+    pub(super) fn open_direct(
+        &self,
+        key: &str,
+        ciphertext: &[u8],
+        binding: Option<Binding>,
+    ) -> Result<Vec<u8>, Reason> {
         let key = self.key(key)?;
         let header = Header::parse(ciphertext).map_err(|_| Reason::CiphertextMalformed)?;
         if !(1..=key.version).any(|number| key.id(number) == header.version) {
@@ -201,6 +206,30 @@ impl Crypto for State {
         };
         let items = request.items.into_iter().map(item).collect();
         Ok(Response::new(DecryptBatchResponse { items, store_revision: 1 }))
+    }
+
+    async fn reveal(&self, request: Request<RevealRequest>) -> Answer<RevealResponse> {
+        self.enter("Reveal", &request).await?;
+        let RevealRequest { tenant, key, ciphertext, binding, purpose: _ } = request.into_inner();
+        let masked = self.reveal_one((&tenant, &key), &ciphertext, binding);
+        let masked = masked.map_err(|reason| refusal::status(reason, "", None, None))?;
+        Ok(Response::new(RevealResponse { masked: Some(masked), store_revision: 1 }))
+    }
+
+    async fn reveal_batch(&self, request: Request<RevealBatchRequest>) -> Answer<RevealBatchResponse> {
+        use reveal_batch_response::item::Outcome;
+        self.enter("RevealBatch", &request).await?;
+        let request = request.into_inner();
+        assert!(request.items.len() <= 1_000);
+        let names = (&*request.tenant, &*request.key);
+        let item = |item: reveal_batch_request::Item| reveal_batch_response::Item {
+            outcome: Some(match self.reveal_one(names, &item.ciphertext, item.binding) {
+                Ok(masked) => Outcome::Masked(masked),
+                Err(reason) => Outcome::Error(item_error(reason)),
+            }),
+        };
+        let items = request.items.into_iter().map(item).collect();
+        Ok(Response::new(RevealBatchResponse { items, store_revision: 1 }))
     }
 
     async fn re_encrypt(&self, _: Request<ReEncryptRequest>) -> Answer<ReEncryptResponse> {

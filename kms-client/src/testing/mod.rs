@@ -3,11 +3,12 @@
 //! # Layout
 //! - `ca`: certificates, made anew in each test.
 //! - `server`: the listener, which can be stopped and started again on its port.
-//! - `crypto`, `keys`: the services.
+//! - `crypto`, `reveal`, `keys`: the services.
 
 pub(crate) mod ca;
 mod crypto;
 mod keys;
+mod reveal;
 pub(crate) mod server;
 
 use std::{sync::Arc, time::Duration};

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use kms_core::id::VersionId;
+use kms_core::{id::VersionId, mask::Mask};
 use kms_proto::v1::{
     crypto_server::CryptoServer, keys_server::KeysServer, open_data_keys_request::SealReport,
 };
@@ -41,6 +41,8 @@ pub(crate) struct FakeServer {
 /// What tests look at and turn.
 pub(crate) struct State {
     pub(crate) keys: Mutex<HashMap<String, FakeKey>>,
+    /// By key, table and column; none are declared at first.
+    pub(crate) masks: Mutex<HashMap<(String, String, String), Mask>>,
     /// Calls by name.
     pub(crate) calls: Mutex<HashMap<&'static str, u64>>,
     pub(crate) reports: Mutex<Vec<SealReport>>,
@@ -96,6 +98,7 @@ impl State {
             .map(|(name, slot)| (name.into(), key(slot)));
         Self {
             keys: Mutex::new(keys.collect()),
+            masks: Mutex::default(),
             calls: Mutex::default(),
             reports: Mutex::default(),
             request_ids: Mutex::default(),
