@@ -53,8 +53,12 @@ fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         Command::Key(key) => block_on(c::key::run(key, session))?,
         Command::Encrypt(what) => block_on(c::crypt::encrypt(what, session))?,
         Command::Decrypt(what) => block_on(c::crypt::decrypt(what, session))?,
+        Command::Reveal(what) => block_on(c::crypt::reveal(what, session))?,
         Command::Reencrypt(what) => block_on(c::crypt::reencrypt(what, session))?,
-        Command::Policy(args::Policy::Check { dir }) => c::policy::check(&dir, session)?,
+        Command::Policy(args::Policy::Check { dir, schemas }) => c::policy::check(&dir, &schemas, session)?,
+        Command::Policy(args::Policy::Masks { key, schemas }) => {
+            block_on(c::policy::masks(key, schemas, session))?
+        }
         Command::Policy(explain) => block_on(c::policy::explain(explain, session))?,
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use kms_core::names::{KeyName, TenantName};
+use kms_core::names::{FamilyName, KeyName, TenantName};
 use kms_server::audit::Pin;
 
 use crate::words;
@@ -96,6 +96,19 @@ pub enum Policy {
     Check {
         /// The directory
         dir: PathBuf,
+        /// Compares its masks with what a program says of its columns: the derive's description, as JSON. Exit code 1 where they
+        /// differ. Give it once for each file
+        #[arg(long = "schema", value_name = "FILE")]
+        schemas: Vec<PathBuf>,
+    },
+    /// Shows what the server reveals of which column, and in which form
+    Masks {
+        /// Of this key or family only
+        #[arg(long, value_name = "K")]
+        key: Option<FamilyName>,
+        /// Compares what the server has with what a program says of its columns, as `check` does
+        #[arg(long = "schema", value_name = "FILE")]
+        schemas: Vec<PathBuf>,
     },
     /// Asks the server what it would decide, and why
     #[command(after_help = after_operations())]

@@ -44,6 +44,8 @@ pub enum BenchCall {
     Encrypt,
     /// Opens values
     Decrypt,
+    /// Opens values and masks them, as the HR portal may
+    Reveal,
     /// Opens and seals again
     Reencrypt,
     /// Is leased data keys to open with

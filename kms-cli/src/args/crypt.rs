@@ -1,7 +1,7 @@
-//! `kms encrypt`, `kms decrypt`, `kms reencrypt`, and the key they name.
+//! `kms encrypt`, `kms decrypt`, `kms reveal`, `kms reencrypt`, and the key they name.
 
 use clap::Args;
-use kms_core::names::{KeyName, TenantName};
+use kms_core::names::{ColumnName, KeyName, TableName, TenantName};
 
 /// The key to seal or open with.
 #[derive(Debug, Args)]
@@ -39,6 +39,23 @@ impl std::fmt::Debug for ContextPair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ContextPair(..)")
     }
+}
+
+/// `kms reveal`
+#[derive(Debug, Args)]
+pub struct Reveal {
+    /// With what; a family where its subjects sealed the value
+    #[command(flatten)]
+    pub with: WithKey,
+    /// Table that the value is bound to
+    #[arg(long, value_name = "NAME")]
+    pub table: TableName,
+    /// Column that the value is bound to
+    #[arg(long, value_name = "NAME")]
+    pub column: ColumnName,
+    /// Record id that the value is bound to
+    #[arg(long, value_name = "ID")]
+    pub record: String,
 }
 
 /// `kms reencrypt`

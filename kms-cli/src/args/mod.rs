@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub use audit::{Audit, AuditFilter, Policy};
 pub use bench::{Bench, BenchCall};
-pub use crypt::{ContextPair, Crypt, Reencrypt, WithKey};
+pub use crypt::{ContextPair, Crypt, Reencrypt, Reveal, WithKey};
 pub use keys::{Clock, Destruction, Key, OfTenant, OneKey, Tenant};
 pub use reseal::{DatabaseUrl, Reseal};
 pub use tables::{Columns, ColumnsJob, FileFormat, OpenJob, SealJob, WholeFile};
@@ -82,6 +82,8 @@ pub enum Command {
     Encrypt(Crypt),
     /// Opens what `encrypt` made and comes on stdin
     Decrypt(Crypt),
+    /// Shows the masked form of a sealed value on stdin, `kf1.` text or binary; the server masks it, in the form it has for the column
+    Reveal(Reveal),
     /// Opens and seals again, under the active version, another key or another context; the plaintext stays on the server
     Reencrypt(Reencrypt),
     /// Seals, opens or reseals columns of a CSV or JSON Lines file

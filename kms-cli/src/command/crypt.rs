@@ -1,14 +1,21 @@
-//! `kms encrypt`, `kms decrypt`, `kms reencrypt`: bytes from stdin to stdout.
+//! `kms encrypt`, `kms decrypt`, `kms reveal`, `kms reencrypt`: bytes from stdin to stdout.
 
 use std::io::{IsTerminal as _, Read as _};
 
-use kms_client::api::{Binding, ReEncrypt};
+use kms_client::{
+    Column, RecordId,
+    api::{Binding, Masked, ReEncrypt},
+    text,
+};
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{args, failure::Failure, print, session::Session, words};
 
 /// Most bytes of a value that one call takes.
 const MAX_PAYLOAD: usize = 64 << 10;
+/// Most bytes of a sealed value as text.
+const MAX_TEXT: usize = (MAX_PAYLOAD + OVERHEAD).div_ceil(3) * 4 + 8;
 /// What sealing adds at most.
 const OVERHEAD: usize = 74;
 
@@ -37,6 +44,33 @@ pub async fn decrypt(command: args::Crypt, session: &Session) -> Result<(), Fail
     let ciphertext = stdin(MAX_PAYLOAD + OVERHEAD)?;
     let opened = kms.decrypt(&with.tenant, &with.key, &binding, &ciphertext).await?;
     print::bytes(&opened.plaintext)
+}
+
+/// Shows what may be seen of stdin.
+///
+/// # Errors
+/// Those of the call.
+pub async fn reveal(command: args::Reveal, session: &Session) -> Result<(), Failure> {
+    let args::Reveal { with, table, column, record } = command;
+    let names = |error: kms_client::NameError| Failure::usage(error.to_string());
+    let column = Column::randomized(table.as_str(), column.as_str()).map_err(names)?;
+    let record = RecordId::try_from(record.as_bytes()).map_err(names)?;
+    let kms = session.connect().await?;
+    let ciphertext = sealed_value(&stdin(MAX_TEXT)?)?;
+    let records = kms.records(&with.tenant, &with.key);
+    let masked = records.reveal(&column, &record, &ciphertext).await?;
+    let Masked { text, form, version } = &masked;
+    session.answer(|| json!({ "text": text, "form": form, "version": version }), || print::harmless(text))
+}
+
+/// A ciphertext in either of its forms.
+fn sealed_value(given: &[u8]) -> Result<Vec<u8>, Failure> {
+    match std::str::from_utf8(given).map(str::trim) {
+        Ok(typed) if typed.starts_with(text::PREFIX) => text::decode(typed).map_err(|_| {
+            Failure::failed("CIPHERTEXT_MALFORMED", "standard input is no `kf1.` text, or was cut")
+        }),
+        _ => Ok(given.to_vec()),
+    }
 }
 
 /// Opens and seals stdin again.

@@ -38,7 +38,7 @@ fn the_bench_measures_both_sides_and_a_second_time_on_the_same_data() {
         runs.iter().map(|run| run["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(bench("--data bench"), ["echo", "encrypt", "decrypt"]);
-    assert_eq!(bench("--data bench --calls reencrypt --batch 3"), ["echo", "reencrypt"]);
+    assert_eq!(bench("--data bench --calls reencrypt,reveal --batch 3"), ["echo", "reencrypt", "reveal"]);
     assert_eq!(bench("--data bench --class L3"), ["echo", "encrypt", "decrypt"]);
 }
 

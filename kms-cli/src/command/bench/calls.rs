@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kms_client::{NameError, RecordId, api::Binding};
 use kms_proto::v1::{self, crypto_client::CryptoClient};
 use tonic::{Status, transport::Channel};
 
@@ -18,6 +19,8 @@ pub(super) struct Subject {
     pub(super) plaintext: Vec<u8>,
     /// The plaintext, sealed.
     pub(super) sealed: Vec<u8>,
+    /// The plaintext, sealed in a column that the example masks declare.
+    pub(super) revealed: Vec<u8>,
     /// Id of the version that sealed it.
     pub(super) version: u64,
 }
@@ -27,6 +30,7 @@ pub(super) fn name(call: BenchCall) -> &'static str {
     match call {
         BenchCall::Encrypt => "encrypt",
         BenchCall::Decrypt => "decrypt",
+        BenchCall::Reveal => "reveal",
         BenchCall::Reencrypt => "reencrypt",
         BenchCall::OpenDataKeys => "open-data-keys",
         BenchCall::GenerateDataKey => "generate-data-key",
@@ -38,9 +42,19 @@ fn binding() -> Option<v1::Binding> {
     Some(v1::Binding { binding: Some(v1::binding::Binding::Direct(v1::Context::default())) })
 }
 
+/// A column with a custom mask, which any text has a masked form of.
+pub(super) fn masked_column() -> Result<Binding, NameError> {
+    let record = RecordId::try_from(&b"1"[..])?;
+    Ok(Binding::Field { table: "checkins".parse()?, column: "badge".parse()?, record })
+}
+
+fn masked_binding() -> Option<v1::Binding> {
+    masked_column().ok().map(|binding| (&binding).into())
+}
+
 /// A call as the generated client makes it, so that both sides of the comparison have the same client.
 pub(super) fn calling(call: BenchCall, command: &args::Bench, subject: &Subject) -> Calling {
-    let Subject { tenant, plaintext, sealed: ciphertext, version } = subject.clone();
+    let Subject { tenant, plaintext, sealed: ciphertext, revealed, version } = subject.clone();
     let key = KEY.to_owned();
     let batch = command.batch as usize;
     macro_rules! call {
@@ -70,6 +84,21 @@ pub(super) fn calling(call: BenchCall, command: &args::Bench, subject: &Subject)
         BenchCall::Decrypt => {
             call!(decrypt, v1::DecryptRequest { tenant, key, ciphertext, binding: binding() })
         }
+        BenchCall::Reveal if batch > 1 => {
+            let item = v1::reveal_batch_request::Item { ciphertext: revealed, binding: masked_binding() };
+            let (items, purpose) = (vec![item; batch], String::new());
+            call!(reveal_batch, v1::RevealBatchRequest { tenant, key, items, purpose })
+        }
+        BenchCall::Reveal => call!(
+            reveal,
+            v1::RevealRequest {
+                tenant,
+                key,
+                ciphertext: revealed,
+                binding: masked_binding(),
+                purpose: String::new()
+            }
+        ),
         BenchCall::Reencrypt if batch > 1 => {
             let source_binding = binding();
             let item =
@@ -126,6 +155,7 @@ trait Answer {
 
 impl Answer for v1::EncryptResponse {}
 impl Answer for v1::DecryptResponse {}
+impl Answer for v1::RevealResponse {}
 impl Answer for v1::ReEncryptResponse {}
 impl Answer for v1::GenerateDataKeyResponse {}
 impl Answer for v1::GenerateRandomResponse {}
@@ -144,6 +174,7 @@ macro_rules! batch_answers {
 batch_answers!(
     EncryptBatchResponse encrypt_batch_response,
     DecryptBatchResponse decrypt_batch_response,
+    RevealBatchResponse reveal_batch_response,
     ReEncryptBatchResponse re_encrypt_batch_response,
     OpenDataKeysResponse open_data_keys_response
 );

@@ -19,7 +19,7 @@ use kms_core::{
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 
-use calls::{Calling, Subject, calling, name};
+use calls::{Calling, Subject, calling, masked_column, name};
 pub use serve::echo as serve_echo;
 
 use crate::{
@@ -116,7 +116,17 @@ fn note(session: &Session, text: &str) {
 struct Load {
     echo: Vec<Channel>,
     server: Vec<Channel>,
-    calls: Vec<(&'static str, bool, Calling)>,
+    /// Connections of the HR portal, which alone may reveal.
+    portal: Vec<Channel>,
+    calls: Vec<(&'static str, By, Calling)>,
+}
+
+/// Over whose connections a call goes.
+#[derive(Clone, Copy)]
+enum By {
+    Echo,
+    Attendance,
+    Portal,
 }
 
 impl Load {
@@ -134,19 +144,25 @@ impl Load {
 
         let plaintext = vec![b'x'; command.payload as usize];
         let sealed = kms.encrypt(&tenant, &key, &no_context(), &plaintext).await?.ciphertext;
+        let column = masked_column().map_err(Failure::usage)?;
+        let revealed = kms.encrypt(&tenant, &key, &column, &plaintext).await?.ciphertext;
+        let portal = server.profile("hr-portal")?;
+        let portal = Kms::builder(portal).connections(connections).connect().await?;
         let whole = vec![b'x'; command.payload as usize * command.batch as usize];
         let bare: Calling = Arc::new(move |channel| {
             let payload = whole.clone();
             Box::pin(async move { echo::ask(channel, payload).await.map(drop) })
         });
         let version = made.versions.last().map_or(0, |version| version.id.get());
-        let subject = Subject { tenant: tenant.to_string(), plaintext, sealed, version };
-        let mut calls = vec![("echo", true, bare)];
+        let subject = Subject { tenant: tenant.to_string(), plaintext, sealed, revealed, version };
+        let mut calls = vec![("echo", By::Echo, bare)];
         for call in &command.calls {
             let calling = calling(*call, command, &subject);
-            calls.push((name(*call), false, calling));
+            let by = if *call == args::BenchCall::Reveal { By::Portal } else { By::Attendance };
+            calls.push((name(*call), by, calling));
         }
-        Ok(Self { echo: at_echo.channels(), server: kms.channels(), calls })
+        let (echo, server, portal) = (at_echo.channels(), kms.channels(), portal.channels());
+        Ok(Self { echo, server, portal, calls })
     }
 
     async fn measure(
@@ -158,8 +174,12 @@ impl Load {
     ) -> Result<Vec<Figures>, Failure> {
         let mut turns: Vec<Vec<Figures>> = vec![Vec::new(); self.calls.len()];
         for turn in 0..=command.turns {
-            for ((name, is_echo, call), turns) in self.calls.iter().zip(&mut turns) {
-                let (channels, child) = if *is_echo { (&self.echo, echo) } else { (&self.server, server) };
+            for ((name, by, call), turns) in self.calls.iter().zip(&mut turns) {
+                let (channels, child) = match by {
+                    By::Echo => (&self.echo, echo),
+                    By::Attendance => (&self.server, server),
+                    By::Portal => (&self.portal, server),
+                };
                 // The first round only warms up: connections, caches, the processor's clock.
                 let time = if turn == 0 { WARM_UP } else { Duration::from_secs_f64(command.seconds) };
                 let call = call.clone();

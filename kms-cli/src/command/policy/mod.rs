@@ -1,8 +1,15 @@
 //! `kms policy`
+//!
+//! # Layout
+//! - this file: explain, check; `masks`: what is revealed; `schema`: what a program says of its columns.
 
-use std::path::Path;
+mod masks;
+mod schema;
+
+use std::path::{Path, PathBuf};
 
 use kms_client::{KeyName, Kms, Reason, TenantName, api::Explain};
+use kms_server::policy::{DeclaredMask, MASKS_FILE};
 use serde_json::json;
 
 use crate::{
@@ -13,7 +20,9 @@ use crate::{
     words,
 };
 
-/// Runs it.
+pub use masks::masks;
+
+/// Explains a decision.
 ///
 /// # Errors
 /// Those of the check or the call.
@@ -72,22 +81,43 @@ async fn absent(kms: &Kms, tenant: &TenantName, key: &KeyName) -> Option<String>
     })
 }
 
-/// Checks a directory, offline.
+/// Checks a directory, offline; its masks against schemas too, where some are given.
 ///
 /// # Errors
-/// Where anything is wrong with it; each problem is printed.
-pub fn check(dir: &Path, session: &Session) -> Result<(), Failure> {
+/// Where anything is wrong with it, or a schema differs from its masks; each problem is printed.
+pub fn check(dir: &Path, schemas: &[PathBuf], session: &Session) -> Result<(), Failure> {
+    let tables = schema::read(schemas)?;
     let checked = kms_server::policy::check(dir);
     if checked.problems.is_empty() {
+        let masks = checked.masks.all();
+        let declared: Vec<_> = masks.iter().map(declared).collect();
+        let differences = schema::compare(&tables, &declared);
+        let masked = match masks.len() {
+            0 => String::new(),
+            count => format!(", {} too", words::count(count as u64, "mask")),
+        };
         let said = format!(
-            "{} in {} are valid",
+            "{} in {} are valid{masked}",
             words::count(checked.policies as u64, "policy").replace("policys", "policies"),
             words::count(checked.files as u64, "file")
         );
-        return session.answer(
-            || json!({ "valid": true, "files": checked.files, "policies": checked.policies, "problems": [] }),
-            || said,
-        );
+        session.answer(
+            || {
+                json!({
+                    "valid": true,
+                    "files": checked.files,
+                    "policies": checked.policies,
+                    "masks": masks.len(),
+                    "problems": [],
+                    "differences": differences,
+                })
+            },
+            || {
+                let lines = differences.iter().map(|difference| print::harmless(difference));
+                std::iter::once(said).chain(lines).collect::<Vec<_>>().join("\n")
+            },
+        )?;
+        return masks::differ(&differences, &format!("`{}`", dir.join(MASKS_FILE).display()));
     }
     session.answer(
         || {
@@ -104,6 +134,15 @@ pub fn check(dir: &Path, session: &Session) -> Result<(), Failure> {
     let count = words::count(checked.problems.len() as u64, "problem");
     let message = format!("`{}` has {count}; a server would not load it", dir.display());
     Err(Failure::new(Exit::Usage, "POLICY_INVALID", message))
+}
+
+fn declared(mask: &DeclaredMask) -> schema::Declared {
+    schema::Declared {
+        key: mask.family.to_string(),
+        table: mask.table.to_string(),
+        column: mask.column.to_string(),
+        form: mask.mask.form().to_string(),
+    }
 }
 
 #[cfg(test)]
