@@ -236,3 +236,122 @@ fn number(found: Found<'_, '_>) -> Option<u64> {
 fn in_words(error: NameError) -> String {
     format!(": {error}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::EXAMPLES;
+
+    fn problems(text: &str) -> Vec<String> {
+        let found = Masks::read(text).err().unwrap_or_default();
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    fn find<'m>(masks: &'m Masks, (family, table, column): (&str, &str, &str)) -> Option<&'m Mask> {
+        masks.find(&family.parse().unwrap(), &table.parse().unwrap(), &column.parse().unwrap())
+    }
+
+    const PHONE: &str =
+        "[[mask]]\nkey = \"attendance\"\ntable = \"checkins\"\ncolumn = \"phone\"\nform = \"phone\"\n";
+
+    #[test]
+    fn the_example_declares_every_form_and_nothing_of_other_columns_tables_or_keys() {
+        let (_, text) = EXAMPLES.iter().find(|(name, _)| *name == MASKS_FILE).unwrap();
+        let masks = Masks::read(text).unwrap();
+        for form in MaskForm::ALL {
+            assert!(masks.all().iter().any(|declared| declared.mask.form() == *form), "{form}");
+        }
+        let phone = find(&masks, ("attendance", "checkins", "phone")).unwrap();
+        assert_eq!(phone.form(), MaskForm::Phone);
+        for other in [
+            ("attendance", "checkins", "salary"),
+            ("attendance", "payslips", "phone"),
+            ("payroll", "checkins", "phone"),
+            ("attendance", "checkins", "Phone"),
+        ] {
+            assert_eq!(find(&masks, other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_masks_reveals_nothing_and_is_in_order() {
+        assert!(Masks::read("version = 1\n").unwrap().all().is_empty());
+        assert!(find(&Masks::default(), ("attendance", "checkins", "phone")).is_none());
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_line() {
+        let text = format!(
+            "version = 2\nmasks = 1\n{PHONE}form_ = \"x\"\n[[mask]]\nkey = \"attendance/employee-17\"\ntable = \"\"\ncolumn = 1\nform = \"fone\"\n[[mask]]\nform = \"name\"\n"
+        );
+        let found = problems(&text);
+        let expected = [
+            "masks.toml:2: `masks` means nothing here",
+            "masks.toml:1: this release reads `version = 1`",
+            "masks.toml:8: `form_` means nothing here; known are `key`, `table`, `column`, `form`",
+            "masks.toml:10: `key` names a subject",
+            "masks.toml:11: `table`: ",
+            "masks.toml:12: `column` must be text",
+            "masks.toml:13: `form`: `fone` is no form of a mask; known are `phone`",
+            "masks.toml:14: the mask has no `key`",
+            "masks.toml:14: the mask has no `table`",
+            "masks.toml:14: the mask has no `column`",
+        ];
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for (said, part) in found.iter().zip(expected) {
+            assert!(said.starts_with(part), "{said} is not {part}");
+        }
+        assert!(problems("[[mask]").iter().any(|said| said.starts_with("masks.toml:1: ")));
+        assert!(problems("")[0].contains("write `version = 1` at the top"));
+        assert!(
+            problems("version = 1\nmask = 3")[0].starts_with("masks.toml:2: masks are written as `[[mask]]`")
+        );
+        assert!(problems("version = 1\nmask = [3]")[0].contains("[[mask]]"));
+    }
+
+    #[test]
+    fn a_column_has_one_mask() {
+        let found = problems(&format!(
+            "version = 1\n{PHONE}{}",
+            PHONE.replace("form = \"phone\"", "form = \"name\"")
+        ));
+        let [said] = &found[..] else { panic!("{found:?}") };
+        assert!(
+            said.starts_with("masks.toml:7: column `phone`") && said.contains("in line 2 already"),
+            "{said}"
+        );
+        let other = PHONE.replace("checkins", "visits");
+        assert_eq!(Masks::read(&format!("version = 1\n{PHONE}{other}")).unwrap().all().len(), 2);
+    }
+
+    #[test]
+    fn terms_belong_to_their_form_and_stay_within_bounds() {
+        let with = |form: &str, terms: &str| {
+            problems(&format!(
+                "version = 1\n{}{terms}",
+                PHONE
+                    .replace("\"phone\"\n", "\"x\"\n")
+                    .replace("form = \"x\"", &format!("form = \"{form}\""))
+            ))
+        };
+        assert_eq!(with("coarse-location", ""), [""; 0]);
+        assert_eq!(with("coarse-location", "decimals = 2"), [""; 0]);
+        assert_eq!(with("custom", "first = 1\nlast = 0\nreplacement = \"…\""), [""; 0]);
+        for (form, terms, part) in [
+            ("coarse-location", "decimals = 3", "at most 2 decimals"),
+            ("coarse-location", "decimals = 258", "at most 2 decimals"),
+            ("coarse-location", "decimals = -1", "whole number"),
+            ("coarse-location", "decimals = \"1\"", "whole number"),
+            ("phone", "decimals = 1", "`decimals` means nothing here"),
+            ("name", "first = 1", "`first` means nothing here"),
+            ("custom", "first = 1\nlast = 0", "no `replacement`"),
+            ("custom", "first = 30\nlast = 30\nreplacement = \"*\"", "at most 32 characters"),
+            ("custom", "first = 1\nlast = 0\nreplacement = \"\"", "1 to 32 characters"),
+            ("custom", "first = 1\nlast = 0\nreplacement = \"\\u001b[2J\"", "control character"),
+        ] {
+            let found = with(form, terms);
+            assert!(found.len() == 1 && found[0].contains(part), "{form} {terms}: {found:?}");
+            assert!(found[0].starts_with("masks.toml:"), "{found:?}");
+        }
+    }
+}

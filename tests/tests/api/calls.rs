@@ -10,13 +10,15 @@ use tonic::{Request, Response, Status};
 use tonic_reflection::pb::{v1 as reflection, v1alpha as reflection_alpha};
 
 /// Every call, its operation in policy and audit, and what it is done to. In an order in which each can be done after those before it.
-pub(crate) const CALLS: [(&str, &str, On); 46] = [
+pub(crate) const CALLS: [(&str, &str, On); 49] = [
     ("Encrypt", "Encrypt", On::Key),
     ("EncryptBatch", "Encrypt", On::Key),
     ("Decrypt", "Decrypt", On::Key),
     ("DecryptBatch", "Decrypt", On::Key),
     ("ReEncrypt", "ReEncrypt", On::Key),
     ("ReEncryptBatch", "ReEncrypt", On::Key),
+    ("Reveal", "Reveal", On::Key),
+    ("RevealBatch", "Reveal", On::Key),
     ("GenerateDataKey", "GenerateDataKey", On::Key),
     ("OpenDataKeys current", "LeaseToSeal", On::Key),
     ("OpenDataKeys existing", "LeaseToOpen", On::Key),
@@ -54,6 +56,7 @@ pub(crate) const CALLS: [(&str, &str, On); 46] = [
     ("ExportAudit", "ReadAudit", On::System),
     ("DeleteAudit", "DeleteAudit", On::System),
     ("Explain", "ExplainPolicy", On::System),
+    ("ListMasks", "ExplainPolicy", On::System),
     ("reflection v1", "Reflect", On::System),
     ("reflection v1alpha", "Reflect", On::System),
     ("reflection v1, a file", "Reflect", On::System),
@@ -85,6 +88,8 @@ pub(crate) struct Ground {
     pub(crate) tenant: String,
     pub(crate) key: String,
     pub(crate) ciphertext: Vec<u8>,
+    /// A phone number of a column that has a mask, and is bound to [`place`].
+    pub(crate) phone: Vec<u8>,
     pub(crate) leased: v1::LeasedDataKey,
 }
 
@@ -140,6 +145,19 @@ pub(crate) async fn call(api: &Api, call: &str, id: &str, ground: &Ground) -> Re
             let message = v1::ReEncryptBatchRequest { tenant, key, destination_key, items };
             done(crypto.re_encrypt_batch(named(id, message)).await)
         }
+        "Reveal" => {
+            let (ciphertext, binding) = (ground.phone.clone(), Some(place()));
+            let message = v1::RevealRequest { tenant, key, ciphertext, binding, purpose: String::new() };
+            done(crypto.reveal(named(id, message)).await)
+        }
+        "RevealBatch" => {
+            let (ciphertext, binding) = (ground.phone.clone(), Some(place()));
+            let item = v1::reveal_batch_request::Item { ciphertext, binding };
+            let items = vec![item.clone(), item];
+            let message = v1::RevealBatchRequest { tenant, key, items, purpose: String::new() };
+            done(crypto.reveal_batch(named(id, message)).await)
+        }
+        "ListMasks" => done(api.policy().list_masks(named(id, v1::ListMasksRequest::default())).await),
         "GenerateDataKey" => {
             let message = v1::GenerateDataKeyRequest { tenant, key, ..v1::GenerateDataKeyRequest::default() };
             done(crypto.generate_data_key(named(id, message)).await)
@@ -340,6 +358,11 @@ async fn reflect(api: &Api, id: &str, symbol: Option<&str>) -> Result<Vec<u8>, S
     Ok(Vec::new())
 }
 
+/// Where the phone number of [`Ground`] stands.
+fn place() -> v1::Binding {
+    api::field("checkins", "phone", "1")
+}
+
 /// A tenant of somebody's own, with a key of which version 1 is destroyed.
 pub(crate) async fn ground(operator: &Api, attendance: &Api, who: &str) -> Ground {
     let tenant = format!("of-{who}");
@@ -348,6 +371,7 @@ pub(crate) async fn ground(operator: &Api, attendance: &Api, who: &str) -> Groun
     operator.rotate(&tenant, KEY).await.unwrap();
     operator.destroy(&tenant, KEY, Some(1)).await.unwrap();
     let ciphertext = attendance.encrypt(&tenant, KEY, b"1", context(&[("row", "1")])).await.unwrap();
+    let phone = attendance.encrypt(&tenant, KEY, b"13800131234", place()).await.unwrap();
     let current = open::item::Item::Current(open::Current { key: KEY.into(), deterministic: false });
     let message = v1::OpenDataKeysRequest {
         tenant: tenant.clone(),
@@ -359,5 +383,5 @@ pub(crate) async fn ground(operator: &Api, attendance: &Api, who: &str) -> Groun
         v1::open_data_keys_response::item::Outcome::Leased(leased) => leased,
         other => panic!("{other:?}"),
     };
-    Ground { tenant, key: KEY.into(), ciphertext, leased }
+    Ground { tenant, key: KEY.into(), ciphertext, phone, leased }
 }

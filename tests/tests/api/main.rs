@@ -4,6 +4,7 @@
 //! - `strangers`: every call again, by somebody without rights, on what exists and what does not. `calls`: what both go through.
 //! - `schedule`: destructions with a window, rotation by period.
 //! - `crypto`, `leases`, `indexes`: sealing, opening, batches, data keys, index keys. `keys`: tenants, keys, versions. `idempotence`: request ids, revisions.
+//! - `reveal`: masked forms.
 //! - `certificates`: what they say of a running server; `witnesses`: cosignatures and pins of the transparency log.
 //! - `audit`: reading, tailing, exporting and deleting it; what it never holds. `surroundings`: health, reflection, explain.
 
@@ -22,6 +23,7 @@ mod idempotence;
 mod indexes;
 mod keys;
 mod leases;
+mod reveal;
 mod schedule;
 mod strangers;
 mod surroundings;
