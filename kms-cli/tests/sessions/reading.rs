@@ -73,6 +73,103 @@ fn policy_explains_itself_to_those_who_may_ask() {
     assert!(said.stderr.contains("give `--tenant`"), "{}", said.stderr);
 }
 
+const SCHEMA: &str = r#"{"table": "checkins", "key": "attendance", "columns": [
+    {"name": "phone", "mode": "randomized", "index": {"bits": 20}, "mask": "phone"},
+    {"name": "name", "mode": "randomized", "mask": "name"}, {"name": "employee", "mode": "deterministic", "mask": "name"},
+    {"name": "email", "mode": "randomized", "mask": "email"}, {"name": "card", "mode": "randomized", "mask": "last4"},
+    {"name": "identity_number", "mode": "direct", "mask": "identity"}, {"name": "badge", "mode": "randomized", "mask": "custom"},
+    {"name": "location", "mode": "randomized", "mask": "coarse-location"}, {"name": "note", "mode": "randomized", "mask": null}]}"#;
+
+#[test]
+fn masked_forms_are_shown_to_those_who_may_see_no_more() {
+    let place = Place::with_key("revealed", "");
+    fs::write(place.path("in.csv"), "id,phone,salary\n1,13800131234,12000\n").unwrap();
+    place
+        .run(
+            "attendance",
+            "columns seal K --table checkins --id id --column phone --column salary in.csv out.csv",
+        )
+        .ok();
+    let sealed = place.read("out.csv");
+    let cells: Vec<&str> = sealed.lines().nth(1).unwrap().split(',').collect();
+    let reveal = |who: &str, column: &str, cell: &str, more: &str| {
+        let words = format!("reveal K --table checkins --column {column} --record 1 {more}");
+        place.feed(who, &words, cell.as_bytes())
+    };
+    assert_eq!(reveal("hr-portal", "phone", cells[1], "").ok().text(), "138****1234\n");
+    let json = reveal("hr-portal", "phone", cells[1], "-o json").ok().json();
+    assert_eq!(json, serde_json::json!({ "text": "138****1234", "form": "phone", "version": 1 }));
+    assert_eq!(
+        reveal("attendance", "phone", cells[1], "-o json").ends_with(5).reason(),
+        "KEY_NOT_ACCESSIBLE"
+    );
+    let undeclared = reveal("hr-portal", "salary", cells[2], "-o json").ends_with(5);
+    assert_eq!(undeclared.reason(), "MASK_NOT_DECLARED");
+    assert!(undeclared.stderr.contains("no mask is declared for column `salary`"), "{}", undeclared.stderr);
+    assert_eq!(
+        reveal("hr-portal", "phone", "kf1.!", "-o json").ends_with(1).reason(),
+        "CIPHERTEXT_MALFORMED"
+    );
+    // ATTACK: of another column, whose form shows more.
+    assert_eq!(reveal("hr-portal", "card", cells[1], "-o json").ends_with(1).reason(), "CIPHERTEXT_REJECTED");
+}
+
+#[test]
+fn a_schema_is_compared_with_the_masks_of_the_server() {
+    let place = Place::new("masked");
+    let text = place.run("compliance", "policy masks").ok().text();
+    assert!(text.starts_with("KEY") && text.contains("attendance  checkins  phone"), "{text}");
+    place.run("hr-portal", "policy masks").ends_with(5);
+    assert!(place.run("operator", "policy masks --key payroll").ok().text().contains("nothing is revealed"));
+
+    fs::write(place.path("schema.json"), SCHEMA).unwrap();
+    let json = place.run("operator", "policy masks --schema schema.json -o json").ok().json();
+    assert_eq!((json["masks"].as_array().unwrap().len(), &json["differences"]), (8, &serde_json::json!([])));
+    fs::write(place.path("other.json"), SCHEMA.replace("\"last4\"", "\"phone\"")).unwrap();
+    let said = place.run("operator", "policy masks --schema other.json").ends_with(1);
+    let text = said.text();
+    assert!(
+        text.contains("column `card` of table `checkins` under key `attendance` says mask `phone`"),
+        "{text}"
+    );
+    assert!(
+        said.stderr.contains("1 difference between the schema and the server's masks"),
+        "{}",
+        said.stderr
+    );
+    place.run("operator", "policy masks --schema nowhere.json").ends_with(2);
+}
+
+#[test]
+fn a_schema_is_compared_with_the_masks_of_a_directory_offline() {
+    let place = Place::new("schemas");
+    let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
+    fs::write(place.path("schema.json"), format!("[{SCHEMA}]")).unwrap();
+    let check = |more: &str| place.run("operator", &format!("policy check {policies} {more}"));
+    let json = check("--schema schema.json -o json").ok().json();
+    assert_eq!((&json["masks"], &json["differences"]), (&8.into(), &serde_json::json!([])));
+    assert!(check("").ok().text().contains("8 masks too"));
+    fs::write(place.path("other.json"), SCHEMA.replace("\"phone\", \"mode\"", "\"mobile\", \"mode\""))
+        .unwrap();
+    let said = check("--schema other.json -o json").ends_with(1);
+    assert_eq!(said.reason(), "MASKS_DIFFER");
+    let differences = said.json()["differences"].as_array().unwrap().len();
+    assert_eq!(differences, 2, "one mask for nothing, and nothing for one column");
+    fs::write(place.path("broken.json"), "{}").unwrap();
+    check("--schema broken.json").ends_with(2);
+
+    let copy = place.path("policies");
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(policies).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    let masks = fs::read_to_string(copy.join("masks.toml")).unwrap();
+    fs::write(copy.join("masks.toml"), masks.replace("\"identity\"", "\"passport\"")).unwrap();
+    let said = place.run("operator", "policy check policies --schema schema.json").ends_with(2);
+    assert!(said.text().contains("`passport` is no form of a mask"), "{}", said.text());
+}
+
 #[test]
 fn a_server_that_is_not_there_is_6() {
     let place = Place::new("unreachable");
