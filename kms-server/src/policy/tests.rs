@@ -354,7 +354,15 @@ fn a_directory_is_checked_whole() {
     }
     fs::create_dir(directory.path().join("..data")).unwrap();
     let checked = check(directory.path());
-    assert_eq!((checked.files, checked.policies, checked.problems), (EXAMPLES.len() - 2, 15, Vec::new()));
+    // Beside the policies: the schema, the README, the masks.
+    assert_eq!((checked.files, checked.policies, checked.problems), (EXAMPLES.len() - 3, 15, Vec::new()));
+    assert!(!checked.masks.all().is_empty());
+    let masks = directory.path().join("masks.toml");
+    let whole = fs::read_to_string(&masks).unwrap();
+    fs::write(&masks, whole.replace("version = 1", "version = 9")).unwrap();
+    let broken = check(directory.path());
+    assert_eq!((&*broken.problems[0].file, broken.policies, broken.masks.all().len()), ("masks.toml", 0, 0));
+    fs::write(&masks, whole).unwrap();
 
     fs::create_dir(directory.path().join("more")).unwrap();
     fs::write(directory.path().join("latin.cedar"), b"// \xe9\n").unwrap();
