@@ -8,7 +8,7 @@ use kms_core::{
 };
 use kms_proto::reason::Reason;
 
-use super::Records;
+use super::{Records, open::other_key};
 use crate::{error::Error, lease::Lease};
 
 /// A data key under lease, to derive other keys from.
@@ -40,7 +40,7 @@ impl Records {
         }
         let lease = self.kms.lease(&self.want_to_open((version, data_key))).await?;
         if *lease.key() != self.key {
-            return Err(self.other_key(&lease));
+            return Err(other_key(&lease, &self.key));
         }
         Ok(DataKeyLease { lease })
     }

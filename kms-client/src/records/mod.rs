@@ -28,12 +28,13 @@ use kms_core::{
 
 pub use column::{Column, ToOpenField, ToSealField};
 pub use data_key::DataKeyLease;
+pub(crate) use seal::Under;
 pub use sealer::{ColumnSealer, Pause};
 
 use crate::{
     error::Error,
     kms::Kms,
-    lease::{Scope, Want, What},
+    lease::{Lease, Scope, Want, What},
 };
 
 /// Seals and opens values under one key of one tenant.
@@ -107,6 +108,19 @@ impl Records {
         let want = self.want_to_seal(column.is_deterministic());
         let lease = self.kms.lease(&want).await?;
         Ok(self.kms.lease_after(&want, &lease).await?.version())
+    }
+
+    /// The same, in the name of another key.
+    fn under(&self, key: &KeyName) -> Self {
+        Self { kms: self.kms.clone(), scope: self.scope.clone(), key: key.clone() }
+    }
+
+    /// Leases at hand or fetched, in order; all that are missing come in one call.
+    async fn leases(&self, wants: &[Want]) -> Vec<Result<Arc<Lease>, Error>> {
+        match wants {
+            [want] => vec![self.kms.lease(want).await],
+            wants => self.kms.leases(&self.scope, wants).await,
+        }
     }
 
     fn want_to_seal(&self, deterministic: bool) -> Want {

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use kms_core::{
     field::{Header, Kind},
     id::{DataKeyId, VersionId},
+    names::KeyName,
     secret::Plaintext,
 };
 
@@ -12,7 +13,7 @@ use super::{
     FRUITLESS, NO_RESULT, Records, STRETCH,
     column::{ToOpenField, open_error},
     remote::Bound,
-    seal::{fail, prepared},
+    seal::{Under, fail, prepared},
 };
 use crate::{
     error::Error,
@@ -28,22 +29,32 @@ impl Records {
     ///
     /// Values that only the server opens are sent to it, a thousand a call.
     pub async fn open_batch(&self, items: &[ToOpenField<'_>]) -> Vec<Opened> {
+        self.open_each(items, Under::One(&self.key)).await
+    }
+
+    /// As [`Self::open_batch`], each item in the name of a key of its own.
+    pub(crate) async fn open_each(&self, items: &[ToOpenField<'_>], under: Under<'_>) -> Vec<Opened> {
         let mut results: Vec<Opened> = std::iter::repeat_with(|| Err(NO_RESULT)).take(items.len()).collect();
-        let mut remote = Vec::new();
-        let mut local: HashMap<Address, Vec<usize>> = HashMap::new();
+        let mut remote: HashMap<&KeyName, Vec<(usize, Bound)>> = HashMap::new();
+        let mut local = Groups::default();
         for (at, item) in items.iter().enumerate() {
-            match Header::parse(item.ciphertext) {
-                Ok(Header { kind: Kind::Direct, .. }) => remote.push((at, Bound::Directly)),
-                Ok(header) if header.data_key.is_server_own() => remote.push((at, Bound::AsField)),
-                Ok(header) => local.entry((header.version, header.data_key)).or_default().push(at),
-                Err(error) => results[at] = Err(open_error(&error.into())),
-            }
+            let bound = match Header::parse(item.ciphertext) {
+                Ok(Header { kind: Kind::Direct, .. }) => Bound::Directly,
+                Ok(header) if header.data_key.is_server_own() => Bound::AsField,
+                Ok(header) => {
+                    local.push((header.version, header.data_key), at);
+                    continue;
+                }
+                Err(error) => {
+                    results[at] = Err(open_error(&error.into()));
+                    continue;
+                }
+            };
+            remote.entry(under.key(at)).or_default().push((at, bound));
         }
-        if !local.is_empty() {
-            self.open_locally(items, local, &mut results).await;
-        }
-        if !remote.is_empty() {
-            self.open_remotely(items, &remote, &mut results).await;
+        self.open_locally(items, under, &local.groups, &mut results).await;
+        for (key, wanted) in remote {
+            self.under(key).open_remotely(items, &wanted, &mut results).await;
         }
         results
     }
@@ -51,40 +62,33 @@ impl Records {
     async fn open_locally(
         &self,
         items: &[ToOpenField<'_>],
-        local: HashMap<Address, Vec<usize>>,
+        under: Under<'_>,
+        groups: &[(Address, Vec<usize>)],
         results: &mut [Opened],
     ) {
-        let (addresses, groups): (Vec<Address>, Vec<Vec<usize>>) = local.into_iter().unzip();
-        let wants: Vec<Want> = addresses.into_iter().map(|address| self.want_to_open(address)).collect();
-        let leases = match &wants[..] {
-            [want] => vec![self.kms.lease(want).await],
-            wants => self.kms.leases(&self.scope, wants).await,
-        };
-        for ((want, wanted), leased) in wants.iter().zip(&groups).zip(leases) {
-            self.open_group(items, want, wanted, leased, results).await;
+        let wants: Vec<Want> = groups.iter().map(|(address, _)| self.want_to_open(*address)).collect();
+        let leases = self.leases(&wants).await;
+        for ((want, (_, wanted)), leased) in wants.iter().zip(groups).zip(leases) {
+            self.open_group(items, under, (want, wanted), leased, results).await;
         }
     }
 
     async fn open_group(
         &self,
         items: &[ToOpenField<'_>],
-        want: &Want,
-        wanted: &[usize],
+        under: Under<'_>,
+        (want, wanted): (&Want, &[usize]),
         mut leased: Result<Arc<Lease>, Error>,
         results: &mut [Opened],
     ) {
         let (mut left, mut fruitless) = (wanted, 0);
         while !left.is_empty() {
             let lease = match leased {
-                // ATTACK: a value of another key of the tenant is not opened in the name of this one.
-                Ok(lease) if *lease.key() != self.key => {
-                    return fail(left, &self.other_key(&lease), results);
-                }
                 Ok(lease) if fruitless < FRUITLESS => lease,
                 Ok(_) => return fail(left, &NO_RESULT, results),
                 Err(error) => return fail(left, &error, results),
             };
-            let (done, stop) = open_stretch(&lease, items, left, results);
+            let (done, stop) = open_stretch(&lease, items, under, left, results);
             left = &left[done..];
             fruitless = if done == 0 { fruitless + 1 } else { 0 };
             leased = match stop {
@@ -97,13 +101,31 @@ impl Records {
         }
     }
 
-    /// Says which key it is: the server leased it, so the caller may know.
-    pub(super) fn other_key(&self, lease: &Lease) -> Error {
-        Error::OtherKey { sealed_under: lease.key().clone().into(), named: self.key.clone().into() }
-    }
-
     pub(super) fn want_to_open(&self, (version, data_key): Address) -> Want {
         Want { scope: self.scope.clone(), what: What::Open { version, data_key } }
+    }
+}
+
+/// Items by the data key that opens them.
+#[derive(Default)]
+struct Groups {
+    groups: Vec<(Address, Vec<usize>)>,
+    places: HashMap<Address, usize>,
+    last: Option<usize>,
+}
+
+impl Groups {
+    fn push(&mut self, address: Address, at: usize) {
+        // Neighbours mostly share a data key.
+        let place = match self.last {
+            Some(last) if self.groups[last].0 == address => last,
+            _ => *self.places.entry(address).or_insert_with(|| {
+                self.groups.push((address, Vec::new()));
+                self.groups.len() - 1
+            }),
+        };
+        self.last = Some(place);
+        self.groups[place].1.push(at);
     }
 }
 
@@ -111,6 +133,7 @@ impl Records {
 fn open_stretch(
     lease: &Lease,
     items: &[ToOpenField<'_>],
+    under: Under<'_>,
     wanted: &[usize],
     results: &mut [Opened],
 ) -> (usize, Option<Stop>) {
@@ -118,6 +141,12 @@ fn open_stretch(
     let mut done = 0;
     for at in wanted.iter().take(STRETCH) {
         let ToOpenField { column, record, ciphertext } = items[*at];
+        // ATTACK: a value of another key of the tenant is not opened in the name of this one.
+        if lease.key() != under.key(*at) {
+            results[*at] = Err(other_key(lease, under.key(*at)));
+            done += 1;
+            continue;
+        }
         let opened = prepared(lease, &mut columns, column)
             .and_then(|prepared| lease.open(prepared, record, ciphertext));
         match opened {
@@ -127,4 +156,9 @@ fn open_stretch(
         done += 1;
     }
     (done, None)
+}
+
+/// Says which key it is: the server leased it, so the caller may know.
+pub(super) fn other_key(lease: &Lease, named: &KeyName) -> Error {
+    Error::OtherKey { sealed_under: lease.key().clone().into(), named: named.clone().into() }
 }

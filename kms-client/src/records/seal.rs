@@ -1,6 +1,8 @@
 //! Batches to seal: leases for all of it first, then no waiting but for budgets and ends of leases.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
+
+use kms_core::names::KeyName;
 
 use super::{
     Column, FRUITLESS, NO_RESULT, Records, STRETCH,
@@ -8,40 +10,69 @@ use super::{
 };
 use crate::{
     error::Error,
-    lease::{Lease, Prepared, Stop},
+    lease::{Lease, Prepared, Stop, Want},
 };
 
 type Results = Vec<Result<Vec<u8>, Error>>;
 
+/// Which key each item of a batch is sealed under.
+#[derive(Clone, Copy)]
+pub(crate) enum Under<'a> {
+    One(&'a KeyName),
+    Each(&'a [&'a KeyName]),
+}
+
+impl<'a> Under<'a> {
+    pub(super) fn key(&self, at: usize) -> &'a KeyName {
+        match self {
+            Self::One(key) => key,
+            Self::Each(keys) => keys[at],
+        }
+    }
+}
+
+/// Items that one lease seals.
+struct Group<'a> {
+    key: &'a KeyName,
+    deterministic: bool,
+    wanted: Vec<usize>,
+}
+
 impl Records {
-    /// Seals values; results in order. Makes at most one call for each kind of column, and none where the lease is at hand.
+    /// Seals values; results in order. Makes at most one call, and none where the leases are at hand.
     ///
     /// Under a key of class L4 the server seals each value itself, a thousand a call.
     pub async fn seal_batch(&self, items: &[ToSealField<'_>]) -> Results {
+        self.seal_each(items, Under::One(&self.key)).await
+    }
+
+    /// As [`Self::seal_batch`], each item under a key of its own: the leases of all of them come in one call, 10,000 at a time.
+    pub(crate) async fn seal_each(&self, items: &[ToSealField<'_>], under: Under<'_>) -> Results {
         let mut results: Results = std::iter::repeat_with(|| Err(NO_RESULT)).take(items.len()).collect();
-        for deterministic in [false, true] {
-            let of_kind = |at: &usize| items[*at].column.is_deterministic() == deterministic;
-            let wanted: Vec<usize> = (0..items.len()).filter(of_kind).collect();
-            if !wanted.is_empty() {
-                self.seal_kind(items, &wanted, deterministic, &mut results).await;
-            }
+        let kept_by_server =
+            |group: &Group<'_>| self.kms.shared.leases.releases_none(&self.scope.tenant, group.key);
+        let (remote, local): (Vec<_>, Vec<_>) = groups(items, under).into_iter().partition(kept_by_server);
+        for Group { key, wanted, .. } in remote {
+            self.under(key).seal_remotely(items, &wanted, &mut results).await;
+        }
+        let want = |group: &Group<'_>| self.under(group.key).want_to_seal(group.deterministic);
+        let wants: Vec<Want> = local.iter().map(want).collect();
+        let leases = self.leases(&wants).await;
+        for ((Group { key, wanted, .. }, want), leased) in local.iter().zip(&wants).zip(leases) {
+            self.under(key).seal_group(items, want, wanted, leased, &mut results).await;
         }
         results
     }
 
-    async fn seal_kind(
+    async fn seal_group(
         &self,
         items: &[ToSealField<'_>],
+        want: &Want,
         wanted: &[usize],
-        deterministic: bool,
+        mut leased: Result<Arc<Lease>, Error>,
         results: &mut Results,
     ) {
-        if self.kms.shared.leases.releases_none(&self.scope.tenant, &self.key) {
-            return self.seal_remotely(items, wanted, results).await;
-        }
-        let want = self.want_to_seal(deterministic);
         let (mut left, mut fruitless) = (wanted, 0);
-        let mut leased = self.kms.lease(&want).await;
         while !left.is_empty() {
             let lease = match leased {
                 Ok(lease) if fruitless < FRUITLESS => lease,
@@ -52,9 +83,9 @@ impl Records {
             let (done, stop) = seal_stretch(&lease, items, left, results);
             left = &left[done..];
             fruitless = if done == 0 { fruitless + 1 } else { 0 };
-            self.kms.after_use(&want, &lease);
+            self.kms.after_use(want, &lease);
             leased = match stop {
-                Some(_) => self.kms.lease_after(&want, &lease).await,
+                Some(_) => self.kms.lease_after(want, &lease).await,
                 None => Ok(lease),
             };
             if !left.is_empty() {
@@ -62,6 +93,26 @@ impl Records {
             }
         }
     }
+}
+
+fn groups<'a>(items: &[ToSealField<'_>], under: Under<'a>) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    let mut places: HashMap<(&KeyName, bool), usize> = HashMap::new();
+    // Columns of two kinds take turns, so that one of each kind is remembered.
+    let mut last: [Option<(&KeyName, usize)>; 2] = [None; 2];
+    for (at, item) in items.iter().enumerate() {
+        let (key, deterministic) = (under.key(at), item.column.is_deterministic());
+        let place = match last[usize::from(deterministic)] {
+            Some((known, place)) if std::ptr::eq(known, key) => place,
+            _ => *places.entry((key, deterministic)).or_insert_with(|| {
+                groups.push(Group { key, deterministic, wanted: Vec::new() });
+                groups.len() - 1
+            }),
+        };
+        last[usize::from(deterministic)] = Some((key, place));
+        groups[place].wanted.push(at);
+    }
+    groups
 }
 
 const OVER: Error = Error::Local("leases end before they can be used; is the server's lease time too short?");

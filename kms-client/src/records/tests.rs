@@ -208,3 +208,19 @@ async fn errors_and_debug_forms_show_no_values() {
         assert!(!shown.contains(hidden), "{hidden} is shown");
     }
 }
+
+#[tokio::test]
+async fn randomized_and_deterministic_values_are_sealed_after_one_call() {
+    let scene = scene();
+    let (staff, record) = (Column::deterministic("checkins", "staff").unwrap(), row("1"));
+    let columns = [phone(), staff.clone(), phone(), staff];
+    let items: Vec<_> = columns
+        .iter()
+        .map(|column| ToSealField { column, record: &record, plaintext: b"17" })
+        .collect();
+    let sealed: Vec<_> =
+        scene.records().seal_batch(&items).await.into_iter().collect::<Result<_, _>>().unwrap();
+    assert_eq!(scene.server.state.calls(OPEN), 1);
+    assert_eq!(sealed[1], sealed[3]);
+    assert_ne!(sealed[0], sealed[2]);
+}
