@@ -23,6 +23,7 @@
 //! - [`Indexes`]: blind indexes of values, to find equal ones by, under every live version of an index key.
 //! - [`reseal`](mod@reseal): re-seals the columns of a table in place, so that an older version can be destroyed (features `sqlite`,
 //!   `postgres`).
+//! - [`protect`]: whole structs, with `#[derive(Protect)]`.
 //! - `clock`: CLOCK_BOOTTIME, which leases are counted on.
 //!
 //! # Memory
@@ -37,6 +38,10 @@
 //!
 //! What this crate never does: decide policy, use a data key after its lease, put plaintext or keys into errors and logs.
 
+// The derive names this crate from outside; the unit tests use it inside.
+#[cfg(test)]
+extern crate self as kms_client;
+
 pub mod api;
 mod call;
 mod clock;
@@ -46,6 +51,7 @@ mod index;
 mod kms;
 mod lease;
 mod profile;
+pub mod protect;
 mod records;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod reseal;
@@ -60,6 +66,8 @@ pub use kms::{Builder, Kms};
 pub use profile::{Profile, ProfileError};
 pub use records::{Column, ColumnSealer, DataKeyLease, Pause, Records, ToOpenField, ToSealField};
 
+#[cfg(feature = "derive")]
+pub use kms_client_derive::Protect;
 pub use kms_core::{
     field::text,
     id::{CommitNumber, DataKeyId, TenantSlot, Uid, VersionId},

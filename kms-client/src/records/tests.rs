@@ -214,10 +214,8 @@ async fn randomized_and_deterministic_values_are_sealed_after_one_call() {
     let scene = scene();
     let (staff, record) = (Column::deterministic("checkins", "staff").unwrap(), row("1"));
     let columns = [phone(), staff.clone(), phone(), staff];
-    let items: Vec<_> = columns
-        .iter()
-        .map(|column| ToSealField { column, record: &record, plaintext: b"17" })
-        .collect();
+    let items: Vec<_> =
+        columns.iter().map(|column| ToSealField { column, record: &record, plaintext: b"17" }).collect();
     let sealed: Vec<_> =
         scene.records().seal_batch(&items).await.into_iter().collect::<Result<_, _>>().unwrap();
     assert_eq!(scene.server.state.calls(OPEN), 1);

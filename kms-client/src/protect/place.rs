@@ -1,0 +1,66 @@
+//! Whose row it is, and which: what a row's values are bound to.
+
+use kms_core::{
+    encoding::{self, RecordIdError, Scalar},
+    names::{KeyName, RecordId, SubjectName, TenantName},
+};
+
+use super::{Encoded, FieldProblem, Layout, ProtectError, Schema};
+
+/// The value of a column that is bound.
+type Bound<'a> = Result<Encoded<'a>, FieldProblem>;
+
+/// A row's tenant, record id and subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub(super) tenant: TenantName,
+    pub(super) record: RecordId,
+    pub(super) subject: Option<SubjectName>,
+}
+
+impl Place {
+    /// From the values of the columns that the schema names for it.
+    ///
+    /// # Errors
+    /// Where a value cannot be a tenant's name, a record id or a subject's name.
+    pub fn new(
+        schema: &Schema,
+        tenant: Bound<'_>,
+        bound: Vec<Bound<'_>>,
+        subject: Option<Bound<'_>>,
+    ) -> Result<Self, ProtectError> {
+        let wrong = |column: &str, problem| ProtectError::new(&schema.table, column, problem);
+        let tenant = tenant.and_then(|tenant| Ok(text(&tenant)?.parse::<TenantName>()?));
+        let tenant = tenant.map_err(|problem| wrong(&schema.tenant, problem))?;
+        let mut encoded = Vec::with_capacity(bound.len());
+        for (value, column) in bound.into_iter().zip(schema.bind.iter()) {
+            encoded.push(value.map_err(|problem| wrong(column, problem))?);
+        }
+        let scalars: Vec<_> = encoded.iter().map(|value| Scalar::Bytes(value.as_bytes())).collect();
+        let record = encoding::record_id(&scalars).map_err(|error| {
+            let problem = match error {
+                RecordIdError::Encoding(error) => error.into(),
+                RecordIdError::Name(error) => FieldProblem::Name(error),
+            };
+            wrong(&schema.bind.join("`, `"), problem)
+        })?;
+        let named = |subject: Bound<'_>| {
+            let subject = subject.and_then(|subject| Ok(text(&subject)?.parse::<SubjectName>()?));
+            subject.map_err(|problem| wrong(schema.per.as_deref().unwrap_or_default(), problem))
+        };
+        Ok(Self { tenant, record, subject: subject.map(named).transpose()? })
+    }
+
+    /// The row's own keys, in the order of the layout's; none where they are the layout's.
+    pub(super) fn keys(&self, layout: &Layout) -> Result<Option<Vec<KeyName>>, ProtectError> {
+        let Some(subject) = &self.subject else { return Ok(None) };
+        let key = |family: &KeyName| KeyName::try_from(format!("{family}/{subject}").as_str());
+        let keys = layout.keys.iter().map(key).collect::<Result<_, _>>();
+        let per = layout.schema.per.as_deref().unwrap_or_default();
+        keys.map(Some).map_err(|error| ProtectError::new(&layout.schema.table, per, error))
+    }
+}
+
+fn text<'a>(encoded: &'a Encoded<'_>) -> Result<&'a str, FieldProblem> {
+    Ok(encoding::text(encoded.as_bytes())?)
+}

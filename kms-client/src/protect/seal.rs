@@ -1,0 +1,178 @@
+//! Rows to seal: all values encoded first, then one batch a tenant, then the twins.
+
+use std::collections::HashMap;
+
+use futures_util::future::join_all;
+use kms_core::names::{KeyName, TenantName};
+
+use super::{Encoded, FieldProblem, Layout, Place, Plaintexts, Protect, ProtectError, SealedValues, index};
+use crate::{Kms, ToSealField, records::Under};
+
+impl Kms {
+    /// Seals a row. Makes no call where the data keys are at hand, one where they are not.
+    ///
+    /// # Errors
+    /// Where there is no lease to be had, or a value cannot be sealed or does not fit its column.
+    pub async fn seal<T: Protect>(&self, row: &T) -> Result<T::Sealed, ProtectError> {
+        let mut sealed = self.seal_all(std::slice::from_ref(row)).await;
+        sealed.pop().unwrap_or_else(|| Err(ProtectError::new(&T::SCHEMA.table, "", FieldProblem::Null)))
+    }
+
+    /// Seals rows; results in order. The data keys of all columns and rows that are not at hand come in one call for each tenant.
+    ///
+    /// Writes nothing: dropped before it is done, nothing has happened. A row that fails does not harm the others; to write all or
+    /// none, collect: `let rows: Vec<_> = kms.seal_all(&rows).await.into_iter().collect::<Result<_, _>>()?;`
+    pub async fn seal_all<T: Protect>(&self, rows: &[T]) -> Vec<Result<T::Sealed, ProtectError>> {
+        let schema = T::SCHEMA;
+        let layout = match T::layout() {
+            Ok(layout) => layout,
+            Err(error) => {
+                return refuse_all(rows.len(), &ProtectError::new(&schema.table, "", error.clone()));
+            }
+        };
+        let (columns, indexed) = (layout.columns.len(), index::columns(schema).count());
+        let mut batch = Batch::new(layout, rows);
+        let tenants: Vec<_> = by_tenant(&batch.places).into_iter().collect();
+        let sealing = tenants.iter().map(|(tenant, rows)| batch.seal_tenant(self, tenant, rows));
+        let indexing = tenants.iter().map(|(tenant, rows)| batch.index_tenant(self, tenant, rows));
+        let (sealed, indexes) = futures_util::future::join(join_all(sealing), join_all(indexing)).await;
+
+        let mut values: Vec<Option<Vec<u8>>> = vec![None; rows.len() * columns];
+        let mut index_values: Vec<Option<Vec<u8>>> = vec![None; rows.len() * indexed];
+        for (slot, result) in sealed.into_iter().flatten() {
+            match result {
+                Ok(sealed) => values[slot] = Some(sealed),
+                Err(error) => batch.fail(slot / columns, layout.error(slot % columns, error)),
+            }
+        }
+        for (slot, result) in indexes.into_iter().flatten() {
+            match result {
+                Ok(value) => index_values[slot] = Some(value),
+                Err(error) => batch.fail(slot / indexed, error),
+            }
+        }
+        let twin = |(at, (row, place)): (usize, (&T, Result<Place, ProtectError>))| {
+            place?;
+            let (values, indexes) = (
+                &mut values[at * columns..(at + 1) * columns],
+                &mut index_values[at * indexed..(at + 1) * indexed],
+            );
+            row.sealed(&mut SealedValues::new(schema, values, indexes))
+        };
+        rows.iter().zip(batch.places).enumerate().map(twin).collect()
+    }
+}
+
+/// Rows encoded; the place of one that failed says why.
+pub(super) struct Batch<'a> {
+    pub(super) layout: &'static Layout,
+    places: Vec<Result<Place, ProtectError>>,
+    keys: Vec<Option<Vec<KeyName>>>,
+    /// Row after row, the columns of each; `None` is NULL.
+    pub(super) values: Vec<Option<Encoded<'a>>>,
+}
+
+impl<'a> Batch<'a> {
+    fn new<T: Protect>(layout: &'static Layout, rows: &'a [T]) -> Self {
+        let mut plaintexts = Plaintexts(Vec::with_capacity(rows.len() * layout.columns.len()));
+        for row in rows {
+            row.plaintexts(&mut plaintexts);
+        }
+        let mut batch = Self {
+            layout,
+            places: rows.iter().map(Protect::place).collect(),
+            keys: Vec::with_capacity(rows.len()),
+            values: Vec::with_capacity(plaintexts.0.len()),
+        };
+        for (slot, encoded) in plaintexts.0.into_iter().enumerate() {
+            let value = encoded.unwrap_or_else(|problem| {
+                let columns = layout.columns.len();
+                batch.fail(slot / columns, layout.error(slot % columns, problem));
+                None
+            });
+            batch.values.push(value);
+        }
+        for place in &mut batch.places {
+            let keys = place.as_ref().map_err(Clone::clone).and_then(|place| place.keys(layout));
+            batch.keys.push(keys.unwrap_or_else(|error| {
+                *place = Err(error);
+                None
+            }));
+        }
+        batch
+    }
+
+    /// The first reason counts.
+    fn fail(&mut self, row: usize, error: ProtectError) {
+        if self.places[row].is_ok() {
+            self.places[row] = Err(error);
+        }
+    }
+
+    async fn seal_tenant(
+        &self,
+        kms: &Kms,
+        tenant: &TenantName,
+        rows: &[usize],
+    ) -> Vec<(usize, Result<Vec<u8>, crate::Error>)> {
+        let columns = self.layout.columns.len();
+        let (mut items, mut under, mut slots) = (Vec::new(), Vec::new(), Vec::new());
+        for row in rows {
+            let Ok(place) = &self.places[*row] else { continue };
+            let keys = self.keys[*row].as_deref().unwrap_or(&self.layout.keys);
+            for (at, column) in self.layout.columns.iter().enumerate() {
+                let slot = row * columns + at;
+                let Some(value) = &self.values[slot] else { continue };
+                let (column, record) = (&column.now.column, &place.record);
+                items.push(ToSealField { column, record, plaintext: value.as_bytes() });
+                under.push(&keys[self.layout.columns[at].now.key]);
+                slots.push(slot);
+            }
+        }
+        let Some(first) = under.first() else { return Vec::new() };
+        let sealed = kms.records(tenant, first).seal_each(&items, Under::Each(&under)).await;
+        slots.into_iter().zip(sealed).collect()
+    }
+
+    async fn index_tenant(
+        &self,
+        kms: &Kms,
+        tenant: &TenantName,
+        rows: &[usize],
+    ) -> Vec<(usize, Result<Vec<u8>, ProtectError>)> {
+        let columns = self.layout.columns.len();
+        let indexed = index::columns(self.layout.schema).count();
+        let mut indexes = Vec::new();
+        for (place, (at, column)) in index::columns(self.layout.schema).enumerate() {
+            let with_value = |row: &&usize| self.values[**row * columns + at].is_some();
+            let rows: Vec<usize> = rows.iter().filter(with_value).copied().collect();
+            let values: Vec<&[u8]> = rows
+                .iter()
+                .filter_map(|row| self.values[row * columns + at].as_ref().map(Encoded::as_bytes))
+                .collect();
+            let found = index::to_seal(kms, tenant, (self.layout, at), column, &values).await;
+            for (row, value) in rows.into_iter().zip(found) {
+                let value = value.map_err(|problem| self.layout.error(at, problem));
+                indexes.push((row * indexed + place, value));
+            }
+        }
+        indexes
+    }
+}
+
+/// Which rows are whose.
+pub(super) fn by_tenant(places: &[Result<Place, ProtectError>]) -> HashMap<TenantName, Vec<usize>> {
+    let mut rows: HashMap<TenantName, Vec<usize>> = HashMap::new();
+    for (at, place) in places.iter().enumerate() {
+        let Ok(place) = place else { continue };
+        match rows.get_mut(&place.tenant) {
+            Some(rows) => rows.push(at),
+            None => drop(rows.insert(place.tenant.clone(), vec![at])),
+        }
+    }
+    rows
+}
+
+pub(super) fn refuse_all<T>(rows: usize, error: &ProtectError) -> Vec<Result<T, ProtectError>> {
+    (0..rows).map(|_| Err(error.clone())).collect()
+}
