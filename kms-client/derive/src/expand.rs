@@ -334,3 +334,33 @@ fn warnings(table: &Table) -> TokenStream {
     }
     quote!(#(#warnings)*)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warned(attributes: &str, field: &str) -> Option<String> {
+        let source = format!(
+            "#[protect(table = \"rows\", key = \"k\", tenant = \"tenant\", bind(\"id\"){attributes})]
+             struct Row {{ tenant: String, id: u64, #[protect({field})] name: String }}"
+        );
+        let table = crate::table::read(&syn::parse_str(&source).unwrap()).unwrap();
+        crate::check::check(&table).unwrap();
+        let expanded = expand(&table).to_string();
+        let (_, note) = expanded.split_once("deprecated (note = \"")?;
+        Some(note.split_once('"').unwrap().0.to_owned())
+    }
+
+    #[test]
+    fn what_compiles_and_may_not_be_meant_is_warned_of_until_it_is_accepted() {
+        let per = ", per = \"id\"";
+        let within = warned(per, "deterministic").unwrap();
+        assert!(within.contains("within one subject only") && within.contains("encrypt, index(eq, ..)"), "{within}");
+        assert_eq!(warned(per, "deterministic, equality = \"within_subject\""), None);
+        assert_eq!(warned("", "deterministic"), None);
+        let long = warned("", "encrypt, index(eq, bits = 33)").unwrap();
+        assert!(long.contains("33 bits") && long.contains("10 to 24"), "{long}");
+        assert_eq!(warned("", "encrypt, index(eq, bits = 33, long_index = \"accepted\")"), None);
+        assert_eq!(warned("", "encrypt, index(eq, bits = 32)"), None);
+    }
+}

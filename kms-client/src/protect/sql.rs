@@ -14,8 +14,8 @@
 //! here, for the hooks of a database library cannot wait for a key.
 
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Database, Decode, Encode, Error, Type, encode::IsNull, error::BoxDynError,
-    query::Query,
+    Arguments as _, AssertSqlSafe, Database, Decode, Encode, Error, IntoArguments, Type, encode::IsNull,
+    error::BoxDynError, query::Query,
 };
 
 use super::{BlindIndexValue, Protect, Sealed, SealedRow, SealedText};
@@ -108,7 +108,12 @@ impl<DB: Database> Values<'_, DB> {
 ///
 /// # Errors
 /// Where the database has no form for a value.
-pub fn insert<'q, DB: Database, S: BindRow<DB>>(rows: &[S]) -> Result<Query<'q, DB, DB::Arguments>, Error> {
+pub fn insert<'q, DB, S>(rows: &[S]) -> Result<Query<'q, DB, DB::Arguments>, Error>
+where
+    DB: Database,
+    DB::Arguments: IntoArguments<DB>,
+    S: BindRow<DB>,
+{
     let table = quoted(&<S::Plain as Protect>::SCHEMA.table);
     let columns: Vec<_> = S::COLUMNS.iter().map(|column| quoted(column)).collect();
     let mut sql = format!("INSERT INTO {table} ({}) VALUES ", columns.join(", "));

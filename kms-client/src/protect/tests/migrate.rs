@@ -69,7 +69,11 @@ async fn a_renamed_table_and_column_keep_their_cryptographic_names() {
     assert_eq!(kms.kms.open(&renamed).await.unwrap().employee, "李雷");
     let sealed_anew = kms.kms.seal(&Renamed::row()).await.unwrap().employee;
     let back = with_employee!(SealedOld, old, sealed_anew);
-    assert_eq!(kms.kms.open(&back).await.unwrap().employee, "李雷", "a release that is rolled back reads what the newer one wrote");
+    assert_eq!(
+        kms.kms.open(&back).await.unwrap().employee,
+        "李雷",
+        "a release that is rolled back reads what the newer one wrote"
+    );
     assert_eq!(SealedRenamed::COLUMNS, ["company_id", "id", "full_name", "other"]);
     let moved = SealedMoved {
         company_id: renamed.company_id,

@@ -1,0 +1,12 @@
+use kms_client_derive::Protect;
+
+#[derive(Protect)]
+#[protect(table = "rows", key = "k", tenant = "tenant", bind("id"))]
+struct Row {
+    tenant: String,
+    id: u64,
+    #[protect(encrypt, index(eq, bits = 20, key = "k"))]
+    name: String,
+}
+
+fn main() {}

@@ -1,0 +1,80 @@
+//! What a table of sealed rows must do, in whichever database.
+
+/// Takes a pool, the statement that makes the table, and how the first parameter is written.
+macro_rules! a_table_of_sealed_rows {
+    ($scene:ident, $pool:ident, $ddl:expr, $first:literal) => {
+        let sealed = |rows: Vec<_>| rows.into_iter().collect::<Result<Vec<SealedCheckIn>, _>>().unwrap();
+        sqlx::query($ddl).execute(&$pool).await.unwrap();
+
+        let rows: Vec<CheckIn> = (1..=1_000).map(checkin).collect();
+        let before = $scene.service.server_calls();
+        let twins = sealed($scene.service.seal_all(&rows).await);
+        assert_eq!($scene.service.server_calls(), before + 1, "one call for a cold batch");
+        sql::insert(&twins).unwrap().execute(&$pool).await.unwrap();
+
+        let list = || async {
+            let list = sqlx::query_as("SELECT * FROM checkins ORDER BY id");
+            let list: Vec<SealedCheckIn> = list.fetch_all(&$pool).await.unwrap();
+            list
+        };
+        let cold = $scene.cold().await;
+        let before = cold.server_calls();
+        let opened = cold.open_all(list().await).await;
+        assert_eq!(cold.server_calls(), before + 1, "one call for a cold list");
+        assert!(opened.iter().zip(&rows).all(|(opened, row)| opened.as_ref().unwrap() == row));
+        cold.open_all(list().await).await;
+        assert_eq!(cold.server_calls(), before + 1, "none for a warm one");
+
+        // Rotation asks nothing of the application.
+        let (tenant, key) = ("acme".parse().unwrap(), "attendance".parse().unwrap());
+        $scene.operator.rotate_key(&tenant, &key, RotateKey::default()).await.unwrap();
+        let later: Vec<CheckIn> = (1_001..=1_100).map(checkin).collect();
+        let twins = sealed($scene.cold().await.seal_all(&later).await);
+        sql::insert(&twins).unwrap().execute(&$pool).await.unwrap();
+        let cold = $scene.cold().await;
+        let before = cold.server_calls();
+        let opened = cold.open_all(list().await).await;
+        assert_eq!(cold.server_calls(), before + 1, "two versions of the key, one call");
+        assert!(opened.iter().zip(rows.iter().chain(&later)).all(|(opened, row)| opened.as_ref().unwrap() == row));
+
+        // Equal values of a deterministic column are equal after rotation too: they are found, and unique.
+        let again = CheckIn { id: Uuid::from_u128(5_000), ..checkin(17) };
+        let again = cold.seal(&again).await.unwrap();
+        let found = sqlx::query_as::<_, SealedCheckIn>(concat!("SELECT * FROM checkins WHERE badge = ", $first));
+        let found = found.bind(&again.badge).fetch_all(&$pool).await.unwrap();
+        assert_eq!(found.iter().map(|row| row.id).collect::<Vec<_>>(), [Uuid::from_u128(17)]);
+        let twice = sql::insert(&[again]).unwrap().execute(&$pool).await.unwrap_err();
+        assert!(twice.as_database_error().unwrap().is_unique_violation(), "{twice}");
+
+        // A transaction rolled back takes its rows with it; what was sealed for it is nothing but bytes.
+        let mut transaction = $pool.begin().await.unwrap();
+        let row = cold.seal(&checkin(2_000)).await.unwrap();
+        sql::insert(&[row]).unwrap().execute(&mut *transaction).await.unwrap();
+        transaction.rollback().await.unwrap();
+        assert_eq!(list().await.len(), 1_100);
+
+        // Whoever writes to the database moves a value to another row: that row is refused, the rest is listed.
+        let moved = "UPDATE checkins SET employee = (SELECT employee FROM checkins WHERE badge = (SELECT MAX(badge) FROM checkins)) \
+                     WHERE badge = (SELECT MIN(badge) FROM checkins)";
+        assert_eq!(sqlx::query(moved).execute(&$pool).await.unwrap().rows_affected(), 1);
+        let opened = cold.open_all(list().await).await;
+        let refused: Vec<_> = opened.iter().filter_map(|opened| opened.as_ref().err()).collect();
+        assert_eq!(refused.len(), 1);
+        assert_eq!((refused[0].column(), refused[0].reason()), ("employee", Some(Reason::CiphertextRejected)));
+    };
+}
+
+/// The values that must not be in a database's files.
+pub(crate) fn canaries() -> impl Iterator<Item = kms_tests::search::Needles> {
+    let of = |n: u32| {
+        let row = super::checkin(n);
+        [Some(row.employee), row.phone, Some(row.badge.to_string())]
+    };
+    (1..=1_000)
+        .step_by(50)
+        .flat_map(of)
+        .flatten()
+        .map(|value| kms_tests::search::Needles::of(value.as_bytes()))
+}
+
+pub(crate) use a_table_of_sealed_rows;
