@@ -355,7 +355,10 @@ mod tests {
     fn what_compiles_and_may_not_be_meant_is_warned_of_until_it_is_accepted() {
         let per = ", per = \"id\"";
         let within = warned(per, "deterministic").unwrap();
-        assert!(within.contains("within one subject only") && within.contains("encrypt, index(eq, ..)"), "{within}");
+        assert!(
+            within.contains("within one subject only") && within.contains("encrypt, index(eq, ..)"),
+            "{within}"
+        );
         assert_eq!(warned(per, "deterministic, equality = \"within_subject\""), None);
         assert_eq!(warned("", "deterministic"), None);
         let long = warned("", "encrypt, index(eq, bits = 33)").unwrap();

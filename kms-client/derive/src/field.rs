@@ -8,7 +8,7 @@ use syn::{
 use crate::{
     index,
     model::{Field, Index, Previous, Protected},
-    table::{name, protects, text},
+    table::{name, nested, protects, text},
 };
 
 const TAKES: &str = "a field takes `encrypt` or `deterministic`, and with it `index(eq, ..)`, `mask`, `class`, `key`, `name`, `column`, \
@@ -71,12 +71,10 @@ impl Said {
                 return Ok(());
             }
             "allow_plaintext" => {
-                return meta
-                    .parse_nested_meta(|inner| match name(&inner).as_str() {
-                        "until" => text(&inner, &mut self.until),
-                        _ => Err(inner.error(UNTIL)),
-                    })
-                    .and_then(|()| if self.until.is_some() { Ok(()) } else { Err(meta.error(UNTIL)) });
+                return nested(meta, UNTIL, |inner| match name(&inner).as_str() {
+                    "until" => text(&inner, &mut self.until),
+                    _ => Err(inner.error(UNTIL)),
+                });
             }
             "previous" => {
                 self.previous.push(previous(meta)?);
@@ -139,7 +137,7 @@ const PREVIOUS: &str = "write what was different: `previous(table = \"..\")`, `c
 
 fn previous(meta: &ParseNestedMeta<'_>) -> Result<Previous> {
     let mut previous = Previous::default();
-    meta.parse_nested_meta(|inner| match name(&inner).as_str() {
+    nested(meta, PREVIOUS, |inner| match name(&inner).as_str() {
         "table" => text(&inner, &mut previous.table),
         "column" => text(&inner, &mut previous.column),
         "key" => text(&inner, &mut previous.key),
@@ -153,11 +151,7 @@ fn previous(meta: &ParseNestedMeta<'_>) -> Result<Previous> {
         }
         _ => Err(inner.error(PREVIOUS)),
     })?;
-    let Previous { table, column, key, deterministic } = &previous;
-    match table.is_none() && column.is_none() && key.is_none() && deterministic.is_none() {
-        true => Err(meta.error(PREVIOUS)),
-        false => Ok(previous),
-    }
+    Ok(previous)
 }
 
 pub(crate) fn accepted(said: Option<&LitStr>, word: &str) -> Result<bool> {

@@ -5,7 +5,7 @@ use syn::{LitInt, LitStr, Result, meta::ParseNestedMeta};
 use crate::{
     field::accepted,
     model::Index,
-    table::{name, text},
+    table::{name, nested, text},
 };
 
 const NORMALIZERS: &[&str] = &["none", "lower", "digits", "phone", "email"];
@@ -17,7 +17,7 @@ const BITS: &str = "say how many bits the index keeps, as `bits = 20`: of R rows
 pub(crate) fn read(meta: &ParseNestedMeta<'_>, field: &str) -> Result<Index> {
     let (mut eq, mut bits, mut normalize) = (false, None::<u16>, None::<LitStr>);
     let (mut key, mut index_name, mut column, mut long) = (None, None, None, None);
-    meta.parse_nested_meta(|inner| match name(&inner).as_str() {
+    nested(meta, WRITE, |inner| match name(&inner).as_str() {
         "eq" => {
             eq = true;
             Ok(())

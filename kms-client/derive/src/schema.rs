@@ -15,8 +15,8 @@ pub(crate) fn schema(table: &Table) -> TokenStream {
     let columns = table.protected().map(|(field, protected)| column(table, field, protected));
     quote! {
         d::Schema {
-            table: #of_table,
-            name: #name,
+            table: #name,
+            stored_as: #of_table,
             key: #key,
             tenant: #tenant,
             bind: d::Cow::Borrowed(&[#(#bind),*]),
@@ -52,8 +52,8 @@ fn column(table: &Table, field: &Field, protected: &Protected) -> TokenStream {
     let previous = protected.previous.iter().map(previous);
     quote! {
         d::ColumnSchema {
-            column: #column,
             name: #name,
+            column: #column,
             mode: #mode,
             storage: d::Storage::#storage,
             nullable: #nullable,

@@ -124,3 +124,21 @@ fn list<T: syn::parse::Parse>(meta: &ParseNestedMeta<'_>) -> Result<Punctuated<T
     parenthesized!(content in meta.input);
     Punctuated::parse_terminated(&content)
 }
+
+/// `name(one, other = "..")`, of which there is at least one.
+pub(crate) fn nested(
+    meta: &ParseNestedMeta<'_>,
+    words: &str,
+    read: impl FnMut(ParseNestedMeta<'_>) -> Result<()>,
+) -> Result<()> {
+    let ahead = meta.input.fork();
+    let empty = |ahead: &syn::parse::ParseBuffer<'_>| -> Result<bool> {
+        let content;
+        parenthesized!(content in ahead);
+        Ok(content.is_empty())
+    };
+    match empty(&ahead) {
+        Ok(false) => meta.parse_nested_meta(read),
+        Ok(true) | Err(_) => Err(meta.error(words)),
+    }
+}

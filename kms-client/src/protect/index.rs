@@ -47,7 +47,7 @@ impl Kms {
     ) -> Result<Probes, ProtectError> {
         let schema = T::SCHEMA;
         let column = &schema.columns[at];
-        let wrong = |problem: FieldProblem| ProtectError::new(&schema.table, &column.column, problem);
+        let wrong = |problem: FieldProblem| ProtectError::new(&schema.stored_as, &column.column, problem);
         let value = value.map_err(wrong)?;
         let _ = (tenant, value);
         Err(wrong(FieldProblem::Kms(LATER)))

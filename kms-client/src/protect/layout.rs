@@ -44,7 +44,7 @@ impl Layout {
     }
 
     pub(super) fn error(&self, column: usize, problem: impl Into<super::FieldProblem>) -> ProtectError {
-        ProtectError::new(&self.schema.table, &self.columns[column].schema.column, problem)
+        ProtectError::new(&self.schema.stored_as, &self.columns[column].schema.column, problem)
     }
 }
 
@@ -55,7 +55,7 @@ impl LaidColumn {
         keys: &mut Vec<KeyName>,
     ) -> Result<Self, NameError> {
         let mut scheme = |previous: &Previous| {
-            let table = previous.table.as_ref().unwrap_or(&schema.name);
+            let table = previous.table.as_ref().unwrap_or(&schema.table);
             let name = previous.column.as_ref().unwrap_or(&column.name);
             let key = previous.key.as_ref().or(column.key.as_ref()).unwrap_or(&schema.key);
             let column = match previous.mode.unwrap_or(column.mode) {

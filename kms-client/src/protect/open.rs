@@ -26,7 +26,7 @@ impl Kms {
     /// Where there is no lease to be had; or a value does not open in this row, or is none of its field's type.
     pub async fn open<S: SealedRow + Clone>(&self, row: &S) -> Result<S::Plain, ProtectError> {
         let mut opened = self.open_all([row.clone()]).await;
-        let table = &<S::Plain as Protect>::SCHEMA.table;
+        let table = &<S::Plain as Protect>::SCHEMA.stored_as;
         opened.pop().unwrap_or_else(|| Err(ProtectError::new(table, "", FieldProblem::Null)))
     }
 
@@ -41,7 +41,7 @@ impl Kms {
         let layout = match S::Plain::layout() {
             Ok(layout) => layout,
             Err(error) => {
-                return refuse_all(rows.len(), &ProtectError::new(&schema.table, "", error.clone()));
+                return refuse_all(rows.len(), &ProtectError::new(&schema.stored_as, "", error.clone()));
             }
         };
         let columns = layout.columns.len();

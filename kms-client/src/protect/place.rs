@@ -29,7 +29,7 @@ impl Place {
         bound: Vec<Bound<'_>>,
         subject: Option<Bound<'_>>,
     ) -> Result<Self, ProtectError> {
-        let wrong = |column: &str, problem| ProtectError::new(&schema.table, column, problem);
+        let wrong = |column: &str, problem| ProtectError::new(&schema.stored_as, column, problem);
         let tenant = tenant.and_then(|tenant| Ok(text(&tenant)?.parse::<TenantName>()?));
         let tenant = tenant.map_err(|problem| wrong(&schema.tenant, problem))?;
         let mut encoded = Vec::with_capacity(bound.len());
@@ -57,7 +57,7 @@ impl Place {
         let key = |family: &KeyName| KeyName::try_from(format!("{family}/{subject}").as_str());
         let keys = layout.keys.iter().map(key).collect::<Result<_, _>>();
         let per = layout.schema.per.as_deref().unwrap_or_default();
-        keys.map(Some).map_err(|error| ProtectError::new(&layout.schema.table, per, error))
+        keys.map(Some).map_err(|error| ProtectError::new(&layout.schema.stored_as, per, error))
     }
 }
 

@@ -151,7 +151,7 @@ impl<'a> SealedValues<'a> {
     /// # Errors
     /// Where there is nothing.
     pub fn required<T>(&self, value: Option<T>, column: &str) -> Result<T, ProtectError> {
-        value.ok_or_else(|| ProtectError::new(&self.schema.table, column, FieldProblem::Null))
+        value.ok_or_else(|| ProtectError::new(&self.schema.stored_as, column, FieldProblem::Null))
     }
 
     fn next(&mut self) -> Option<(Vec<u8>, &'static ColumnSchema)> {
@@ -161,9 +161,11 @@ impl<'a> SealedValues<'a> {
 
     fn fits(&self, column: &ColumnSchema, len: usize) -> Result<(), ProtectError> {
         match column.max_len {
-            Some(max) if len > max as usize => {
-                Err(ProtectError::new(&self.schema.table, &column.column, FieldProblem::TooLong { len, max }))
-            }
+            Some(max) if len > max as usize => Err(ProtectError::new(
+                &self.schema.stored_as,
+                &column.column,
+                FieldProblem::TooLong { len, max },
+            )),
             _ => Ok(()),
         }
     }
@@ -204,6 +206,6 @@ impl<'a> OpenedRow<'a> {
     }
 
     fn wrong(&self, column: Option<&ColumnSchema>, problem: FieldProblem) -> ProtectError {
-        ProtectError::new(&self.schema.table, column.map_or("", |column| &column.column), problem)
+        ProtectError::new(&self.schema.stored_as, column.map_or("", |column| &column.column), problem)
     }
 }

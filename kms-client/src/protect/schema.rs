@@ -10,10 +10,10 @@ pub(super) type Text = Cow<'static, str>;
 /// A table with protected columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schema {
-    /// Its name in the database.
+    /// Its name in key derivation and authenticated data, which outlives a rename. Masks mean this one.
     pub table: Text,
-    /// Its name in key derivation and authenticated data, which outlives a rename.
-    pub name: Text,
+    /// Its name in the database.
+    pub stored_as: Text,
     /// The key, or the family of the subjects' keys, under which its columns are sealed where they say nothing else.
     pub key: Text,
     /// The column that names the tenant.
@@ -30,10 +30,10 @@ pub struct Schema {
 /// A protected column.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnSchema {
+    /// Its name in key derivation and authenticated data, which outlives a rename. Masks mean this one.
+    pub name: Text,
     /// Its name in the database.
     pub column: Text,
-    /// Its name in key derivation and authenticated data, which outlives a rename.
-    pub name: Text,
     /// How new values are sealed.
     pub mode: Mode,
     /// What type of column holds it.

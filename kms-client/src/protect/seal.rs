@@ -15,7 +15,7 @@ impl Kms {
     /// Where there is no lease to be had, or a value cannot be sealed or does not fit its column.
     pub async fn seal<T: Protect>(&self, row: &T) -> Result<T::Sealed, ProtectError> {
         let mut sealed = self.seal_all(std::slice::from_ref(row)).await;
-        sealed.pop().unwrap_or_else(|| Err(ProtectError::new(&T::SCHEMA.table, "", FieldProblem::Null)))
+        sealed.pop().unwrap_or_else(|| Err(ProtectError::new(&T::SCHEMA.stored_as, "", FieldProblem::Null)))
     }
 
     /// Seals rows; results in order. The data keys of all columns and rows that are not at hand come in one call for each tenant.
@@ -27,7 +27,7 @@ impl Kms {
         let layout = match T::layout() {
             Ok(layout) => layout,
             Err(error) => {
-                return refuse_all(rows.len(), &ProtectError::new(&schema.table, "", error.clone()));
+                return refuse_all(rows.len(), &ProtectError::new(&schema.stored_as, "", error.clone()));
             }
         };
         let (columns, indexed) = (layout.columns.len(), index::columns(schema).count());

@@ -14,8 +14,10 @@
 //! here, for the hooks of a database library cannot wait for a key.
 
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Database, Decode, Encode, Error, IntoArguments, Type, encode::IsNull,
-    error::BoxDynError, query::Query,
+    Arguments as _, AssertSqlSafe, Database, Decode, Encode, Error, IntoArguments, Type, ValueRef as _,
+    encode::IsNull,
+    error::{BoxDynError, UnexpectedNullError},
+    query::Query,
 };
 
 use super::{BlindIndexValue, Protect, Sealed, SealedRow, SealedText};
@@ -49,6 +51,10 @@ macro_rules! stored_as {
             $inner: Decode<'r, DB>,
         {
             fn decode(value: DB::ValueRef<'r>) -> Result<Self, BoxDynError> {
+                // SQLite would make an empty value of NULL.
+                if value.is_null() {
+                    return Err(UnexpectedNullError.into());
+                }
                 <$inner as Decode<'r, DB>>::decode(value).map(Self::from)
             }
         }
@@ -114,7 +120,7 @@ where
     DB::Arguments: IntoArguments<DB>,
     S: BindRow<DB>,
 {
-    let table = quoted(&<S::Plain as Protect>::SCHEMA.table);
+    let table = quoted(&<S::Plain as Protect>::SCHEMA.stored_as);
     let columns: Vec<_> = S::COLUMNS.iter().map(|column| quoted(column)).collect();
     let mut sql = format!("INSERT INTO {table} ({}) VALUES ", columns.join(", "));
     let mut arguments = DB::Arguments::default();

@@ -54,8 +54,8 @@ macro_rules! a_table_of_sealed_rows {
         assert_eq!(list().await.len(), 1_100);
 
         // Whoever writes to the database moves a value to another row: that row is refused, the rest is listed.
-        let moved = "UPDATE checkins SET employee = (SELECT employee FROM checkins WHERE badge = (SELECT MAX(badge) FROM checkins)) \
-                     WHERE badge = (SELECT MIN(badge) FROM checkins)";
+        let moved = "UPDATE checkins SET employee = (SELECT employee FROM checkins ORDER BY badge DESC LIMIT 1) \
+                     WHERE badge = (SELECT badge FROM checkins ORDER BY badge LIMIT 1)";
         assert_eq!(sqlx::query(moved).execute(&$pool).await.unwrap().rows_affected(), 1);
         let opened = cold.open_all(list().await).await;
         let refused: Vec<_> = opened.iter().filter_map(|opened| opened.as_ref().err()).collect();
