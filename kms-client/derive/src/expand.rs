@@ -24,7 +24,7 @@ pub(crate) fn expand(table: &Table) -> TokenStream {
         const _: () = {
             use ::kms_client::protect::derived as d;
             static SCHEMA: d::Schema = #schema;
-            static LAYOUT: d::LazyLock<::core::result::Result<d::Layout, ::kms_client::NameError>> =
+            static LAYOUT: d::LazyLock<::core::result::Result<d::Layout, ::kms_client::Error>> =
                 d::LazyLock::new(|| d::Layout::new(&SCHEMA));
             impl #ident {
                 /// The table and its protected columns, as data.
@@ -193,7 +193,7 @@ fn of_struct(table: &Table) -> TokenStream {
             type Sealed = #twin;
             const SCHEMA: &'static d::Schema = &SCHEMA;
 
-            fn layout() -> &'static ::core::result::Result<d::Layout, ::kms_client::NameError> {
+            fn layout() -> &'static ::core::result::Result<d::Layout, ::kms_client::Error> {
                 &LAYOUT
             }
 

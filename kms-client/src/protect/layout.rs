@@ -1,10 +1,10 @@
 //! A schema made ready once: names parsed, older schemes and dates looked at.
 
-use kms_core::names::{KeyName, NameError};
+use kms_core::names::KeyName;
 use time::Date;
 
-use super::{ColumnSchema, Mode, Previous, ProtectError, Schema, migrate};
-use crate::Column;
+use super::{ColumnSchema, IndexSchema, Mode, Previous, ProtectError, Schema, migrate};
+use crate::{Column, Error, IndexedColumn, Normalizer};
 
 /// What sealing and opening need of a schema. The derive keeps one for each struct.
 #[derive(Debug)]
@@ -22,6 +22,15 @@ pub(super) struct LaidColumn {
     pub(super) now: Scheme,
     pub(super) older: Vec<Scheme>,
     pub(super) plaintext_until: Option<Date>,
+    pub(super) index: Option<LaidIndex>,
+}
+
+/// The index of a column.
+#[derive(Debug)]
+pub(super) struct LaidIndex {
+    pub(super) column: IndexedColumn,
+    pub(super) key: KeyName,
+    pub(super) normalizer: Normalizer,
 }
 
 /// Where and how values are sealed, or were.
@@ -36,8 +45,8 @@ impl Layout {
     /// Parses a schema's names.
     ///
     /// # Errors
-    /// Where a name breaks the rules of names; a derive has checked them.
-    pub fn new(schema: &'static Schema) -> Result<Self, NameError> {
+    /// Where a name breaks the rules of names, or there is no such index; a derive has checked both.
+    pub fn new(schema: &'static Schema) -> Result<Self, Error> {
         let mut keys = Vec::new();
         let columns = schema.columns.iter().map(|column| LaidColumn::new(schema, column, &mut keys));
         Ok(Self { columns: columns.collect::<Result<_, _>>()?, schema, keys })
@@ -53,7 +62,7 @@ impl LaidColumn {
         schema: &'static Schema,
         column: &'static ColumnSchema,
         keys: &mut Vec<KeyName>,
-    ) -> Result<Self, NameError> {
+    ) -> Result<Self, Error> {
         let mut scheme = |previous: &Previous| {
             let table = previous.table.as_ref().unwrap_or(&schema.table);
             let name = previous.column.as_ref().unwrap_or(&column.name);
@@ -67,17 +76,38 @@ impl LaidColumn {
                 keys.push(key);
                 keys.len() - 1
             });
-            Ok(Scheme { column, key: place })
+            Ok::<_, Error>(Scheme { column, key: place })
         };
         let now = scheme(&Previous::default())?;
         let older = column.previous.iter().map(scheme).collect::<Result<_, _>>()?;
         let plaintext_until = column.allow_plaintext_until.as_deref().and_then(migrate::date);
-        Ok(Self { schema: column, now, older, plaintext_until })
+        let index = column.index.as_ref();
+        let index = index.map(|index| LaidIndex::new(&schema.table, &column.name, index)).transpose()?;
+        Ok(Self { schema: column, now, older, plaintext_until, index })
     }
 
     /// The schemes in which a value may have been sealed, newest first, that are of its kind.
     pub(super) fn schemes(&self, deterministic: bool) -> impl Iterator<Item = &Scheme> {
         let all = std::iter::once(&self.now).chain(&self.older);
         all.filter(move |scheme| scheme.column.is_deterministic() == deterministic)
+    }
+}
+
+impl LaidIndex {
+    fn new(table: &str, column: &str, index: &IndexSchema) -> Result<Self, Error> {
+        let unknown = |_| Error::Unsupported("an index with a normalizer that this release does not have");
+        Ok(Self {
+            column: IndexedColumn::new(table, column, &index.name, index.bits)?,
+            key: index.key.parse()?,
+            normalizer: index.normalize.parse().map_err(unknown)?,
+        })
+    }
+
+    /// A value as its index is made of it. What is no text has one form already.
+    pub(super) fn normalized(&self, encoded: &[u8]) -> kms_core::secret::Plaintext {
+        match std::str::from_utf8(encoded) {
+            Ok(text) => self.normalizer.normalize(text),
+            Err(_) => encoded.to_vec().into(),
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! The traits that `#[derive(Protect)]` implements, and what passes through them: values in the order of the schema's columns.
 
-use kms_core::{names::NameError, secret::Plaintext};
+use kms_core::secret::Plaintext;
 
 use super::{
     BlindIndexValue, ColumnSchema, Encoded, FieldProblem, Layout, Place, ProtectError, Schema, Sealed,
     SealedText, codec::Codec,
 };
+use crate::Error;
 
 /// A struct some of whose fields are protected. Implemented by `#[derive(Protect)]`.
 pub trait Protect: Sized {
@@ -15,7 +16,7 @@ pub trait Protect: Sized {
     const SCHEMA: &'static Schema;
 
     /// The table made ready.
-    fn layout() -> &'static Result<Layout, NameError>;
+    fn layout() -> &'static Result<Layout, Error>;
 
     /// Whose row it is, and which.
     ///

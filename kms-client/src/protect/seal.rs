@@ -1,12 +1,19 @@
 //! Rows to seal: all values encoded first, then one batch a tenant, then the twins.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use kms_core::names::{KeyName, TenantName};
 
 use super::{Encoded, FieldProblem, Layout, Place, Plaintexts, Protect, ProtectError, SealedValues, index};
-use crate::{Kms, ToSealField, records::Under};
+use crate::{
+    Kms, ToSealField,
+    lease::{Scope, Want, What},
+    records::Under,
+};
 
 impl Kms {
     /// Seals a row. Makes no call where the data keys are at hand, one where they are not.
@@ -30,12 +37,16 @@ impl Kms {
                 return refuse_all(rows.len(), &ProtectError::new(&schema.stored_as, "", error.clone()));
             }
         };
-        let (columns, indexed) = (layout.columns.len(), index::columns(schema).count());
+        let (columns, indexed) = (layout.columns.len(), index::columns(layout).count());
         let mut batch = Batch::new(layout, rows);
         let tenants: Vec<_> = by_tenant(&batch.places).into_iter().collect();
-        let sealing = tenants.iter().map(|(tenant, rows)| batch.seal_tenant(self, tenant, rows));
-        let indexing = tenants.iter().map(|(tenant, rows)| batch.index_tenant(self, tenant, rows));
-        let (sealed, indexes) = futures_util::future::join(join_all(sealing), join_all(indexing)).await;
+        let each = tenants.iter().map(|(tenant, rows)| async {
+            if indexed > 0 {
+                batch.warm(self, tenant, rows).await;
+            }
+            join(batch.seal_tenant(self, tenant, rows), batch.index_tenant(self, tenant, rows)).await
+        });
+        let (sealed, indexes): (Vec<_>, Vec<_>) = join_all(each).await.into_iter().unzip();
 
         let mut values: Vec<Option<Vec<u8>>> = vec![None; rows.len() * columns];
         let mut index_values: Vec<Option<Vec<u8>>> = vec![None; rows.len() * indexed];
@@ -134,6 +145,34 @@ impl<'a> Batch<'a> {
         slots.into_iter().zip(sealed).collect()
     }
 
+    /// Has the leases of index keys come in one call with those of data keys, where both are missing.
+    async fn warm(&self, kms: &Kms, tenant: &TenantName, rows: &[usize]) {
+        let scope = Scope { tenant: tenant.clone(), purpose: Arc::from("") };
+        let (mut met, mut wants) = (HashSet::new(), Vec::new());
+        let mut want = |what: What| {
+            if met.insert(what.clone()) {
+                wants.push(Want { scope: scope.clone(), what });
+            }
+        };
+        for row in rows {
+            let keys = self.keys[*row].as_deref().unwrap_or(&self.layout.keys);
+            for column in &self.layout.columns {
+                let (key, deterministic) =
+                    (keys[column.now.key].clone(), column.now.column.is_deterministic());
+                want(What::Seal { key, deterministic });
+            }
+            // Without subjects all rows want the same.
+            if self.keys[*row].is_none() {
+                break;
+            }
+        }
+        for (_, index) in index::columns(self.layout) {
+            want(What::Index { key: index.key.clone() });
+        }
+        // What failed fails again, and says so, where it is used.
+        drop(kms.leases(&scope, &wants).await);
+    }
+
     async fn index_tenant(
         &self,
         kms: &Kms,
@@ -141,19 +180,21 @@ impl<'a> Batch<'a> {
         rows: &[usize],
     ) -> Vec<(usize, Result<Vec<u8>, ProtectError>)> {
         let columns = self.layout.columns.len();
-        let indexed = index::columns(self.layout.schema).count();
+        let indexed = index::columns(self.layout).count();
         let mut indexes = Vec::new();
-        for (place, (at, column)) in index::columns(self.layout.schema).enumerate() {
-            let with_value = |row: &&usize| self.values[**row * columns + at].is_some();
-            let rows: Vec<usize> = rows.iter().filter(with_value).copied().collect();
-            let values: Vec<&[u8]> = rows
-                .iter()
-                .filter_map(|row| self.values[row * columns + at].as_ref().map(Encoded::as_bytes))
-                .collect();
-            let found = index::to_seal(kms, tenant, (self.layout, at), column, &values).await;
-            for (row, value) in rows.into_iter().zip(found) {
-                let value = value.map_err(|problem| self.layout.error(at, problem));
-                indexes.push((row * indexed + place, value));
+        for (place, (at, index)) in index::columns(self.layout).enumerate() {
+            let value =
+                |row: &usize| self.values[row * columns + at].as_ref().map(|value| (*row, value.as_bytes()));
+            let (rows, values): (Vec<usize>, Vec<&[u8]>) = rows.iter().filter_map(value).unzip();
+            match index::values(kms, tenant, index, values.into_iter()).await {
+                Ok(values) => {
+                    let of_row = |(row, value)| (row * indexed + place, Ok(value));
+                    indexes.extend(rows.into_iter().zip(values).map(of_row));
+                }
+                Err(error) => {
+                    let error = self.layout.error(at, error);
+                    indexes.extend(rows.into_iter().map(|row| (row * indexed + place, Err(error.clone()))));
+                }
             }
         }
         indexes

@@ -3,6 +3,7 @@
 mod bad_input;
 mod binding;
 mod calls;
+mod index;
 mod migrate;
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,93 @@
+//! Equality search.
+
+use kms_proto::reason::Reason;
+use uuid::Uuid;
+
+use super::BlindIndexValue;
+use crate::{
+    Protect,
+    testing::{TENANT, scene},
+};
+
+const OPEN: &str = "OpenDataKeys";
+const INDEX_KEY: &str = "attendance.index";
+
+#[derive(Clone, Protect)]
+#[protect(table = "people", key = "attendance", tenant = "company_id", bind("id"))]
+struct Person {
+    company_id: String,
+    id: Uuid,
+    #[protect(encrypt, index(eq, normalize = "phone", bits = 64, long_index = "accepted"))]
+    phone: String,
+    #[protect(encrypt, index(eq, bits = 20, name = "exact", column = "number_bidx"))]
+    number: Option<u64>,
+}
+
+fn person(n: u64) -> Person {
+    Person {
+        company_id: "acme".into(),
+        id: Uuid::from_u128(n.into()),
+        phone: format!("138 0013 {n:04}"),
+        number: (n % 2 == 0).then_some(n),
+    }
+}
+
+#[tokio::test]
+async fn indexes_and_data_keys_come_in_one_call_and_equal_values_are_found() {
+    let scene = scene();
+    let rows: Vec<Person> = (1..=200).map(person).collect();
+    let twins: Vec<SealedPerson> =
+        scene.kms.seal_all(&rows).await.into_iter().collect::<Result<_, _>>().unwrap();
+    assert_eq!(scene.server.state.calls(OPEN), 1);
+    let tenant = TENANT.parse().unwrap();
+    let probes = Person::phone_index(&scene.kms, &tenant, "(138) 0013-0017").await.unwrap();
+    let found: Vec<_> = twins.iter().filter(|twin| probes.as_slice().contains(&twin.phone_index)).collect();
+    assert_eq!(found.iter().map(|twin| twin.id).collect::<Vec<_>>(), [Uuid::from_u128(17)]);
+    assert_eq!(scene.server.state.calls(OPEN), 1, "the index key is at hand");
+
+    assert_eq!((&twins[0].number, &twins[0].number_bidx), (&None, &None), "NULL has no index");
+    let probes = Person::number_index(&scene.kms, &tenant, &18).await.unwrap();
+    let found =
+        |twin: &&SealedPerson| probes.as_slice().iter().any(|probe| twin.number_bidx.as_ref() == Some(probe));
+    assert!(twins.iter().filter(found).any(|twin| twin.id == Uuid::from_u128(18)));
+    assert_eq!(probes.as_slice()[0].as_bytes().len(), 3, "20 bits");
+    assert_eq!(SealedPerson::COLUMNS, ["company_id", "id", "phone", "phone_index", "number", "number_bidx"]);
+}
+
+#[tokio::test]
+async fn probes_cover_every_live_version_of_the_index_key() {
+    let scene = scene();
+    let older = scene.kms.seal(&person(1)).await.unwrap();
+    scene.server.state.turn(INDEX_KEY, |key| (key.version, key.settled) = (2, 2));
+    let cold = scene.cold();
+    let newer = cold.seal(&person(1)).await.unwrap();
+    assert_ne!(older.phone_index, newer.phone_index);
+    let probes =
+        Person::phone_index(&cold, &TENANT.parse().unwrap(), "13800130001").await.unwrap().into_vec();
+    assert_eq!(probes, [newer.phone_index.clone(), older.phone_index.clone()], "the newest first");
+    for twin in [&older, &newer] {
+        assert_eq!(cold.open(twin).await.unwrap().phone, "138 0013 0001");
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_was_tampered_with_misleads_the_search_and_opens_nothing_else() {
+    let scene = scene();
+    let mut twin = scene.kms.seal(&person(1)).await.unwrap();
+    twin.phone_index = BlindIndexValue::from(vec![0; 8]);
+    assert_eq!(
+        scene.kms.open(&twin).await.unwrap().phone,
+        "138 0013 0001",
+        "what is found is opened and compared"
+    );
+}
+
+#[tokio::test]
+async fn without_the_index_key_nothing_is_sealed_and_the_column_is_named() {
+    let scene = scene();
+    scene.server.state.turn(INDEX_KEY, |key| key.refuses = Some(Reason::KeySuspended));
+    let error = scene.kms.seal(&person(1)).await.map(|_| ()).unwrap_err();
+    assert_eq!((error.column(), error.reason()), ("phone", Some(Reason::KeySuspended)), "{error}");
+    let error = Person::phone_index(&scene.kms, &TENANT.parse().unwrap(), "1").await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::KeySuspended));
+}
