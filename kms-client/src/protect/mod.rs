@@ -1,6 +1,40 @@
 //! Whole structs sealed and opened: `#[derive(Protect)]` makes of a struct its *sealed twin*, which is what a database reads and
 //! writes; [`Kms::seal_all`](crate::Kms::seal_all) and [`Kms::open_all`](crate::Kms::open_all) turn one into the other.
 //!
+//! ```no_run
+//! use kms_client::{Kms, Protect};
+//!
+//! #[derive(Protect)]
+//! #[protect(table = "checkins", key = "attendance", tenant = "company_id", bind("company_id", "id"))]
+//! struct CheckIn {
+//!     company_id: String,
+//!     id: u64,
+//!     #[protect(encrypt)]
+//!     employee: String,
+//!     #[protect(encrypt, index(eq, normalize = "phone", bits = 20), mask = "phone")]
+//!     phone: Option<String>,
+//! }
+//!
+//! # async fn example(kms: Kms, rows: Vec<CheckIn>) -> Result<(), Box<dyn std::error::Error>> {
+//! let sealed: Vec<SealedCheckIn> = kms.seal_all(&rows).await.into_iter().collect::<Result<_, _>>()?;
+//! let probes = CheckIn::phone_index(&kms, &"acme".parse()?, "138 0013 8000").await?;
+//! let opened = kms.open_all(sealed).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What `#[protect(..)]` takes
+//! On the struct: `table`, the table's name; `key`, the key of its columns; `tenant`, the field that names the tenant; `bind(..)`, the
+//! fields that tell a row from all others, which never change afterwards; `per`, the field that names the subject whose key seals the
+//! row; `class`, the class that the keys should have; `name`, what the table is called in key derivation if it was renamed; `sealed`,
+//! what the twin is called; `derive(..)`, what the twin derives.
+//!
+//! On a field: `encrypt` or `deterministic`; `text`, for a column of text; `json`, where a scalar is not to be sealed as one;
+//! `index(eq, bits = 20, normalize = "phone", key = "..", name = "..", column = "..")`; `mask`; `class`; `key`; `name`, as above;
+//! `column`, what the database calls it; `max_len`, what the column holds; `allow_plaintext(until = "2027-01-31")`;
+//! `previous(table = "..", column = "..", key = "..", deterministic)`; and for what the derive advises against
+//! `low_entropy = "accepted"`, `equality = "within_subject"`, and in an index `long_index = "accepted"`.
+//!
 //! # Layout
 //! - `schema`: what a derive says of its table, as data: [`Schema`].
 //! - `stored`: what stands in the columns: [`Sealed`], [`SealedText`], [`BlindIndexValue`]; `sql`: the same for sqlx.

@@ -23,7 +23,7 @@ struct CheckIn {
     id: Uuid,
     #[protect(encrypt)]
     employee: String,
-    #[protect(encrypt, text, mask = "phone", max_len = 255)]
+    #[protect(encrypt, text, index(eq, normalize = "phone", bits = 24), mask = "phone", max_len = 255)]
     phone: Option<String>,
     #[protect(deterministic)]
     badge: i64,
@@ -60,7 +60,9 @@ impl Scene {
         for tenant in tenants {
             let tenant = tenant.parse().unwrap();
             operator.create_tenant(&tenant, CreateTenant::default()).await.unwrap();
-            operator.create_key(&tenant, &"attendance".parse().unwrap(), CreateKey::default()).await.unwrap();
+            for key in ["attendance", "attendance.index"] {
+                operator.create_key(&tenant, &key.parse().unwrap(), CreateKey::default()).await.unwrap();
+            }
         }
         let service = client(&place, "attendance").await;
         Self { place, _server: server, operator, service }

@@ -11,7 +11,7 @@ use super::{
 };
 
 const TABLE: &str = "CREATE TABLE checkins (company_id text NOT NULL, id uuid PRIMARY KEY, employee bytea NOT NULL, \
-                     phone varchar(255), badge bytea NOT NULL UNIQUE, seen bytea NOT NULL, at timestamptz NOT NULL)";
+                     phone varchar(255), phone_index bytea, badge bytea NOT NULL UNIQUE, seen bytea NOT NULL, at timestamptz NOT NULL)";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_of_sealed_rows_is_written_listed_searched_and_rotated() {
@@ -19,6 +19,10 @@ async fn a_table_of_sealed_rows_is_written_listed_searched_and_rotated() {
     let scene = Scene::with(&["acme"]).await;
     let pool = PgPool::connect(&postgres.url()).await.unwrap();
     a_table_of_sealed_rows!(scene, pool, TABLE, "$1");
+    let probes = CheckIn::phone_index(&scene.service, &"acme".parse().unwrap(), "13800130042").await.unwrap();
+    let any = sqlx::query_as("SELECT * FROM checkins WHERE phone_index = ANY($1)").bind(probes.into_vec());
+    let found: Vec<SealedCheckIn> = any.fetch_all(&pool).await.unwrap();
+    assert!(found.iter().any(|twin| twin.id == Uuid::from_u128(42)));
     sqlx::query("CHECKPOINT").execute(&pool).await.unwrap();
     pool.close().await;
     for canary in canaries() {

@@ -37,6 +37,29 @@ macro_rules! a_table_of_sealed_rows {
         assert_eq!(cold.server_calls(), before + 1, "two versions of the key, one call");
         assert!(opened.iter().zip(rows.iter().chain(&later)).all(|(opened, row)| opened.as_ref().unwrap() == row));
 
+        // Search finds the same rows before and after the index key is rotated, whoever wrote them.
+        let search = |kms: kms_client::Kms| {
+            let pool = $pool.clone();
+            async move {
+                let probes = CheckIn::phone_index(&kms, &"acme".parse().unwrap(), "(138) 0013-0042").await.unwrap();
+                let mut query = sqlx::QueryBuilder::new("SELECT * FROM checkins WHERE phone_index IN (");
+                let mut list = query.separated(", ");
+                for probe in probes {
+                    list.push_bind(probe);
+                }
+                list.push_unseparated(")");
+                let found: Vec<SealedCheckIn> = query.build_query_as().fetch_all(&pool).await.unwrap();
+                let opened = kms.open_all(found).await.into_iter().map(Result::unwrap);
+                let wanted = |row: &CheckIn| row.phone.as_deref() == Some("138 0013 0042");
+                opened.filter(wanted).map(|row| row.id).collect::<Vec<_>>()
+            }
+        };
+        assert_eq!(search($scene.service.clone()).await, [Uuid::from_u128(42)]);
+        let index = "attendance.index".parse().unwrap();
+        $scene.operator.rotate_key(&tenant, &index, RotateKey::default()).await.unwrap();
+        assert_eq!(search($scene.service.clone()).await, [Uuid::from_u128(42)]);
+        assert_eq!(search($scene.cold().await).await, [Uuid::from_u128(42)]);
+
         // Equal values of a deterministic column are equal after rotation too: they are found, and unique.
         let again = CheckIn { id: Uuid::from_u128(5_000), ..checkin(17) };
         let again = cold.seal(&again).await.unwrap();
@@ -64,17 +87,9 @@ macro_rules! a_table_of_sealed_rows {
     };
 }
 
-/// The values that must not be in a database's files.
+/// What every employee and every phone number begins with, which must not be in a database's files.
 pub(crate) fn canaries() -> impl Iterator<Item = kms_tests::search::Needles> {
-    let of = |n: u32| {
-        let row = super::checkin(n);
-        [Some(row.employee), row.phone, Some(row.badge.to_string())]
-    };
-    (1..=1_000)
-        .step_by(50)
-        .flat_map(of)
-        .flatten()
-        .map(|value| kms_tests::search::Needles::of(value.as_bytes()))
+    [&b"employee number 0"[..], b"138 0013 0"].into_iter().map(kms_tests::search::Needles::of)
 }
 
 pub(crate) use a_table_of_sealed_rows;

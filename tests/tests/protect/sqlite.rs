@@ -10,7 +10,7 @@ use super::{
 };
 
 const TABLE: &str = "CREATE TABLE checkins (company_id TEXT NOT NULL, id BLOB PRIMARY KEY, employee BLOB NOT NULL, phone TEXT, \
-                     badge BLOB NOT NULL UNIQUE, seen BLOB NOT NULL, at TEXT NOT NULL)";
+                     phone_index BLOB, badge BLOB NOT NULL UNIQUE, seen BLOB NOT NULL, at TEXT NOT NULL)";
 
 async fn pool(scene: &Scene) -> SqlitePool {
     let file = scene.place.scratch().join("database/checkins.db");
@@ -39,15 +39,15 @@ async fn a_column_of_another_type_is_an_error_of_the_database_and_no_panic() {
     sqlx::query(TABLE).execute(&pool).await.unwrap();
     let twin = scene.service.seal(&checkin(1)).await.unwrap();
     sql::insert(&[twin]).unwrap().execute(&pool).await.unwrap();
-    let changed = "SELECT company_id, id, 5 AS employee, phone, badge, seen, at FROM checkins";
+    let changed = "SELECT company_id, id, 5 AS employee, phone, phone_index, badge, seen, at FROM checkins";
     let error = sqlx::query_as::<_, SealedCheckIn>(changed).fetch_all(&pool).await.unwrap_err();
     assert!(
         matches!(error, sqlx::Error::ColumnDecode { ref index, .. } if index == "\"employee\"" || index == "employee"),
         "{error}"
     );
-    let without = "SELECT company_id, id, phone, badge, seen, at FROM checkins";
+    let without = "SELECT company_id, id, phone, phone_index, badge, seen, at FROM checkins";
     let error = sqlx::query_as::<_, SealedCheckIn>(without).fetch_all(&pool).await.unwrap_err();
     assert!(matches!(error, sqlx::Error::ColumnNotFound(_)), "{error}");
-    let null = "SELECT company_id, id, NULL AS employee, phone, badge, seen, at FROM checkins";
+    let null = "SELECT company_id, id, NULL AS employee, phone, phone_index, badge, seen, at FROM checkins";
     assert!(sqlx::query_as::<_, SealedCheckIn>(null).fetch_all(&pool).await.is_err());
 }

@@ -134,3 +134,16 @@ fn debug_forms_show_no_protected_value() {
     }
     assert!(shown.contains("gate 2") && shown.contains(&Uuid::from_u128(2).to_string()));
 }
+
+#[tokio::test]
+async fn batches_run_in_tasks_of_their_own() {
+    let scene = scene();
+    let (kms, rows) = (scene.kms.clone(), vec![checkin(1), checkin(2)]);
+    let task = tokio::spawn(async move {
+        let twins = kms.seal_all(&rows).await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
+        let one = kms.open(&twins[0]).await.unwrap();
+        let all = kms.open_all(twins).await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
+        one == rows[0] && all == rows
+    });
+    assert!(task.await.unwrap());
+}

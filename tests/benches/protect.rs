@@ -1,0 +1,126 @@
+//! Rows of a derived struct with five protected fields, beside the same values sealed and opened one by one. Warm: no call is made.
+
+#![expect(clippy::unwrap_used, reason = "where setting up fails there is nothing to measure")]
+#![allow(missing_docs, reason = "criterion's macros make public functions")]
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use kms_client::{
+    Column, Kms, Profile, Protect, RecordId, Records, ToOpenField, ToSealField,
+    api::{CreateKey, CreateTenant},
+};
+use kms_tests::Place;
+use tokio::runtime::Runtime;
+
+#[derive(Clone, Protect)]
+#[protect(table = "people", key = "attendance", tenant = "company_id", bind("id"))]
+struct Person {
+    company_id: String,
+    id: u64,
+    #[protect(encrypt)]
+    name: String,
+    #[protect(encrypt)]
+    phone: String,
+    #[protect(encrypt)]
+    email: String,
+    #[protect(encrypt)]
+    street: String,
+    #[protect(encrypt)]
+    born: i64,
+}
+
+const COLUMNS: [&str; 5] = ["name", "phone", "email", "street", "born"];
+
+fn person(id: u64) -> Person {
+    Person {
+        company_id: "acme".into(),
+        id,
+        name: format!("Li Lei {id}"),
+        phone: "138 0013 8000".into(),
+        email: "li.lei@example.com".into(),
+        street: "Nanjing Road 17, Shanghai".into(),
+        born: 19_900_101,
+    }
+}
+
+/// What the derive does by itself: the same values under the same names, ready to be sealed.
+struct Bare {
+    columns: Vec<Column>,
+    records: Vec<RecordId>,
+    values: Vec<[Vec<u8>; 5]>,
+}
+
+impl Bare {
+    fn of(rows: &[Person]) -> Self {
+        let columns = COLUMNS.map(|column| Column::randomized("people", column).unwrap()).into();
+        let records = rows.iter().map(|row| RecordId::try_from(row.id.to_string().as_bytes()).unwrap());
+        let values = rows.iter().map(|row| {
+            let born = row.born.to_string();
+            [&row.name, &row.phone, &row.email, &row.street, &born].map(|value| value.clone().into_bytes())
+        });
+        Self { columns, records: records.collect(), values: values.collect() }
+    }
+
+    fn to_seal(&self) -> Vec<ToSealField<'_>> {
+        let rows = self.records.iter().zip(&self.values);
+        let item = |(record, values): (_, &'_ [Vec<u8>; 5])| -> Vec<ToSealField<'_>> {
+            let columns = self.columns.iter().zip(values);
+            columns.map(|(column, plaintext)| ToSealField { column, record, plaintext }).collect()
+        };
+        rows.flat_map(item).collect()
+    }
+
+    fn to_open<'a>(&'a self, sealed: &'a [Vec<u8>]) -> Vec<ToOpenField<'a>> {
+        let place = |at: usize| (&self.columns[at % 5], &self.records[at / 5]);
+        let item = |(at, ciphertext): (usize, &'a Vec<u8>)| {
+            let (column, record) = place(at);
+            ToOpenField { column, record, ciphertext }
+        };
+        sealed.iter().enumerate().map(item).collect()
+    }
+}
+
+async fn warm(place: &Place) -> (Kms, Records) {
+    let client = async |name| Kms::connect(Profile::load(place.profile(name)).unwrap()).await.unwrap();
+    let (operator, kms) = (client("operator").await, client("attendance").await);
+    let (tenant, key) = ("acme".parse().unwrap(), "attendance".parse().unwrap());
+    operator.create_tenant(&tenant, CreateTenant::default()).await.unwrap();
+    operator.create_key(&tenant, &key, CreateKey::default()).await.unwrap();
+    let records = kms.records(&tenant, &key);
+    (kms, records)
+}
+
+fn rows_and_bare_values(c: &mut Criterion) {
+    let (place, runtime) = (Place::new(), Runtime::new().unwrap());
+    let _server = place.start();
+    let (kms, records) = runtime.block_on(warm(&place));
+    for count in [1, 1_000] {
+        let rows: Vec<Person> = (0..count).map(person).collect();
+        let bare = Bare::of(&rows);
+        let twins: Vec<SealedPerson> =
+            runtime.block_on(kms.seal_all(&rows)).into_iter().collect::<Result<_, _>>().unwrap();
+        let sealed = runtime.block_on(records.seal_batch(&bare.to_seal()));
+        let sealed: Vec<Vec<u8>> = sealed.into_iter().collect::<Result<_, _>>().unwrap();
+        runtime.block_on(kms.open_all(twins.clone()));
+
+        let mut group = c.benchmark_group(format!("{count} rows of five fields"));
+        group.throughput(Throughput::Elements(count * 5));
+        group.bench_function("seal/bare", |b| {
+            b.iter(|| runtime.block_on(records.seal_batch(&bare.to_seal())));
+        });
+        group.bench_function("seal/derived", |b| b.iter(|| runtime.block_on(kms.seal_all(&rows))));
+        group.bench_function("open/bare", |b| {
+            b.iter(|| runtime.block_on(records.open_batch(&bare.to_open(&sealed))));
+        });
+        group.bench_function("open/derived", |b| {
+            b.iter_batched(
+                || twins.clone(),
+                |twins| runtime.block_on(kms.open_all(twins)),
+                BatchSize::LargeInput,
+            );
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, rows_and_bare_values);
+criterion_main!(benches);
