@@ -5,6 +5,7 @@ mod binding;
 mod calls;
 mod index;
 mod migrate;
+mod subjects;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
