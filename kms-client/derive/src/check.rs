@@ -83,13 +83,12 @@ fn of_field(field: &Field, protected: &Protected) -> Result<()> {
              or write `json` if that is meant"
         ));
     }
-    if let Some(index) = protected.index.as_ref().filter(|index| index.normalize != "none") {
-        if kind != "String" && kind != "str" {
-            return wrong(format!(
-                "`normalize = \"{}\"` is for text; leave it out for a `{kind}`",
-                index.normalize
-            ));
-        }
+    let normalized = protected.index.as_ref().filter(|index| index.normalize != "none");
+    if let Some(index) = normalized.filter(|_| kind != "String" && kind != "str") {
+        return wrong(format!(
+            "`normalize = \"{}\"` is for text; leave it out for a `{kind}`",
+            index.normalize
+        ));
     }
     for name in [&protected.name, &protected.index.as_ref().and_then(|index| index.name.clone())]
         .into_iter()

@@ -28,7 +28,7 @@ fn person(n: u64) -> Person {
         company_id: "acme".into(),
         id: Uuid::from_u128(n.into()),
         phone: format!("138 0013 {n:04}"),
-        number: (n % 2 == 0).then_some(n),
+        number: n.is_multiple_of(2).then_some(n),
     }
 }
 
