@@ -61,12 +61,12 @@ impl Bare {
     }
 
     fn to_seal(&self) -> Vec<ToSealField<'_>> {
-        let rows = self.records.iter().zip(&self.values);
-        let item = |(record, values): (_, &'_ [Vec<u8>; 5])| -> Vec<ToSealField<'_>> {
+        let mut items = Vec::with_capacity(self.values.len() * COLUMNS.len());
+        for (record, values) in self.records.iter().zip(&self.values) {
             let columns = self.columns.iter().zip(values);
-            columns.map(|(column, plaintext)| ToSealField { column, record, plaintext }).collect()
-        };
-        rows.flat_map(item).collect()
+            items.extend(columns.map(|(column, plaintext)| ToSealField { column, record, plaintext }));
+        }
+        items
     }
 
     fn to_open<'a>(&'a self, sealed: &'a [Vec<u8>]) -> Vec<ToOpenField<'a>> {

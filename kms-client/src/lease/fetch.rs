@@ -107,10 +107,12 @@ fn item(want: &Want) -> ask::Item {
         What::Seal { key, deterministic } => {
             ask::item::Item::Current(ask::Current { key: key.to_string(), deterministic: *deterministic })
         }
-        What::Open { version, data_key } => ask::item::Item::Existing(ask::Existing {
-            version_id: version.get(),
-            data_key_id: data_key.get(),
-        }),
+        What::Open { version, data_key } | What::OpenNamed { version, data_key, .. } => {
+            ask::item::Item::Existing(ask::Existing {
+                version_id: version.get(),
+                data_key_id: data_key.get(),
+            })
+        }
         What::Index { key } => ask::item::Item::Index(ask::Index { key: key.to_string() }),
     };
     ask::Item { item: Some(item) }
@@ -151,8 +153,13 @@ fn accept(want: &Want, leased: LeasedDataKey, sent: BootTime) -> Result<(Terms, 
         }
         What::Seal { .. } if budget == 0 => return Err("a sealing lease without a budget"),
         What::Seal { .. } => Some(budget),
-        What::Open { version: asked, data_key: id } if (*asked, *id) == (version, data_key) => None,
-        What::Open { .. } => return Err("another data key than asked for"),
+        What::Open { version: asked, data_key: id }
+        | What::OpenNamed { version: asked, data_key: id, .. }
+            if (*asked, *id) == (version, data_key) =>
+        {
+            None
+        }
+        What::Open { .. } | What::OpenNamed { .. } => return Err("another data key than asked for"),
         What::Index { .. } => return Err("a data key in place of an index key"),
     };
     let deadline = sent.after(lease);

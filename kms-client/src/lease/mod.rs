@@ -56,6 +56,8 @@ pub(crate) enum What {
     Seal { key: KeyName, deterministic: bool },
     /// The data key that a ciphertext names.
     Open { version: VersionId, data_key: DataKeyId },
+    /// The same of a subject's key, which is named: from a version alone the server does not know whose it is.
+    OpenNamed { key: KeyName, version: VersionId, data_key: DataKeyId },
     /// Every live version of a named index key.
     Index { key: KeyName },
 }

@@ -105,7 +105,7 @@ impl Leases {
     fn cache(&self, want: &Want) -> &Cache<Want, Arc<Lease>> {
         match want.what {
             What::Seal { .. } | What::Index { .. } => &self.to_seal,
-            What::Open { .. } => &self.to_open,
+            What::Open { .. } | What::OpenNamed { .. } => &self.to_open,
         }
     }
 

@@ -22,6 +22,8 @@ use crate::{
 
 pub(super) type Opened = Result<Plaintext, Error>;
 type Address = (VersionId, DataKeyId);
+/// A data key, and the subject's key in whose name it opens, if it is one of a subject.
+type Wanted<'a> = (Address, Option<&'a KeyName>);
 
 impl Records {
     /// Opens values; results in order. Makes at most one call for data keys that are not at hand, 10,000 of them at a time, and
@@ -42,7 +44,8 @@ impl Records {
                 Ok(Header { kind: Kind::Direct, .. }) => Bound::Directly,
                 Ok(header) if header.data_key.is_server_own() => Bound::AsField,
                 Ok(header) => {
-                    local.push((header.version, header.data_key), at);
+                    let subject = Some(under.key(at)).filter(|key| key.subject().is_some());
+                    local.push(((header.version, header.data_key), subject), at);
                     continue;
                 }
                 Err(error) => {
@@ -63,10 +66,10 @@ impl Records {
         &self,
         items: &[ToOpenField<'_>],
         under: Under<'_>,
-        groups: &[(Address, Vec<usize>)],
+        groups: &[(Wanted<'_>, Vec<usize>)],
         results: &mut [Opened],
     ) {
-        let wants: Vec<Want> = groups.iter().map(|(address, _)| self.want_to_open(*address)).collect();
+        let wants: Vec<Want> = groups.iter().map(|(wanted, _)| self.want_to_open_of(*wanted)).collect();
         let leases = self.leases(&wants).await;
         for ((want, (_, wanted)), leased) in wants.iter().zip(groups).zip(leases) {
             self.open_group(items, under, (want, wanted), leased, results).await;
@@ -101,6 +104,12 @@ impl Records {
         }
     }
 
+    fn want_to_open_of(&self, (address, subject): Wanted<'_>) -> Want {
+        let Some(key) = subject else { return self.want_to_open(address) };
+        let what = What::OpenNamed { key: key.clone(), version: address.0, data_key: address.1 };
+        Want { scope: self.scope.clone(), what }
+    }
+
     pub(super) fn want_to_open(&self, (version, data_key): Address) -> Want {
         Want { scope: self.scope.clone(), what: What::Open { version, data_key } }
     }
@@ -108,19 +117,19 @@ impl Records {
 
 /// Items by the data key that opens them.
 #[derive(Default)]
-struct Groups {
-    groups: Vec<(Address, Vec<usize>)>,
-    places: HashMap<Address, usize>,
+struct Groups<'a> {
+    groups: Vec<(Wanted<'a>, Vec<usize>)>,
+    places: HashMap<Wanted<'a>, usize>,
     last: Option<usize>,
 }
 
-impl Groups {
-    fn push(&mut self, address: Address, at: usize) {
+impl<'a> Groups<'a> {
+    fn push(&mut self, wanted: Wanted<'a>, at: usize) {
         // Neighbours mostly share a data key.
         let place = match self.last {
-            Some(last) if self.groups[last].0 == address => last,
-            _ => *self.places.entry(address).or_insert_with(|| {
-                self.groups.push((address, Vec::new()));
+            Some(last) if self.groups[last].0 == wanted => last,
+            _ => *self.places.entry(wanted).or_insert_with(|| {
+                self.groups.push((wanted, Vec::new()));
                 self.groups.len() - 1
             }),
         };
