@@ -62,7 +62,6 @@ impl FieldValue for String {
     }
 
     fn decode(plaintext: Plaintext) -> Result<Self, FieldProblem> {
-        encoding::text(&plaintext)?;
         // The bytes are the caller's from here on, as those of any `String`.
         Self::from_utf8(plaintext.expose_vec()).map_err(|error| {
             drop(Zeroizing::new(error.into_bytes()));
