@@ -147,15 +147,40 @@ async fn more_indexes_than_a_lease_keeps_prepared_are_the_same_each_time() {
 }
 
 #[tokio::test]
-async fn a_lease_of_an_index_ends_is_wiped_and_fetched_again() {
+async fn a_lease_of_an_index_is_wiped_at_its_end_though_somebody_holds_it_and_fetched_again() {
     let scene = scene();
     let index = indexes(&scene.kms);
     let value = index.value(&phone(), b"138").await.unwrap();
+    let lease = scene.kms.shared.leases.peek(&index.want()).unwrap();
+    assert!(lease.with_index_keys(|_| ()).is_ok() && !lease.is_wiped());
     scene.server.state.open.send_replace(false);
     scene.clock.advance(Duration::from_secs(60));
+    assert!(lease.with_index_keys(|_| ()).is_err(), "not a moment longer");
+    until("it is wiped", || lease.is_wiped()).await;
     scene.server.state.open.send_replace(true);
     assert_eq!(index.value(&phone(), b"138").await.unwrap(), value);
-    until("it was fetched again", || calls(&scene) >= 2).await;
+    assert!(calls(&scene) >= 2);
+}
+
+#[tokio::test]
+async fn a_lease_to_index_is_used_for_nothing_else_and_no_other_for_it() {
+    let scene = scene();
+    let index = indexes(&scene.kms);
+    index.value(&phone(), b"138").await.unwrap();
+    let lease = scene.kms.shared.leases.peek(&index.want()).unwrap();
+    assert!(lease.with_data_key(|_| ()).is_err());
+    assert!(lease.prepared(phone().table(), phone().column()).is_err());
+
+    let records = scene.records();
+    records.seal(&crate::testing::phone(), &crate::testing::row("1"), b"x").await.unwrap();
+    let lease = scene.kms.lease(&records.want_to_seal(false)).await.unwrap();
+    assert!(lease.with_index_keys(|_| ()).is_err());
+    let of_another = scene.kms.index(&"other".parse().unwrap(), &KEY.parse().unwrap());
+    let error = of_another.probes(&phone(), b"138").await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::KeyNotAccessible), "nor one tenant's for another");
+    let before = calls(&scene);
+    index.clone().with_purpose("billing").probes(&phone(), b"138").await.unwrap();
+    assert_eq!(calls(&scene), before + 1, "nor one purpose's");
 }
 
 #[tokio::test]

@@ -287,7 +287,7 @@ impl Lease {
 
 #[cfg(test)]
 impl Lease {
-    pub(super) fn is_wiped(&self) -> bool {
+    pub(crate) fn is_wiped(&self) -> bool {
         self.material.read().is_none()
     }
 }

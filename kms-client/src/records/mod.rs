@@ -123,7 +123,7 @@ impl Records {
         }
     }
 
-    fn want_to_seal(&self, deterministic: bool) -> Want {
+    pub(crate) fn want_to_seal(&self, deterministic: bool) -> Want {
         Want { scope: self.scope.clone(), what: What::Seal { key: self.key.clone(), deterministic } }
     }
 }
