@@ -3,13 +3,14 @@
 //! # Layout
 //! - data plane: [`seal`], [`open`], [`reencrypt`], [`envelope_key`], [`lease`], [`lease_index`], [`random`].
 //! - tenants: [`create_tenant`], [`change_tenant`], [`destroy_tenant`]; keys: [`create_key`], [`change_key`], [`rotate_key`],
-//!   [`destroy_key`]; reading both: [`describe`].
+//!   [`destroy_key`]; reading both: [`describe`], [`census`].
 //! - later: [`schedule_key`], [`schedule_tenant`], [`confirm_clock`]; [`due`] carries out what fell due; `schedule` keeps the rows.
 //! - compliance: [`read_audit`], [`read_log`], [`certify`].
 //! - what they share: [`refused`], [`mutation`] (idempotence), [`revision`], `data_key_ids`.
 //!
 //! [`Unrecorded`]: crate::gate::Unrecorded
 
+pub mod census;
 pub mod certify;
 pub mod change_key;
 pub mod change_tenant;
