@@ -1,7 +1,7 @@
 //! The census against a real server: what clients say that they use, who has not said it, and what destroying asks of it.
 
 // Where a test's setting up fails, the test has failed: a panic with a line number is its message.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::time::{Duration, Instant};
 
