@@ -105,6 +105,8 @@ pub enum Requests {}
 pub enum RequestTimes {}
 /// What is to be done by itself, in order of time.
 pub enum Due {}
+/// What clients said of a version, a day each.
+pub enum Uses {}
 /// How long the server has run: one record.
 pub enum RunningTimes {}
 
@@ -340,6 +342,27 @@ impl Table for Due {
         let (number, uid) = rest.split_first()?;
         let work = Work::ALL.into_iter().find(|work| work.number() == *number)?;
         Some(DueKey { at_ms: u64::from_be_bytes(*at), work, uid: Uid(uid.try_into().ok()?) })
+    }
+}
+
+impl Table for Uses {
+    /// The version, and the day since 1970 in UTC.
+    type Key = (VersionId, u32);
+    type Group = VersionId;
+    type Value = stored::UsesRecord;
+    const PREFIX: u8 = 0x1C;
+    const NAME: &'static str = "uses";
+
+    fn write_key((version, day): &Self::Key, out: &mut Vec<u8>) {
+        Versions::write_key(version, out);
+        out.extend_from_slice(&day.to_be_bytes());
+    }
+    fn write_group(version: &VersionId, out: &mut Vec<u8>) {
+        Versions::write_key(version, out);
+    }
+    fn parse_key(bytes: &[u8]) -> Option<Self::Key> {
+        let (version, day) = bytes.split_first_chunk::<8>()?;
+        Some((VersionId::from(u64::from_be_bytes(*version)), u32::from_be_bytes(day.try_into().ok()?)))
     }
 }
 

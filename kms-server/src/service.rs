@@ -19,6 +19,7 @@ use crate::config::{Config, Limits as Bounds};
 use crate::gate::Gate;
 use crate::instance::{self, Instance, InstanceError};
 use crate::keyring::Keyring;
+use crate::keyring::census;
 use crate::policy::{self, PolicyEngine, PolicyProblems};
 use crate::rate::{PerIdentity, Rate, TooFast};
 use crate::reload::{Cause, Reloads};
@@ -133,6 +134,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
     };
     let changes = TaskTracker::new();
     let running = Arc::new(RunningTime::resume(running));
+    let keyring_of_census = Arc::clone(&keyring);
     let scheduler = Scheduler::new(Arc::clone(&keyring), audit.clone(), Arc::clone(&running));
     let core = Core {
         gate,
@@ -160,6 +162,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
     let readiness = readiness(health.clone(), warnings.clone());
     tokio::spawn(admin::serve(admin, metrics, readiness, stop.clone()));
     changes.spawn(scheduler.run(stop.clone()));
+    changes.spawn(census::keep(Arc::clone(&keyring_of_census), stop.clone()));
     let (last_anchor, end) = oneshot::channel();
     let anchoring = tokio::spawn(anchor(writer.clone(), audit.clone(), audit_gap, end));
     changes.spawn(reload(tls.clone(), policies, audit.clone(), reloads, stop.clone()));

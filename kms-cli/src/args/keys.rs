@@ -103,6 +103,8 @@ pub enum Key {
     },
     /// Shows a key and its versions
     Describe(OneKey),
+    /// Shows what still used which version, as far as clients have said, and who has not said it
+    Census(OneKey),
     /// Makes a new active version; older ones open on
     Rotate {
         /// Which
@@ -131,7 +133,7 @@ pub enum Key {
         /// When, and why
         #[command(flatten)]
         terms: Destruction,
-        /// Destroys the active version although clients hold leases to seal under it: what they sealed is lost
+        /// Destroys a version although it is in use, or clients hold leases to seal under it: what is sealed under it is lost
         #[arg(long)]
         force: bool,
     },

@@ -24,6 +24,7 @@ fn every_command_of_the_contract_is_taken() {
         "key create attendance --tenant acme --family --class L3 --rotate-every 90d --lease 5m",
         "key list --tenant acme",
         "key describe attendance/employee-17 --tenant acme",
+        "key census attendance --tenant acme",
         "key rotate attendance --tenant acme --deterministic",
         "key suspend attendance --tenant acme",
         "key resume attendance --tenant acme",

@@ -45,6 +45,7 @@ pub async fn run(command: args::Key, session: &Session) -> Result<(), Failure> {
             }
             session.answer(|| to_json(&found), || to_text(&found))
         }
+        args::Key::Census(which) => super::census::run(which, session).await,
         args::Key::Rotate { which: OneKey { key, of }, deterministic } => {
             let how = RotateKey { deterministic, change: Change::default() };
             let rotated = session.connect().await?.rotate_key(&of.tenant, &key, how).await?;
@@ -120,7 +121,11 @@ async fn destroy(
     let target = version.map_or(DestroyTarget::All, DestroyTarget::Version);
     let (reason, ticket, change) = (terms.reason, terms.ticket, Change::default());
     let how = DestroyKey { target, reason, ticket, force, window, change };
-    let done = session.connect().await?.destroy_key(&of.tenant, &key, how).await?;
+    let kms = session.connect().await?;
+    if let (Some(version), false) = (version, force) {
+        super::census::check_unused(&kms, &of.tenant, &key, version).await?;
+    }
+    let done = kms.destroy_key(&of.tenant, &key, how).await?;
     let Destroyed { key: now, versions, epoch, effaced: is_effaced } = &done;
     if window.is_some() {
         let due = match version {

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod bench;
+pub mod census;
 pub mod cert;
 pub mod columns;
 pub mod crypt;

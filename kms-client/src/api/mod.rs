@@ -11,6 +11,7 @@
 mod audit;
 mod batch;
 mod binding;
+mod census;
 mod convert;
 mod crypto;
 mod health;
@@ -26,6 +27,7 @@ mod transparency;
 
 pub use audit::{AuditFilter, AuditLine, DeletedAudit, ExportedChunk};
 pub use binding::Binding;
+pub use census::{Census, ColumnUse, Holder, VersionUse};
 pub use crypto::{EnvelopeKey, Opened, ReEncrypt, ReSealed, Sealed, ToOpen, ToReEncrypt, ToSeal};
 pub use health::Health;
 pub use keys::{CreateKey, DestroyKey, DestroyTarget, Destroyed, RotateKey, UpdateKey};

@@ -55,11 +55,12 @@ pub(super) struct Fetched {
 /// Asks for leases in one call; answers in order.
 pub(super) async fn fetch(kms: &Kms, scope: &Scope, wants: &[Want]) -> Vec<Result<Fetched, Error>> {
     let leases = &kms.shared.leases;
-    let reports = leases.reports_for(&scope.tenant);
+    let (reports, uses) = (leases.reports_for(&scope.tenant), leases.uses_for(&scope.tenant));
     let message = OpenDataKeysRequest {
         tenant: scope.tenant.to_string(),
         items: wants.iter().map(item).collect(),
         reports: reports.clone(),
+        uses: uses.clone(),
         purpose: scope.purpose.to_string(),
     };
     let sent = Mutex::new(leases.now());
@@ -72,6 +73,7 @@ pub(super) async fn fetch(kms: &Kms, scope: &Scope, wants: &[Want]) -> Vec<Resul
         Ok(answered) => answered,
         Err(error) => {
             leases.reports().put_back(&scope.tenant, reports);
+            leases.reports().put_back_uses(&scope.tenant, uses);
             return wants.iter().map(|_| Err(error.clone())).collect();
         }
     };

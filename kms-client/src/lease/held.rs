@@ -19,7 +19,11 @@ use kms_core::{
 };
 use parking_lot::{Mutex, RwLock};
 
-use super::{budget::Budget, index::IndexKeys, report::Reports};
+use super::{
+    budget::Budget,
+    index::IndexKeys,
+    report::{Reports, Uses},
+};
 use crate::clock::{BootTime, Clock};
 
 /// Most columns whose ciphers one lease keeps; more are prepared each time and share one budget.
@@ -78,6 +82,10 @@ struct Columns {
 pub(crate) struct Prepared {
     cipher: RwLock<Option<Cipher>>,
     budget: Budget,
+    /// For the census; a lone counter in nobody's way.
+    opens: AtomicU64,
+    /// What of seals and opens was taken for a report.
+    reported: Mutex<Uses>,
 }
 
 enum Cipher {
@@ -209,7 +217,12 @@ impl Lease {
             }
             id => Cipher::Randomized(FieldCipher::new(data_key, *version, id, column)),
         })?;
-        Ok(Prepared { cipher: RwLock::new(Some(cipher)), budget })
+        Ok(Prepared {
+            cipher: RwLock::new(Some(cipher)),
+            budget,
+            opens: AtomicU64::new(0),
+            reported: Mutex::default(),
+        })
     }
 
     fn budget(&self) -> Budget {
@@ -254,6 +267,7 @@ impl Lease {
         if !self.is_live() {
             return Err(Stop::Ended);
         }
+        prepared.opens.fetch_add(1, Relaxed);
         match &*cipher {
             Some(Cipher::Randomized(cipher)) => Ok(cipher.open(record, ciphertext)),
             Some(Cipher::Deterministic(cipher)) => Ok(cipher.open(ciphertext)),
@@ -278,6 +292,18 @@ impl Lease {
         made.saturating_sub(self.reported.fetch_max(made, Relaxed))
     }
 
+    /// Adds to the reports what each column did since the last time.
+    pub(super) fn report_uses(&self) {
+        let columns = self.columns.lock();
+        for ((table, column), prepared) in &columns.shared {
+            let since = prepared.take_uses();
+            if since != Uses::default() {
+                let place = (self.terms.version, table.clone(), column.clone());
+                self.reports.add_uses(&self.terms.tenant, place, since);
+            }
+        }
+    }
+
     fn seals(&self) -> u64 {
         let columns = self.columns.lock();
         let beyond = columns.beyond.as_ref().map_or(0, Budget::used);
@@ -293,6 +319,17 @@ impl Lease {
 }
 
 impl Prepared {
+    fn take_uses(&self) -> Uses {
+        let now = Uses { seals: self.budget.used(), opens: self.opens.load(Relaxed) };
+        let mut reported = self.reported.lock();
+        let since = Uses {
+            seals: now.seals.saturating_sub(reported.seals),
+            opens: now.opens.saturating_sub(reported.opens),
+        };
+        *reported = Uses { seals: now.seals.max(reported.seals), opens: now.opens.max(reported.opens) };
+        since
+    }
+
     #[cfg(test)]
     pub(super) fn is_wiped(&self) -> bool {
         self.cipher.read().is_none()
@@ -306,6 +343,7 @@ impl Prepared {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.report_uses();
         let seals = self.take_report();
         self.reports.add(&self.terms.tenant, self.terms.version, self.terms.data_key, seals);
     }

@@ -1,4 +1,4 @@
-//! How many seals were made under leased data keys, until the server has been told.
+//! What was done under leased data keys, until the server has been told: how many seals, and for the census what each column did.
 //!
 //! What is lost with the process is no danger: the server counts a budget as used until its lease has ended and been reported.
 
@@ -6,31 +6,45 @@ use std::collections::HashMap;
 
 use kms_core::{
     id::{DataKeyId, VersionId},
-    names::TenantName,
+    names::{ColumnName, TableName, TenantName},
 };
-use kms_proto::v1::open_data_keys_request::SealReport;
+use kms_proto::v1::open_data_keys_request::{SealReport, UseReport};
 use parking_lot::Mutex;
 
 /// Most reports in one call.
 const MOST: usize = 1_000;
 
-/// Seals that were made and not reported.
+/// Columns whose uses wait to be told, of one tenant; more are not counted.
+const MOST_COLUMNS: usize = 10_000;
+
+/// Seals and uses that nobody has reported yet.
 #[derive(Debug, Default)]
-pub(crate) struct Reports(Mutex<HashMap<TenantName, OfTenant>>);
+pub(crate) struct Reports {
+    seals: Mutex<HashMap<TenantName, OfTenant>>,
+    uses: Mutex<HashMap<TenantName, HashMap<Place, Uses>>>,
+}
 
 type OfTenant = HashMap<(VersionId, DataKeyId), u64>;
+type Place = (VersionId, TableName, ColumnName);
+
+/// What was done with the values of one column.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Uses {
+    pub(super) seals: u64,
+    pub(super) opens: u64,
+}
 
 impl Reports {
     pub(super) fn add(&self, tenant: &TenantName, version: VersionId, data_key: DataKeyId, seals: u64) {
         if seals > 0 {
-            let mut pending = self.0.lock();
+            let mut pending = self.seals.lock();
             *pending.entry(tenant.clone()).or_default().entry((version, data_key)).or_default() += seals;
         }
     }
 
     /// Takes what is to be told about a tenant's keys.
     pub(super) fn take(&self, tenant: &TenantName) -> Vec<SealReport> {
-        let mut pending = self.0.lock();
+        let mut pending = self.seals.lock();
         let Some(of_tenant) = pending.get_mut(tenant) else { return Vec::new() };
         let keys: Vec<_> = of_tenant.keys().take(MOST).copied().collect();
         let report = |(version, data_key): (VersionId, DataKeyId)| {
@@ -42,6 +56,49 @@ impl Reports {
             pending.remove(tenant);
         }
         reports
+    }
+
+    /// Adds uses of a column.
+    pub(super) fn add_uses(&self, tenant: &TenantName, place: Place, uses: Uses) {
+        let mut pending = self.uses.lock();
+        let of_tenant = pending.entry(tenant.clone()).or_default();
+        if of_tenant.len() < MOST_COLUMNS || of_tenant.contains_key(&place) {
+            let known = of_tenant.entry(place).or_default();
+            known.seals += uses.seals;
+            known.opens += uses.opens;
+        }
+    }
+
+    /// Takes uses that are to be told.
+    pub(super) fn take_uses(&self, tenant: &TenantName) -> Vec<UseReport> {
+        let mut pending = self.uses.lock();
+        let Some(of_tenant) = pending.get_mut(tenant) else { return Vec::new() };
+        let places: Vec<_> = of_tenant.keys().take(MOST).cloned().collect();
+        let report = |place: Place| {
+            let Uses { seals, opens } = of_tenant.remove(&place).unwrap_or_default();
+            let (version, table, column) = place;
+            UseReport {
+                version_id: version.get(),
+                table: table.to_string(),
+                column: column.to_string(),
+                seals,
+                opens,
+            }
+        };
+        let reports = places.into_iter().map(report).collect();
+        if of_tenant.is_empty() {
+            pending.remove(tenant);
+        }
+        reports
+    }
+
+    /// Puts back uses that could not be told.
+    pub(super) fn put_back_uses(&self, tenant: &TenantName, reports: Vec<UseReport>) {
+        for UseReport { version_id, table, column, seals, opens } in reports {
+            if let (Ok(table), Ok(column)) = (table.parse(), column.parse()) {
+                self.add_uses(tenant, (version_id.into(), table, column), Uses { seals, opens });
+            }
+        }
     }
 
     /// Puts back what could not be told.

@@ -6,7 +6,10 @@ use std::{
 };
 
 use kms_core::names::{KeyName, TenantName};
-use kms_proto::{reason::Reason, v1::open_data_keys_request::SealReport};
+use kms_proto::{
+    reason::Reason,
+    v1::open_data_keys_request::{SealReport, UseReport},
+};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use tokio::sync::{Notify, watch};
@@ -85,6 +88,18 @@ impl Leases {
             }
         }
         self.reports.take(tenant)
+    }
+
+    /// What columns did with a tenant's keys, for the census.
+    pub(super) fn uses_for(&self, tenant: &TenantName) -> Vec<UseReport> {
+        for cache in [&self.to_seal, &self.to_open] {
+            for (want, lease) in cache.iter() {
+                if want.scope.tenant == *tenant {
+                    lease.report_uses();
+                }
+            }
+        }
+        self.reports.take_uses(tenant)
     }
 
     /// Whether the server has said that the key's values are sealed and opened by the server only.

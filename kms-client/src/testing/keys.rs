@@ -49,6 +49,7 @@ macro_rules! not_built {
 }
 
 not_built! {
+    census(CensusRequest) -> CensusResponse;
     update_tenant(UpdateTenantRequest) -> Tenant;
     suspend_tenant(SuspendTenantRequest) -> Tenant;
     resume_tenant(ResumeTenantRequest) -> Tenant;

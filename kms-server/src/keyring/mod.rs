@@ -8,8 +8,9 @@
 //! - this file: the caches and their invalidation; `register`: the one instance of each version, in a cache or not.
 //! - [`entry`]: a key as requests see it; [`indexing`]: the versions of an index key; [`warm`]: many cold ones at once.
 //! - [`version`]: a live version, its material and its ciphers.
-//! - [`leases`]: which sealing leases may still run.
+//! - [`leases`]: which sealing leases may still run; [`census`]: what clients say that they use.
 
+pub mod census;
 pub mod entry;
 pub mod indexing;
 pub mod leases;
@@ -46,6 +47,7 @@ pub struct Keyring {
     /// Held while a load is cached and while a purge runs, so that the two never interleave.
     register: Mutex<Register>,
     leases: Leases,
+    census: census::Census,
     instance: Box<str>,
 }
 
@@ -83,6 +85,7 @@ impl Keyring {
             purges: AtomicU64::new(0),
             register: Mutex::default(),
             leases: Leases::default(),
+            census: census::Census::default(),
             instance: uuid::Uuid::new_v4().to_string().into(),
             writer,
         });
@@ -98,6 +101,11 @@ impl Keyring {
     /// The sealing leases handed out by this process.
     pub fn leases(&self) -> &Leases {
         &self.leases
+    }
+
+    /// What clients say that they use.
+    pub fn census(&self) -> &census::Census {
+        &self.census
     }
 
     /// The writer behind the caches.

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::status::Failure;
 use crate::binding::{Binding, FieldBinding};
+use crate::usecase::census;
 use crate::usecase::describe::{KeyView, TenantView, VersionView};
 
 /// Most bytes of one payload. A ciphertext may have the overhead of its format on top.
@@ -259,5 +260,28 @@ pub(super) fn version_to_wire(view: &VersionView) -> v1::KeyVersion {
         destroyed: timestamp_to_wire(record.destroyed_ms),
         uid: record.uid.clone(),
         destroy_due: timestamp_to_wire(record.destroy_due_ms),
+    }
+}
+
+pub(super) fn use_to_wire(used: census::VersionUse) -> v1::VersionUse {
+    let day = |day: u32| timestamp_to_wire(i64::from(day) * 86_400_000);
+    let columns = used.columns.into_iter().map(|((table, column), counted)| v1::ColumnUse {
+        table,
+        column,
+        seals: counted.seals,
+        opens: counted.opens,
+        last_day: day(counted.last_day),
+    });
+    let holders = used.holders.into_iter().map(|(identity, holder)| v1::LeaseHolder {
+        identity,
+        last_leased_day: day(holder.last_leased),
+        last_report_day: holder.last_report.and_then(day),
+    });
+    v1::VersionUse {
+        version: used.version,
+        version_id: used.id.get(),
+        columns: columns.collect(),
+        holders: holders.collect(),
+        left_out: used.left_out,
     }
 }

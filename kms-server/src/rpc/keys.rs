@@ -19,9 +19,9 @@ use crate::audit::Ticket;
 use crate::gate::Caller;
 use crate::gate::target::{KeyDestruction, KeyUpdate, NewKey, System, TenantDestruction};
 use crate::operation::Operation;
-use crate::usecase::describe;
 use crate::usecase::destroy_key::{self, Which};
 use crate::usecase::mutation::Mutation;
+use crate::usecase::{census, describe};
 use crate::usecase::{
     change_key, change_tenant, confirm_clock, create_key, create_tenant, destroy_tenant, rotate_key,
     schedule_key, schedule_tenant,
@@ -233,6 +233,18 @@ impl Core {
         })
     }
 
+    async fn census(
+        &self,
+        caller: &Caller,
+        message: v1::CensusRequest,
+    ) -> Result<v1::CensusResponse, Failure> {
+        let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
+        let counted = census::census(permit, &self.keyring).await;
+        let versions = self.gate.record(counted).await??;
+        let versions = versions.into_iter().map(convert::use_to_wire).collect();
+        Ok(v1::CensusResponse { versions, days_kept: census::DAYS_KEPT })
+    }
+
     async fn update_key(&self, caller: &Caller, message: v1::UpdateKeyRequest) -> Result<v1::Key, Failure> {
         let mutation = mutation(caller, Operation::UpdateKey, &message.request_id, &message)?;
         let update = change_key::Update {
@@ -397,6 +409,7 @@ changes! {
         describe_key(DescribeKeyRequest) -> v1::Key;
         list_keys(ListKeysRequest) -> v1::ListKeysResponse;
         list_versions(ListVersionsRequest) -> v1::ListVersionsResponse;
+        census(CensusRequest) -> v1::CensusResponse;
         update_key(UpdateKeyRequest) -> v1::Key;
         rotate_key(RotateKeyRequest) -> v1::Key;
         suspend_key(SuspendKeyRequest) -> v1::Key;

@@ -38,6 +38,11 @@ impl Core {
         convert::batch(message.items.iter().map(weight).sum(), MAX_IDS, std::iter::empty())?;
         let purpose = (!message.purpose.is_empty()).then_some(&*message.purpose);
         let tenant = TenantName::try_from(&*message.tenant)?;
+        if !message.uses.is_empty()
+            && let Ok(entry) = self.keyring.tenant(tenant.as_str())
+        {
+            self.keyring.census().reported(&caller.identity.name, entry.slot, message.uses);
+        }
         let asked = self.look_up(tenant.clone(), message.items).await?;
         let mut batch = Batch::new(asked.into_iter(), Asked::seen);
         let groups = batch.take_groups();
@@ -71,8 +76,10 @@ impl Core {
         }
         let _held = self.keyring.warm(wanted.into_iter()).await;
         let (leased_to, permits): (Vec<_>, Vec<_>) = leave.into_iter().unzip();
-        let leases =
-            permits.into_iter().zip(&leased_to).map(|(permit, group)| self.lease(permit, &group.items));
+        let leases = permits
+            .into_iter()
+            .zip(&leased_to)
+            .map(|(permit, group)| self.lease(caller, permit, &group.items));
         let mut leases = stream::iter(leases.collect::<Vec<_>>()).buffered(LINES_AT_ONCE);
         for group in &leased_to {
             if let Some(leased) = leases.next().await {
@@ -122,7 +129,12 @@ impl Core {
         })
     }
 
-    async fn lease(&self, leave: Leave, items: &[Asked]) -> Result<Vec<Result<Handed, Refused>>, Failure> {
+    async fn lease(
+        &self,
+        caller: &Caller,
+        leave: Leave,
+        items: &[Asked],
+    ) -> Result<Vec<Result<Handed, Refused>>, Failure> {
         let leased = match leave {
             Leave::Index(permit) => {
                 let leased = lease_index::to_index(permit, &self.keyring, items.len()).await;
@@ -139,6 +151,9 @@ impl Core {
             }
         };
         let leased = self.gate.record(leased).await??;
+        // Subjects come by the million: the census is of keys with many rows each.
+        let counted = leased.iter().flatten().filter(|leased| leased.key.subject().is_none());
+        self.keyring.census().leased(&caller.identity.name, counted.map(|leased| leased.version_id));
         Ok(leased.into_iter().map(|leased| leased.map(Handed::DataKey)).collect())
     }
 }

@@ -3,7 +3,7 @@
 //! # Layout
 //! - data plane: [`seal`], [`open`], [`reveal`], [`reencrypt`], [`envelope_key`], [`lease`], [`lease_index`], [`random`].
 //! - tenants: [`create_tenant`], [`change_tenant`], [`destroy_tenant`]; keys: [`create_key`], [`change_key`], [`rotate_key`],
-//!   [`destroy_key`]; reading both: [`describe`].
+//!   [`destroy_key`]; reading both: [`describe`], [`census`].
 //! - later: [`schedule_key`], [`schedule_tenant`], [`confirm_clock`]; [`due`] carries out what fell due; `schedule` keeps the rows.
 //! - what policy says: [`explain`], [`list_masks`].
 //! - compliance: [`read_audit`], [`read_log`], [`certify`].
@@ -11,6 +11,7 @@
 //!
 //! [`Unrecorded`]: crate::gate::Unrecorded
 
+pub mod census;
 pub mod certify;
 pub mod change_key;
 pub mod change_tenant;

@@ -1,0 +1,148 @@
+//! The census against a real server: what clients say that they use, who has not said it, and what destroying asks of it.
+
+// Where a test's setting up fails, the test has failed: a panic with a line number is its message.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::time::{Duration, Instant};
+
+use kms_client::{
+    Column, KeyName, Kms, Profile, RecordId, TenantName,
+    api::{CreateKey, CreateTenant, RotateKey, VersionUse},
+};
+use kms_proto::v1::{
+    self,
+    open_data_keys_request::{Existing, Item, UseReport, item},
+};
+use kms_tests::{Api, Place, Server, cli};
+
+/// Renewed, and with it reported, within that.
+const LEASE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Scene {
+    place: Place,
+    server: Server,
+    operator: Kms,
+}
+
+fn names() -> (TenantName, KeyName) {
+    ("acme".parse().unwrap(), "attendance".parse().unwrap())
+}
+
+async fn client(place: &Place, name: &str) -> Kms {
+    Kms::connect(Profile::load(place.profile(name)).unwrap()).await.unwrap()
+}
+
+async fn scene() -> Scene {
+    let place = Place::new();
+    let server = place.start();
+    let operator = client(&place, "operator").await;
+    let (tenant, key) = names();
+    operator.create_tenant(&tenant, CreateTenant::default()).await.unwrap();
+    let how = CreateKey { lease: Some(LEASE), ..CreateKey::default() };
+    operator.create_key(&tenant, &key, how).await.unwrap();
+    Scene { place, server, operator }
+}
+
+async fn version(kms: &Kms, number: u32) -> VersionUse {
+    let (tenant, key) = names();
+    let census = kms.census(&tenant, &key).await.unwrap();
+    census.versions.into_iter().find(|used| used.version == number).unwrap()
+}
+
+/// Seals and opens until the census knows of it: reports come with renewals.
+async fn use_until_known(operator: &Kms, service: &Kms) -> VersionUse {
+    let (tenant, key) = names();
+    let records = service.records(&tenant, &key);
+    let column = Column::randomized("checkins", "phone").unwrap();
+    let row = RecordId::try_from(&b"1"[..]).unwrap();
+    let began = Instant::now();
+    loop {
+        let sealed = records.seal(&column, &row, b"138").await.unwrap();
+        records.open(&column, &row, &sealed).await.unwrap();
+        let used = version(operator, 1).await;
+        if used.columns.iter().any(|column| column.opens > 0 && column.seals > 0) {
+            return used;
+        }
+        assert!(began.elapsed() < PATIENCE, "{used:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_used_is_counted_by_column_and_a_restart_forgets_nothing() {
+    let scene = scene().await;
+    let quiet = version(&scene.operator, 1).await;
+    assert!(quiet.columns.is_empty() && quiet.holders.is_empty() && quiet.is_complete());
+    let used = use_until_known(&scene.operator, &client(&scene.place, "attendance").await).await;
+    let [column] = &used.columns[..] else { panic!("{used:?}") };
+    assert_eq!((column.table.as_str(), column.column.as_str()), ("checkins", "phone"));
+    let [holder] = &used.holders[..] else { panic!("{used:?}") };
+    assert_eq!(holder.identity, "spiffe://dev.local/attendance");
+    assert!(used.is_complete());
+
+    assert!(scene.server.terminate().success());
+    let _server = scene.place.start();
+    let again = version(&client(&scene.place, "operator").await, 1).await;
+    assert!(again.columns[0].opens >= column.opens && again.columns[0].seals >= column.seals, "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_leased_a_version_and_said_nothing_is_named() {
+    let scene = scene().await;
+    let (tenant, key) = names();
+    let service = client(&scene.place, "attendance").await;
+    let column = Column::randomized("checkins", "phone").unwrap();
+    let row = RecordId::try_from(&b"1"[..]).unwrap();
+    service.records(&tenant, &key).seal(&column, &row, b"138").await.unwrap();
+    let used = version(&scene.operator, 1).await;
+    assert_eq!(used.holders[0].last_report_day, None);
+    assert!(used.columns.is_empty() && !used.is_complete(), "{used:?}");
+    let profile = scene.place.profile("operator");
+    let said = cli::kms(Some(&profile), ["key", "census", "attendance", "--tenant", "acme"]).ok();
+    assert!(said.stdout.contains("spiffe://dev.local/attendance was leased it"), "{said:?}");
+    let denied = service.census(&tenant, &key).await.unwrap_err();
+    assert_eq!(denied.exit_code(), 5, "who may not describe the key learns nothing of its users");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_never_leased_a_version_cannot_make_it_look_used() {
+    let scene = scene().await;
+    let id = version(&scene.operator, 1).await.id;
+    let stranger = Api::of(&scene.place, "hr-portal").await;
+    let report = |version_id| UseReport {
+        version_id,
+        table: "checkins".into(),
+        column: "phone".into(),
+        seals: 5,
+        opens: 5,
+    };
+    let message = v1::OpenDataKeysRequest {
+        tenant: "acme".into(),
+        items: vec![Item {
+            item: Some(item::Item::Existing(Existing { version_id: id.get(), data_key_id: 1 })),
+        }],
+        uses: vec![report(id.get()), report(u64::MAX)],
+        ..v1::OpenDataKeysRequest::default()
+    };
+    stranger.crypto().open_data_keys(message).await.unwrap();
+    let used = version(&scene.operator, 1).await;
+    assert!(used.columns.is_empty() && used.holders.is_empty(), "{used:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_in_use_is_destroyed_only_by_force_and_what_dies_is_said() {
+    let scene = scene().await;
+    let (tenant, key) = names();
+    use_until_known(&scene.operator, &client(&scene.place, "attendance").await).await;
+    scene.operator.rotate_key(&tenant, &key, RotateKey::default()).await.unwrap();
+    let profile = scene.place.profile("operator");
+    let destroy = "key destroy attendance --tenant acme --version 1 --reason superseded";
+    let said = cli::kms(Some(&profile), destroy.split(' '));
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("in use: checkins.phone") && said.stderr.contains("--force"), "{said:?}");
+    assert_eq!(version(&scene.operator, 1).await.version, 1, "it is still there");
+    cli::kms(Some(&profile), destroy.split(' ').chain(["--force"])).ok();
+    let census = scene.operator.census(&tenant, &key).await.unwrap();
+    assert_eq!(census.versions.iter().map(|used| used.version).collect::<Vec<_>>(), [2]);
+}
