@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _};
 use kms_core::id::{DataKeyId, VersionId};
 use kms_core::names::{KeyName, TenantName};
+use kms_proto::reason::Reason;
 use kms_proto::v1;
 
 use super::Core;
@@ -18,6 +19,7 @@ use crate::gate::items::Refusal;
 use crate::gate::permit::op;
 use crate::gate::{Caller, Denied, Permit};
 use crate::keyring::indexing::MAX_INDEX_VERSIONS;
+use crate::keyring::holders::Client;
 use crate::keyring::{KeyEntry, Keyring, LookupError};
 use crate::operation::Operation;
 use crate::usecase::refused::Refused;
@@ -38,6 +40,9 @@ impl Core {
         convert::batch(message.items.iter().map(weight).sum(), MAX_IDS, std::iter::empty())?;
         let purpose = (!message.purpose.is_empty()).then_some(&*message.purpose);
         let tenant = TenantName::try_from(&*message.tenant)?;
+        let client = client(caller, &message.client_instance)?;
+        // ORDER: before anything is leased: what is destroyed from here on has a later one.
+        let store_revision = self.revision();
         let asked = self.look_up(tenant.clone(), message.items).await?;
         let mut batch = Batch::new(asked.into_iter(), Asked::seen);
         let groups = batch.take_groups();
@@ -71,8 +76,10 @@ impl Core {
         }
         let _held = self.keyring.warm(wanted.into_iter()).await;
         let (leased_to, permits): (Vec<_>, Vec<_>) = leave.into_iter().unzip();
-        let leases =
-            permits.into_iter().zip(&leased_to).map(|(permit, group)| self.lease(permit, &group.items));
+        let leases = permits
+            .into_iter()
+            .zip(&leased_to)
+            .map(|(permit, group)| self.lease(permit, &group.items, client.as_ref()));
         let mut leases = stream::iter(leases.collect::<Vec<_>>()).buffered(LINES_AT_ONCE);
         for group in &leased_to {
             if let Some(leased) = leases.next().await {
@@ -87,7 +94,7 @@ impl Core {
             })),
         });
         let client_instance = self.keyring.instance().to_owned();
-        let (store_revision, padding) = (self.revision(), convert::padding());
+        let padding = convert::padding();
         Ok(v1::OpenDataKeysResponse { items, store_revision, client_instance, padding })
     }
 
@@ -122,25 +129,45 @@ impl Core {
         })
     }
 
-    async fn lease(&self, leave: Leave, items: &[Asked]) -> Result<Vec<Result<Handed, Refused>>, Failure> {
+    async fn lease(
+        &self,
+        leave: Leave,
+        items: &[Asked],
+        client: Option<&Client>,
+    ) -> Result<Vec<Result<Handed, Refused>>, Failure> {
         let leased = match leave {
             Leave::Index(permit) => {
-                let leased = lease_index::to_index(permit, &self.keyring, items.len()).await;
+                let leased = lease_index::to_index(permit, &self.keyring, items.len(), client).await;
                 let leased = self.gate.record(leased).await??;
                 return Ok(leased.into_iter().map(|leased| leased.map(Handed::Index)).collect());
             }
             Leave::Seal(permit) => {
                 let asks: Vec<_> = items.iter().filter_map(Asked::to_seal).collect();
-                lease::to_seal(permit, &self.keyring, &asks).await
+                lease::to_seal(permit, &self.keyring, &asks, client).await
             }
             Leave::Open(permit) => {
                 let asks: Vec<_> = items.iter().filter_map(Asked::to_open).collect();
-                lease::to_open(permit, &self.keyring, &asks)
+                lease::to_open(permit, &self.keyring, &asks, client)
             }
         };
         let leased = self.gate.record(leased).await??;
         Ok(leased.into_iter().map(|leased| leased.map(Handed::DataKey)).collect())
     }
+}
+
+/// The client that data keys are leased to; none where it does not say.
+///
+/// # Errors
+/// Where what it says is no UUID.
+pub(super) fn client(caller: &Caller, instance: &str) -> Result<Option<Client>, Failure> {
+    if instance.is_empty() {
+        return Ok(None);
+    }
+    let instance = uuid::Uuid::try_parse(instance).ok().filter(|instance| !instance.is_nil());
+    let instance = instance.ok_or_else(|| {
+        Failure::message(Reason::FieldInvalid, "`client_instance` must be a random UUID".to_owned())
+    })?;
+    Ok(Some(Client { identity: caller.identity.name.clone(), instance }))
 }
 
 type WireItem = v1::open_data_keys_request::item::Item;
