@@ -99,6 +99,7 @@ impl State {
                 } else if let Some(known) = self.known.get_mut(&id) {
                     known.pairs += 1;
                     self.pairs += 1;
+                    metrics::gauge!("kms_leases_held").increment(1);
                     *self.of.entry(known.client.identity.clone()).or_default() += 1;
                 }
             }
@@ -180,6 +181,7 @@ impl State {
         let Some(known) = self.known.get_mut(&id) else { return };
         known.pairs = known.pairs.saturating_sub(1);
         self.pairs = self.pairs.saturating_sub(1);
+        metrics::gauge!("kms_leases_held").decrement(1);
         if let Some(of) = self.of.get_mut(&known.client.identity) {
             *of -= 1;
             if *of == 0 {
