@@ -18,12 +18,12 @@ use crate::running::BootTime;
 
 /// Stands for a client; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct ClientId(u64);
+pub(super) struct ClientId(pub(super) u64);
 
 /// Most leases that are attributed; further ones are counted to their end without a name.
 const MOST: usize = 1 << 20;
 /// How many of these may be one identity's, so that it does not take the others' places.
-const MOST_OF_ONE: usize = MOST / 4;
+pub(super) const MOST_OF_ONE: usize = MOST / 4;
 /// Events kept for a client that does not listen; with more, it is told to lease anew.
 const BACKLOG: usize = 64;
 /// Leases that are swept for at the earliest, and how often where they are at their most.
@@ -38,7 +38,7 @@ pub(super) struct State {
     pub(super) versions: BTreeMap<VersionId, Held>,
     pub(super) keys: HashMap<(TenantSlot, KeyName), HeldKey>,
     /// Attributed leases, of all and of each identity.
-    pairs: usize,
+    pub(super) pairs: usize,
     of: HashMap<IdentityName, usize>,
     sweep_at: usize,
     swept: Option<BootTime>,

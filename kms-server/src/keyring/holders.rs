@@ -193,3 +193,6 @@ impl Counted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

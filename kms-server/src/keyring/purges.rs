@@ -100,3 +100,74 @@ impl Purging {
         Ending { epoch, at: self.end(now), purges }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const EPOCH: Epoch = Epoch(7);
+    const HOUR: u64 = 3_600;
+
+    fn at(seconds: u64) -> BootTime {
+        BootTime(Duration::from_secs(1_000_000 + seconds))
+    }
+
+    fn begun(ends: &[(u64, u64)], unattributed: Option<u64>) -> (Purges, Ending) {
+        let clients = ends.iter().map(|(client, end)| (ClientId(*client), (at(*end), Vec::new())));
+        let mut purges = Purges::default();
+        let ending = purges.begin((EPOCH, CommitNumber(1)), clients.collect(), unattributed.map(at), at(0));
+        (purges, ending)
+    }
+
+    fn counts(confirmed: u64, ended: u64) -> Option<PurgesRecord> {
+        Some(PurgesRecord { confirmed, ended })
+    }
+
+    #[test]
+    fn an_epoch_is_quiesced_with_the_last_confirmation() {
+        let (mut purges, ending) = begun(&[(1, HOUR), (2, HOUR)], None);
+        assert_eq!(ending, Ending { epoch: EPOCH, at: at(HOUR), purges: counts(0, 2) });
+        let ending = purges.confirm(ClientId(1), EPOCH, at(1)).unwrap();
+        assert_eq!((ending.at, ending.purges), (at(HOUR), counts(1, 1)));
+        assert!(purges.confirm(ClientId(1), EPOCH, at(1)).is_none(), "once");
+        assert!(purges.confirm(ClientId(3), EPOCH, at(1)).is_none(), "it held nothing");
+        assert!(purges.confirm(ClientId(2), Epoch(8), at(1)).is_none(), "of that epoch");
+        let ending = purges.confirm(ClientId(2), EPOCH, at(2)).unwrap();
+        assert_eq!((ending.at, ending.purges), (at(2), counts(2, 0)));
+    }
+
+    #[test]
+    fn of_each_client_the_earlier_of_both_counts() {
+        let (mut purges, ending) = begun(&[(1, 60), (2, HOUR)], None);
+        assert_eq!(ending.at, at(HOUR));
+        assert_eq!(purges.confirm(ClientId(2), EPOCH, at(1)).unwrap().at, at(60), "the other's own end");
+        assert!(purges.confirm(ClientId(1), EPOCH, at(60)).is_none(), "its lease had ended by itself");
+        let (mut purges, ending) = begun(&[(1, 0)], None);
+        assert_eq!((ending.at, ending.purges), (at(0), counts(0, 0)), "ended before it was destroyed");
+        assert!(purges.confirm(ClientId(1), EPOCH, at(0)).is_none());
+    }
+
+    #[test]
+    fn those_of_whom_nothing_is_known_are_waited_for_and_nobody_is_counted() {
+        let (mut purges, ending) = begun(&[(1, HOUR)], Some(2 * HOUR));
+        assert_eq!((ending.at, ending.purges), (at(2 * HOUR), None));
+        let ending = purges.confirm(ClientId(1), EPOCH, at(1)).unwrap();
+        assert_eq!((ending.at, ending.purges), (at(2 * HOUR), None));
+        let (_, ending) = begun(&[(1, HOUR)], Some(0));
+        assert_eq!((ending.at, ending.purges), (at(HOUR), counts(0, 1)), "their time is over");
+    }
+
+    #[test]
+    fn a_client_is_told_again_what_it_has_not_confirmed_until_its_lease_ends() {
+        let (mut purges, _) = begun(&[(1, 60), (2, HOUR)], None);
+        assert_eq!(purges.of(ClientId(1), at(59)).len(), 1);
+        assert!(purges.of(ClientId(1), at(60)).is_empty() && purges.of(ClientId(3), at(1)).is_empty());
+        purges.confirm(ClientId(2), EPOCH, at(1)).unwrap();
+        assert!(purges.of(ClientId(2), at(1)).is_empty());
+        assert!(purges.wait_for(ClientId(1)) && !purges.wait_for(ClientId(2)));
+        purges.forget_ended(at(60));
+        assert!(!purges.wait_for(ClientId(1)));
+    }
+}

@@ -245,3 +245,6 @@ impl Drop for Watching {
         state.forget_idle(self.client);
     }
 }
+
+#[cfg(test)]
+mod tests;
