@@ -57,12 +57,13 @@ impl Watch {
     }
 }
 
-/// A key whose data keys may be held for so long.
-async fn create_key(operator: &Api, key: &str, lease: u32) {
+/// A tenant with a key whose data keys may be held for so long.
+async fn create_key(operator: &Api, tenant: &str, lease: u32) {
+    operator.create_tenant(tenant).await.unwrap();
     let message = v1::CreateKeyRequest {
         request_id: fresh(),
-        tenant: TENANT.into(),
-        key: key.into(),
+        tenant: tenant.into(),
+        key: KEY.into(),
         key_class: v1::KeyClass::L2.into(),
         lease: Some(prost_types::Duration { seconds: lease.into(), nanos: 0 }),
         ..v1::CreateKeyRequest::default()
@@ -70,10 +71,10 @@ async fn create_key(operator: &Api, key: &str, lease: u32) {
     answer(operator.keys().create_key(message).await).unwrap();
 }
 
-async fn lease(api: &Api, key: &str, instance: &str) -> Answer<()> {
-    let current = ask::item::Item::Current(ask::Current { key: key.into(), deterministic: false });
+async fn lease(api: &Api, tenant: &str, instance: &str) -> Answer<()> {
+    let current = ask::item::Item::Current(ask::Current { key: KEY.into(), deterministic: false });
     let message = v1::OpenDataKeysRequest {
-        tenant: TENANT.into(),
+        tenant: tenant.into(),
         items: vec![ask::Item { item: Some(current) }],
         client_instance: instance.into(),
         ..v1::OpenDataKeysRequest::default()
@@ -83,28 +84,28 @@ async fn lease(api: &Api, key: &str, instance: &str) -> Answer<()> {
     Ok(())
 }
 
-fn subject(key: &str) -> Option<v1::Subject> {
-    Some(v1::Subject { tenant: TENANT.into(), key: key.into(), version: 0, tenant_uid: Vec::new() })
+fn subject(tenant: &str) -> Option<v1::Subject> {
+    Some(v1::Subject { tenant: tenant.into(), key: KEY.into(), version: 0, tenant_uid: Vec::new() })
 }
 
 /// Its state once it is erased, or after so long.
-async fn state_after(operator: &Api, key: &str, wait: Duration) -> LifecycleState {
+async fn state_after(operator: &Api, tenant: &str, wait: Duration) -> LifecycleState {
     let timeout = Some(wait.try_into().unwrap());
-    let message = v1::WaitForErasureRequest { subject: subject(key), timeout };
+    let message = v1::WaitForErasureRequest { subject: subject(tenant), timeout };
     answer(operator.log().wait_for_erasure(message).await).unwrap().state()
 }
 
-async fn is_erased(operator: &Api, key: &str) -> bool {
-    state_after(operator, key, Duration::from_secs(20)).await == LifecycleState::Erased
+async fn is_erased(operator: &Api, tenant: &str) -> bool {
+    state_after(operator, tenant, Duration::from_secs(20)).await == LifecycleState::Erased
 }
 
-async fn is_pending(operator: &Api, key: &str) -> bool {
-    state_after(operator, key, Duration::from_millis(50)).await == LifecycleState::Destroyed
+async fn is_pending(operator: &Api, tenant: &str) -> bool {
+    state_after(operator, tenant, Duration::from_secs(1)).await == LifecycleState::Destroyed
 }
 
 /// What its certificate says of those who held a data key; the certificate holds.
-async fn clients(operator: &Api, key: &str) -> Option<(u64, u64)> {
-    let message = v1::GetCertificateRequest { subject: subject(key), earlier_sizes: Vec::new() };
+async fn clients(operator: &Api, tenant: &str) -> Option<(u64, u64)> {
+    let message = v1::GetCertificateRequest { subject: subject(tenant), earlier_sizes: Vec::new() };
     let made = answer(operator.log().get_certificate(message).await).unwrap();
     let outcome = verify(&made.certificate, &Given::default());
     assert_eq!(outcome.verdict, Verdict::Residual, "{:?}", outcome.failures().collect::<Vec<_>>());
@@ -126,14 +127,14 @@ fn row() -> RecordId {
 async fn a_warm_key_is_dead_with_its_destruction_and_the_certificate_does_not_wait_for_its_lease() {
     let (_place, _server, operator, attendance) = started().await;
     create_key(&operator, "hourly", 3_600).await;
-    let records = attendance.kms.records(&TENANT.parse().unwrap(), &"hourly".parse().unwrap());
+    let records = attendance.kms.records(&"hourly".parse().unwrap(), &KEY.parse().unwrap());
     let sealed = records.seal(&column(), &row(), b"138 0013 8000").await.unwrap();
     records.open(&column(), &row(), &sealed).await.unwrap();
     let calls = attendance.kms.server_calls();
     records.open(&column(), &row(), &sealed).await.unwrap();
     assert_eq!(attendance.kms.server_calls(), calls, "it is warm");
     let began = Instant::now();
-    operator.destroy(TENANT, "hourly", None).await.unwrap();
+    operator.destroy("hourly", KEY, None).await.unwrap();
     assert!(is_erased(&operator, "hourly").await);
     println!("destroyed, purged, confirmed, on record after {:?}", began.elapsed());
     let error = records.open(&column(), &row(), &sealed).await.unwrap_err();
@@ -153,7 +154,7 @@ async fn who_does_not_confirm_is_waited_for_to_the_end_of_its_lease_and_no_longe
     let mut paused = Watch::open(&attendance, &silent).await.unwrap();
     let mut watch = Watch::open(&attendance, &obedient).await.unwrap();
     assert!(!watch.opened.stale);
-    operator.destroy(TENANT, "short", None).await.unwrap();
+    operator.destroy("short", KEY, None).await.unwrap();
     let event = watch.next().await.unwrap();
     watch.confirm(event.number).await;
     assert_eq!(paused.next().await.unwrap().kind(), KeyEventKind::Destroyed);
@@ -167,16 +168,16 @@ async fn who_does_not_confirm_is_waited_for_to_the_end_of_its_lease_and_no_longe
 async fn who_never_listens_is_waited_for_and_who_has_no_name_is_not_counted() {
     let (_place, _server, operator, attendance) = started().await;
     create_key(&operator, "short", 2).await;
-    create_key(&operator, "nameless", 2).await;
+    create_key(&operator, "nameless", 8).await;
     let began = Instant::now();
     lease(&attendance, "short", &fresh()).await.unwrap();
     lease(&attendance, "nameless", "").await.unwrap();
-    operator.destroy(TENANT, "short", None).await.unwrap();
-    operator.destroy(TENANT, "nameless", None).await.unwrap();
-    for (key, counted) in [("short", Some((0, 1))), ("nameless", None)] {
-        assert!(is_erased(&operator, key).await);
+    operator.destroy("short", KEY, None).await.unwrap();
+    operator.destroy("nameless", KEY, None).await.unwrap();
+    for (tenant, counted) in [("short", Some((0, 1))), ("nameless", None)] {
+        assert!(is_erased(&operator, tenant).await);
         assert!(began.elapsed() >= Duration::from_secs(2));
-        assert_eq!(clients(&operator, key).await, counted, "{key}");
+        assert_eq!(clients(&operator, tenant).await, counted, "{tenant}");
     }
 }
 
@@ -195,11 +196,11 @@ async fn a_confirmation_of_what_was_not_told_or_was_confirmed_already_ends_the_s
         assert_eq!(watch.next().await, Err(Reason::FieldInvalid), "{number}");
     }
     let mut watch = Watch::open(&attendance, &instance).await.unwrap();
-    operator.destroy(TENANT, "other", None).await.unwrap();
+    operator.destroy("other", KEY, None).await.unwrap();
     let event = watch.next().await.unwrap();
     watch.confirm(event.number).await;
     assert!(is_erased(&operator, "other").await);
-    operator.destroy(TENANT, "hourly", None).await.unwrap();
+    operator.destroy("hourly", KEY, None).await.unwrap();
     // What it has confirmed, again, in place of the one that it got.
     assert_eq!(watch.next().await.unwrap().number, event.number + 1);
     watch.confirm(event.number).await;
@@ -208,7 +209,7 @@ async fn a_confirmation_of_what_was_not_told_or_was_confirmed_already_ends_the_s
     // It is told again, and can still do as it should.
     let mut watch = Watch::open(&attendance, &instance).await.unwrap();
     let event = watch.next().await.unwrap();
-    assert_eq!((event.number, &*event.items[0].key), (1, "hourly"));
+    assert_eq!((event.number, &*event.items[0].tenant), (1, "hourly"));
     watch.confirm(1).await;
     assert!(is_erased(&operator, "hourly").await);
 }
@@ -223,7 +224,7 @@ async fn no_identity_confirms_or_hears_for_another() {
     let portal = Api::of(&place, "hr-portal").await;
     let mut stranger = Watch::open(&portal, &instance).await.unwrap();
     assert!(stranger.opened.stale, "nothing of its own");
-    operator.destroy(TENANT, "hourly", None).await.unwrap();
+    operator.destroy("hourly", KEY, None).await.unwrap();
     let event = watch.next().await.unwrap();
     stranger.confirm(event.number).await;
     assert_eq!(stranger.next().await, Err(Reason::FieldInvalid), "it heard nothing, so there is nothing");
@@ -235,13 +236,13 @@ async fn no_identity_confirms_or_hears_for_another() {
 #[tokio::test]
 async fn a_client_hears_of_what_it_holds_and_of_nothing_else() {
     let (_place, _server, operator, attendance) = started().await;
-    operator.create_key(TENANT, "payroll").await.unwrap();
+    create_key(&operator, "other", 300).await;
     let [instance, other] = [fresh(), fresh()];
-    lease(&attendance, KEY, &instance).await.unwrap();
-    lease(&attendance, "payroll", &other).await.unwrap();
+    lease(&attendance, TENANT, &instance).await.unwrap();
+    lease(&attendance, "other", &other).await.unwrap();
     let mut watch = Watch::open(&attendance, &instance).await.unwrap();
-    operator.suspend(TENANT, "payroll").await.unwrap();
-    operator.destroy(TENANT, "payroll", None).await.unwrap();
+    operator.suspend("other", KEY).await.unwrap();
+    operator.destroy("other", KEY, None).await.unwrap();
     operator.rotate(TENANT, KEY).await.unwrap();
     operator.suspend(TENANT, KEY).await.unwrap();
     operator.destroy_tenant(TENANT).await.unwrap();
@@ -274,13 +275,13 @@ async fn a_client_that_was_away_is_told_what_it_missed() {
     lease(&attendance, "hourly", &instance).await.unwrap();
     lease(&attendance, "suspended", &instance).await.unwrap();
     drop(Watch::open(&attendance, &instance).await.unwrap());
-    operator.suspend(TENANT, "suspended").await.unwrap();
-    operator.destroy(TENANT, "hourly", None).await.unwrap();
+    operator.suspend("suspended", KEY).await.unwrap();
+    operator.destroy("hourly", KEY, None).await.unwrap();
     assert!(is_pending(&operator, "hourly").await);
     let mut watch = Watch::open(&attendance, &instance).await.unwrap();
     let mut missed = vec![watch.next().await.unwrap(), watch.next().await.unwrap()];
     missed.sort_by_key(|event| event.store_revision);
-    let missed: Vec<_> = missed.iter().map(|event| (event.kind(), &*event.items[0].key)).collect();
+    let missed: Vec<_> = missed.iter().map(|event| (event.kind(), &*event.items[0].tenant)).collect();
     assert_eq!(missed, [(KeyEventKind::Suspended, "suspended"), (KeyEventKind::Destroyed, "hourly")]);
     // Where it is cut off before it confirms, it cannot know what it missed but by asking.
     drop(watch);
@@ -313,7 +314,7 @@ async fn after_a_restart_who_held_what_is_unknown_and_the_whole_lease_is_waited_
     let mut watch = Watch::open(&attendance, &instance).await.unwrap();
     assert!(watch.opened.stale, "it is to lease anew");
     lease(&attendance, "short", &instance).await.unwrap();
-    operator.destroy(TENANT, "short", None).await.unwrap();
+    operator.destroy("short", KEY, None).await.unwrap();
     let event = watch.next().await.unwrap();
     watch.confirm(event.number).await;
     assert!(is_pending(&operator, "short").await || began.elapsed() >= Duration::from_secs(3));
@@ -323,14 +324,14 @@ async fn after_a_restart_who_held_what_is_unknown_and_the_whole_lease_is_waited_
     assert_eq!(clients(&operator, "short").await, None);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn warm_keys_survive_a_restart_of_the_server_and_obey_it_afterwards() {
     let (place, server, operator, _) = started().await;
     create_key(&operator, "hourly", 3_600).await;
     let address = server.address();
     let profile = Profile::load(place.profile("attendance")).unwrap();
     let kms = Kms::builder(profile).connections(1).connect().await.unwrap();
-    let records = kms.records(&TENANT.parse().unwrap(), &"hourly".parse().unwrap());
+    let records = kms.records(&"hourly".parse().unwrap(), &KEY.parse().unwrap());
     let sealed = records.seal(&column(), &row(), b"x").await.unwrap();
     records.open(&column(), &row(), &sealed).await.unwrap();
     server.kill();
@@ -341,7 +342,7 @@ async fn warm_keys_survive_a_restart_of_the_server_and_obey_it_afterwards() {
     // It leases anew what it holds, and so is told what becomes of it.
     let operator = Api::of(&place, "operator").await;
     server.wait_for_metric("kms_leases_held", 1.0);
-    operator.destroy(TENANT, "hourly", None).await.unwrap();
+    operator.destroy("hourly", KEY, None).await.unwrap();
     let patience = Instant::now();
     while records.open(&column(), &row(), &sealed).await.is_ok() {
         assert!(patience.elapsed() < Duration::from_secs(20), "an hour's lease");
@@ -370,7 +371,7 @@ async fn a_stream_begins_with_the_name_of_a_client() {
     confirms.send(WatchKeysRequest { request: Some(Request::Confirm(Confirm { number: 1 })) }).await.unwrap();
     let refused = answer(attendance.crypto().watch_keys(ReceiverStream::new(said)).await).map(drop);
     assert_eq!(refused, Err(Reason::FieldRequired));
-    assert_eq!(lease(&attendance, KEY, "not-a-uuid").await, Err(Reason::FieldInvalid));
+    assert_eq!(lease(&attendance, TENANT, "not-a-uuid").await, Err(Reason::FieldInvalid));
 }
 
 /// One process with a thousand clients, each with a connection, a warm lease and a stream of its own.
@@ -387,13 +388,13 @@ async fn a_thousand_clients_have_purged_within_a_second_of_the_destruction() {
     for _ in 0..CLIENTS {
         let profile = Profile::load(place.profile("attendance")).unwrap();
         let kms = Kms::builder(profile).connections(1).connect().await.unwrap();
-        let records = kms.records(&TENANT.parse().unwrap(), &"hourly".parse().unwrap());
+        let records = kms.records(&"hourly".parse().unwrap(), &KEY.parse().unwrap());
         sealed = records.seal(&column(), &row(), b"138 0013 8000").await.unwrap();
         all.push((kms, records));
     }
     server.wait_for_metric("kms_watching_clients", CLIENTS.into());
     let began = Instant::now();
-    operator.destroy(TENANT, "hourly", None).await.unwrap();
+    operator.destroy("hourly", KEY, None).await.unwrap();
     let destroyed = began.elapsed();
     assert!(is_erased(&operator, "hourly").await);
     let purged = began.elapsed();
