@@ -380,7 +380,9 @@ async fn a_stream_begins_with_the_name_of_a_client() {
 async fn a_thousand_clients_have_purged_within_a_second_of_the_destruction() {
     const CLIENTS: u32 = 1_000;
     let place = Place::new();
-    let server = place.start_with(&["--set", "limits.connections_per_identity=2000"]);
+    // Without the second in which destructions wait for others to share their epoch.
+    let settings = ["--set", "limits.connections_per_identity=2000", "--set", "erasure_interval=10ms"];
+    let server = place.start_with(&settings);
     let (operator, _) = Api::ground(&place).await;
     create_key(&operator, "hourly", 3_600).await;
     let mut all = Vec::new();
