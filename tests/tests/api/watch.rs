@@ -267,6 +267,32 @@ async fn a_client_hears_of_what_it_holds_and_of_nothing_else() {
 }
 
 #[tokio::test]
+async fn who_holds_an_index_hears_of_its_new_version_and_of_its_end() {
+    const INDEX: &str = "attendance.index";
+    let (_place, _server, operator, attendance) = started().await;
+    operator.create_key(TENANT, INDEX).await.unwrap();
+    let instance = fresh();
+    let asked = async || {
+        let index = ask::item::Item::Index(ask::Index { key: INDEX.into() });
+        let message = v1::OpenDataKeysRequest {
+            tenant: TENANT.into(),
+            items: vec![ask::Item { item: Some(index) }],
+            client_instance: instance.clone(),
+            ..v1::OpenDataKeysRequest::default()
+        };
+        answer(attendance.crypto().open_data_keys(message).await).unwrap()
+    };
+    asked().await;
+    let mut watch = Watch::open(&attendance, &instance).await.unwrap();
+    operator.rotate(TENANT, INDEX).await.unwrap();
+    assert_eq!(watch.next().await.unwrap().kind(), KeyEventKind::Rotated);
+    asked().await;
+    operator.destroy_tenant(TENANT).await.unwrap();
+    let event = watch.next().await.unwrap();
+    assert_eq!((event.kind(), event.items.len()), (KeyEventKind::Destroyed, 1));
+}
+
+#[tokio::test]
 async fn a_client_that_was_away_is_told_what_it_missed() {
     let (_place, _server, operator, attendance) = started().await;
     create_key(&operator, "hourly", 3_600).await;

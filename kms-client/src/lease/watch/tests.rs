@@ -261,3 +261,23 @@ async fn where_the_server_kept_sight_of_what_is_held_nothing_is_asked_for_again(
     assert_eq!(scene.server.state.calls(OPEN), 1);
     assert!(held(&scene.kms, &to_seal(ATTENDANCE)).is_some());
 }
+
+#[tokio::test]
+async fn an_index_ends_with_the_destruction_of_any_of_its_versions_and_with_a_rotation() {
+    const INDEX: &str = "attendance.index";
+    let scene = scene();
+    scene.server.state.turn(INDEX, |key| key.version = 2);
+    let index = scene.kms.index(&TENANT.parse().unwrap(), &INDEX.parse().unwrap());
+    let want = want(What::Index { key: INDEX.parse().unwrap() });
+    let (first, other) = (id(&scene, INDEX), id(&scene, ATTENDANCE));
+    index.versions().await.unwrap();
+    let watch = watched(&scene, 1).await;
+    watch.tell(1, KeyEventKind::Destroyed, ATTENDANCE, other).await;
+    assert!(held(&scene.kms, &want).is_some());
+    watch.tell(2, KeyEventKind::Destroyed, INDEX, first).await;
+    assert!(held(&scene.kms, &want).is_none(), "its older version");
+    index.versions().await.unwrap();
+    assert!(held(&scene.kms, &want).is_some());
+    watch.tell(3, KeyEventKind::Rotated, INDEX, other).await;
+    assert!(held(&scene.kms, &want).is_none());
+}
