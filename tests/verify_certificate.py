@@ -57,6 +57,7 @@ ENTRIES = {                                                       # the types th
 VERSION = record(number=NUMBER, uid=UID, slot=SLOT, alg=ALG, kc=HASH, origin=one("generated"), created=COUNT, destroyed=COUNT, epoch=COUNT, data_keys_issued=COUNT)
 REQUEST = record(destroy=COUNT, by=text, at=instant, scope=SCOPE, **WHY, approvals=many(text))
 EPOCH = dict(epoch=COUNT, attempt=UID, commit=COUNT, committed=instant, quiesced=instant)
+CLIENTS, DONE = dict(clients_confirmed=COUNT, clients_ended=COUNT), dict(effacement=COUNT, effaced=instant)
 STATE = dict(live=COUNT, top_height=HEIGHT, top=SLOT_PROOF)
 SLOTS, CLONE = dict(STATE, tenant_height=HEIGHT, tenant=SLOT_PROOF), dict(STATE, tenant_height=HEIGHT, tenant_root=HASH)
 
@@ -70,7 +71,7 @@ def body_form(kind):
         subject=record(**subject) if keyed else record(**TENANT, live=COUNT),
         request=rising(REQUEST, lambda v: v["destroy"]),
         erasure=record(status=one("erased", "pending"), horizon=one("none"),
-            epochs=rising(either(record(**EPOCH), record(**EPOCH, effacement=COUNT, effaced=instant)), lambda v: v["epoch"])),
+            epochs=rising(either(*(record(**EPOCH, **clients, **done) for clients in ({}, CLIENTS) for done in ({}, DONE))), lambda v: v["epoch"])),
         effaceable=many(record(effacement=COUNT, **MEDIUM)),
         sanitization=lambda v: type(v) is dict and all(map(text, v.values())),
         proofs=record(checkpoint=record(size=COUNT, root=HASH, signature=hexes(68), cosignatures=many(record(key=text, signature=hexes(76)))),
@@ -314,6 +315,7 @@ def check_effacement(body, entries):
 
 def check_status(body, _):
     done = all("effacement" in e and e["quiesced"] <= body["issued"] for e in body["erasure"]["epochs"])
+    need(all(e["quiesced"] <= body["issued"] for e in body["erasure"]["epochs"] if "clients_confirmed" in e), "status", "clients are counted before the last of them is done")
     need((body["erasure"]["status"] == "erased") == done, "status", "`status` does not follow from the epochs")
 
 def check_risks(body):

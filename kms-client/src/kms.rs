@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long a call may take where nothing else is said.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A client of the key centre. Clones share connections and leases.
 #[derive(Debug, Clone)]
@@ -55,6 +55,7 @@ pub struct Builder {
     connections: usize,
     deadline: Duration,
     clock: Arc<dyn Clock>,
+    watch: bool,
 }
 
 impl Builder {
@@ -67,6 +68,13 @@ impl Builder {
     /// How long a call may take, with its retries. Usual: ten seconds.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// Does not listen to what becomes of keys: what is destroyed or suspended is then used until its lease ends, and the server's
+    /// certificates wait for that. Usual: it listens, from the first lease on.
+    pub fn without_watching(mut self) -> Self {
+        self.watch = false;
         self
     }
 
@@ -85,7 +93,7 @@ impl Builder {
         let endpoint = self.profile.endpoint().to_string().trim_end_matches('/').into();
         let pool = Arc::new(Pool::new(self.profile, self.connections)?);
         tokio::spawn(Pool::follow_files(Arc::downgrade(&pool)));
-        let leases = Leases::new(self.clock);
+        let leases = Leases::new(self.clock, self.watch);
         let shared =
             Arc::new(Shared { endpoint, pool, leases, calls: AtomicU64::new(0), runtime: Handle::current() });
         let terms = Terms { deadline: self.deadline, traceparent: None };
@@ -116,7 +124,13 @@ impl Kms {
     /// Settings other than the usual.
     pub fn builder(profile: Profile) -> Builder {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Builder { profile, connections: cores.min(4), deadline: DEADLINE, clock: Arc::new(MachineClock) }
+        Builder {
+            profile,
+            connections: cores.min(4),
+            deadline: DEADLINE,
+            clock: Arc::new(MachineClock),
+            watch: true,
+        }
     }
 
     /// This client, with another deadline for the calls made through the handle.
@@ -138,7 +152,7 @@ impl Kms {
         &self.shared.endpoint
     }
 
-    /// How many calls this client and its clones have sent, tries counted each.
+    /// How many calls this client and its clones have sent, tries counted each; the stream of key events is none.
     pub fn server_calls(&self) -> u64 {
         self.shared.calls.load(Relaxed)
     }

@@ -212,6 +212,7 @@ fn certificate() -> (Vec<u8>, NoteSigner) {
                 commit: COMMITTED,
                 committed: at(COMMITTED),
                 quiesced: at(EFFACED),
+                clients: None,
                 effacement: Some(body::Effacement { effacement: EFFACED, effaced: at(EFFACED) }),
             }],
         },

@@ -138,7 +138,7 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
     let scheduler = Scheduler::new(Arc::clone(&keyring), audit.clone(), Arc::clone(&running));
     let core = Core {
         gate,
-        keyring,
+        keyring: Arc::clone(&keyring),
         log: Arc::new(log),
         running: Arc::clone(&running),
         least_rotation: config.limits.least_rotation,
@@ -209,6 +209,8 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
     tracing::info!("draining");
     health.set(Fault::NotRunning, true);
     limits.drain();
+    // They would last as long as their clients do.
+    keyring.close_watches();
     writer.hurry();
     match tokio::time::timeout(config.limits.drain, &mut serving).await {
         Ok(_) => tracing::info!("drained"),

@@ -20,6 +20,7 @@ use crate::identity::IdentityName;
 pub struct Share {
     connections: AtomicUsize,
     calls: AtomicUsize,
+    watches: AtomicUsize,
 }
 
 /// One place that an identity holds, until it is dropped.
@@ -38,6 +39,11 @@ impl Share {
     /// A place among its calls, where fewer than `most` are taken.
     pub fn call(self: &Arc<Self>, most: usize) -> Option<Place> {
         self.take(most, |share| &share.calls)
+    }
+
+    /// A place among its streams of key events, where fewer than `most` are taken.
+    pub fn watch(self: &Arc<Self>, most: usize) -> Option<Place> {
+        self.take(most, |share| &share.watches)
     }
 
     fn take(self: &Arc<Self>, most: usize, of: fn(&Self) -> &AtomicUsize) -> Option<Place> {
@@ -96,6 +102,7 @@ mod tests {
         let (one, two) = (first.call(2).unwrap(), again.call(2).unwrap());
         assert!(first.call(2).is_none() && again.call(2).is_none());
         assert!(other.call(2).is_some() && first.connect(1).is_some(), "of another, or of another kind");
+        assert!(first.watch(1).is_some(), "of another kind");
         drop(one);
         assert!(again.call(2).is_some());
         drop(two);

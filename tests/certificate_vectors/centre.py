@@ -135,7 +135,7 @@ class Centre:
         medium = dict(assurance=assurance, technique="overwritten in place, read back", media="file on ST4000NM, serial Z1Z0", verification="read back, extents unchanged")
         self.effaced[self.epoch] = self.add("EPOCH_EFFACED", by="kms", epoch=self.epoch, attempt=self.attempt.hex(), effaced=self.old, **{"class": rank}, **medium)
 
-    def certificate(self, tenant, key=None, number=None, size=None, quiesced=3000, issued=20000, consistency=(), cosigners=(), keys_issued=0, approvals=(), leave_out=()):
+    def certificate(self, tenant, key=None, number=None, size=None, quiesced=3000, issued=20000, consistency=(), cosigners=(), keys_issued=0, approvals=(), leave_out=(), clients=None):
         """The body of a certificate, over the first `size` entries; `quiesced` milliseconds after the commit, `issued` after the last entry.
         It lies where versions are left out."""
         size = size or len(self.entries)
@@ -154,6 +154,7 @@ class Centre:
             commit, effaced = self.commits[e], self.effaced.get(e, size)
             ended = (datetime.datetime.fromisoformat(at(commit)) + datetime.timedelta(milliseconds=quiesced)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             erasure.append(dict(epoch=e, attempt=self.entries[commit]["attempt"], commit=commit, committed=at(commit), quiesced=ended))
+            if clients: erasure[-1].update(clients_confirmed=clients[0], clients_ended=clients[1])
             if effaced < size:
                 erasure[-1].update(effacement=effaced, effaced=at(effaced))
                 effaceable.append(dict({m: self.entries[effaced][m] for m in ("class", "assurance", "technique", "media", "verification")}, effacement=effaced))

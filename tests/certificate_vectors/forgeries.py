@@ -46,6 +46,9 @@ def form():
     yield "status-unknown", with_member(version(), "erasure/status", "done")
     yield "slot-too-large", with_member(version(), "subject/versions/0/slot", 2**32)
     yield "height-8", with_member(version(), "proofs/states/0/before/top_height", 8)
+    yield "clients-confirmed-alone", without(version(clients=(3, 1)), "erasure/epochs/0/clients_ended")
+    yield "clients-ended-alone", without(version(clients=(3, 1)), "erasure/epochs/0/clients_confirmed")
+    yield "clients-fewer-than-none", with_member(version(clients=(3, 1)), "erasure/epochs/0/clients_ended", -1)
     yield "effaced-without-effacement", without(version(), "erasure/epochs/0/effacement")
     yield "compact", compact(dict(certificate=good, signature=text[-131:-3])) + b"\n"
     yield "two-spaces", (json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n").encode()

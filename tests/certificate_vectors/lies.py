@@ -199,6 +199,7 @@ def status():
     yield "erased-before-the-effacement", with_member(C.certificate("acme", "late", 1), "erasure/status", "erased")
     yield "erased-before-one-effacement-of-two", with_member(key(size=C.effaced[4]), "erasure/status", "erased")
     yield "erased-while-a-lease-runs", with_member(version(quiesced=86_400_000), "erasure/status", "erased")
+    yield "clients-counted-while-a-lease-runs", signed(version(quiesced=86_400_000, clients=(3, 0)))
     yield "pending-though-erased", with_member(version(), "erasure/status", "pending")
 
 def risks():

@@ -23,6 +23,7 @@ FREE = {                                                                        
     "subject/versions/*/data_keys_issued": "the count is attested; that there were any is a risk which has to be named",
     "request/*/approvals": "who approved is attested, and may be taken on trust or not",
     "erasure/epochs/*/quiesced": "when leases ended is attested",
+    "erasure/epochs/*/clients_confirmed": "how many clients confirmed is attested", "erasure/epochs/*/clients_ended": "and of how many the lease ended",
     "sanitization": "a form for people", "sanitization/*": "a form for people",
     "proven": "sentences for people", "proven/*": "sentences for people",
     "attested": "sentences for people", "attested/*": "sentences for people",

@@ -50,6 +50,10 @@ pub(super) fn fitting<'a>(wants: impl Iterator<Item = &'a Want>) -> usize {
 pub(super) struct Fetched {
     pub(super) lease: Arc<Lease>,
     pub(super) sent: BootTime,
+    /// Of the server's store, before anything was leased.
+    pub(super) revision: u64,
+    /// Events that had been heard when it was asked for.
+    pub(super) purges: u64,
 }
 
 /// Asks for leases in one call; answers in order.
@@ -62,7 +66,9 @@ pub(super) async fn fetch(kms: &Kms, scope: &Scope, wants: &[Want]) -> Vec<Resul
         reports: reports.clone(),
         uses: uses.clone(),
         purpose: scope.purpose.to_string(),
+        client_instance: leases.instance().to_owned(),
     };
+    let purges = leases.purges.count();
     let sent = Mutex::new(leases.now());
     let called = kms.call(message, |channel, request| {
         // The lease runs from the moment the try that was answered was sent.
@@ -77,12 +83,15 @@ pub(super) async fn fetch(kms: &Kms, scope: &Scope, wants: &[Want]) -> Vec<Resul
             return wants.iter().map(|_| Err(error.clone())).collect();
         }
     };
-    let sent = *sent.lock();
+    let (sent, revision) = (*sent.lock(), answer.store_revision);
     let mut items = answer.items.into_iter();
     let unclear = |what| Error::Answer { what, request_id: request_id.clone() };
     let take = |(terms, material): (Terms, Material)| {
         let lease = Lease::new(terms, material, leases.clock().clone(), leases.reports().clone());
-        if lease.is_live() { Ok(Fetched { lease: Arc::new(lease), sent }) } else { Err(unclear(OVER)) }
+        if !lease.is_live() {
+            return Err(unclear(OVER));
+        }
+        Ok(Fetched { lease: Arc::new(lease), sent, revision, purges })
     };
     let one = |want: &Want| match items.next() {
         Some(Item { outcome: Some(Outcome::Leased(leased)) }) => {

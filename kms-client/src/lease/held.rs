@@ -3,7 +3,7 @@
 //! Every use looks at the clock first. `wipe` takes the key out of whoever still holds the lease.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Arc, Weak,
@@ -122,6 +122,21 @@ impl Lease {
 
     pub(crate) fn data_key_id(&self) -> DataKeyId {
         self.terms.data_key
+    }
+
+    /// Whether another version takes its place with the next rotation: what is leased by the name of a key.
+    pub(super) fn is_by_name(&self) -> bool {
+        self.terms.budget.is_some() || matches!(&*self.material.read(), Some(Material::Index(_)))
+    }
+
+    /// Whether something of it is derived from one of these versions.
+    pub(super) fn is_of(&self, versions: &HashSet<VersionId>) -> bool {
+        match &*self.material.read() {
+            Some(Material::Index(keys)) => {
+                keys.versions().live.iter().any(|version| versions.contains(version))
+            }
+            _ => versions.contains(&self.terms.version),
+        }
     }
 
     pub(super) fn deadline(&self) -> BootTime {

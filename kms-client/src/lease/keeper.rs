@@ -25,8 +25,8 @@ const RETRY: Duration = Duration::from_secs(10);
 /// Something to be done with a lease.
 #[derive(Debug)]
 pub(super) struct Due {
-    want: Want,
-    lease: Weak<Lease>,
+    pub(super) want: Want,
+    pub(super) lease: Weak<Lease>,
     step: Step,
 }
 
@@ -39,7 +39,7 @@ enum Step {
 impl Leases {
     /// Plans renewal and end of a lease.
     pub(super) fn plan(&self, want: &Want, fetched: &Fetched) {
-        let Fetched { lease, sent } = fetched;
+        let Fetched { lease, sent, .. } = fetched;
         let whole = sent.until(lease.deadline());
         // Between six and eight tenths of the lease: clients that started together do not renew together.
         let ahead = whole.mul_f64(0.4) + jittered(whole.mul_f64(0.4));

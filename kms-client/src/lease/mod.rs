@@ -7,6 +7,7 @@
 //! - `fetch`: the call that brings leases; nothing enters that is not exactly what was asked for.
 //! - `keeper`: renews what is in use, wipes what has ended.
 //! - `setback`: how long to leave a server alone that did not answer.
+//! - `watch`: hears what becomes of keys; `purge`: wipes what that ends, and keeps it from coming back.
 //! - `report`: how many seals were made, told to the server with the next fetch.
 //!
 //! Denials are never remembered. A renewal that the server denies ends the lease at once; one that merely fails does not.
@@ -16,11 +17,13 @@ mod fetch;
 mod held;
 mod index;
 mod keeper;
+mod purge;
 mod report;
 mod setback;
 mod store;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::sync::Arc;
 

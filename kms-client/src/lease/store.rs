@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use kms_core::names::{KeyName, TenantName};
@@ -12,15 +15,19 @@ use kms_proto::{
 };
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, watch as landing};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
 
 use super::{
     Scope, Want, What,
     fetch::{self, Fetched},
     held::Lease,
     keeper::Due,
+    purge::Purges,
     report::Reports,
     setback::Setbacks,
+    watch,
 };
 use crate::{
     clock::{BootTime, Clock},
@@ -34,7 +41,7 @@ const KEPT_TO_OPEN: usize = 16_384;
 const REMEMBER_CLASS: std::time::Duration = std::time::Duration::from_secs(300);
 
 type Outcome = Result<Arc<Lease>, Error>;
-type Flight = watch::Receiver<Option<Outcome>>;
+type Flight = landing::Receiver<Option<Outcome>>;
 
 /// All leases of a client.
 #[derive(Debug)]
@@ -50,10 +57,18 @@ pub(crate) struct Leases {
     reports: Arc<Reports>,
     pub(super) agenda: Mutex<BTreeMap<(BootTime, u64), Due>>,
     pub(super) agenda_changed: Arc<Notify>,
+    pub(super) purges: Purges,
+    /// Names this client to the server, which tells it what becomes of the keys that it was leased under this name.
+    instance: Box<str>,
+    /// Whether what becomes of them is still to be listened to.
+    watch: AtomicBool,
+    /// Ends that, once the leases are dropped.
+    dropped: DropGuard,
 }
 
 impl Leases {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+    /// `watch`: whether to listen to what becomes of the keys.
+    pub(crate) fn new(clock: Arc<dyn Clock>, watch: bool) -> Self {
         Self {
             clock,
             to_seal: Cache::new(KEPT_TO_SEAL),
@@ -65,11 +80,19 @@ impl Leases {
             reports: Arc::default(),
             agenda: Mutex::default(),
             agenda_changed: Arc::default(),
+            purges: Purges::default(),
+            instance: Uuid::new_v4().to_string().into(),
+            watch: AtomicBool::new(watch),
+            dropped: CancellationToken::new().drop_guard(),
         }
     }
 
     pub(crate) fn now(&self) -> BootTime {
         self.clock.now()
+    }
+
+    pub(super) fn instance(&self) -> &str {
+        &self.instance
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
@@ -153,6 +176,11 @@ impl Leases {
         match fetched {
             Ok(fetched) => {
                 self.keep(want, &fetched);
+                // ORDER: kept first: an event that is heard from here on finds it.
+                if self.purges.ended(&fetched) {
+                    self.remove(want, &fetched.lease, "purged");
+                    fetched.lease.wipe();
+                }
                 Ok(fetched.lease)
             }
             Err(error) => {
@@ -252,7 +280,7 @@ impl Kms {
             } else if !anew && let Some(error) = leases.setbacks.in_force(&want, now) {
                 Passage::Settled(Err(error))
             } else {
-                let (landed, flight) = watch::channel(None);
+                let (landed, flight) = landing::channel(None);
                 flights.insert(want.clone(), flight.clone());
                 mine.push(Boarded { kms: self.clone(), want, landed: Some(landed) });
                 Passage::Flight(flight)
@@ -280,7 +308,7 @@ enum Passage {
 struct Boarded {
     kms: Kms,
     want: Want,
-    landed: Option<watch::Sender<Option<Outcome>>>,
+    landed: Option<landing::Sender<Option<Outcome>>>,
 }
 
 impl Boarded {
@@ -291,6 +319,10 @@ impl Boarded {
         // lease and renews it does not join the fetch that brought it.
         let mut flights = leases.flights.lock();
         let outcome = leases.settle(&self.want, fetched);
+        if outcome.is_ok() && leases.watch.swap(false, Relaxed) {
+            let (shared, dropped) = (Arc::downgrade(&self.kms.shared), leases.dropped.token().clone());
+            self.kms.shared.runtime.spawn(watch::watch(shared, dropped));
+        }
         self.kms.renewal_settled(&self.want, outcome.as_ref().err());
         flights.remove(&self.want);
         drop(flights);
@@ -313,7 +345,11 @@ async fn fly(kms: Kms, scope: Scope, boarded: Vec<Boarded>) {
     let wants: Vec<Want> = boarded.iter().map(|one| one.want.clone()).collect();
     let mut fetched = fetch::fetch(&kms, &scope, &wants).await;
     // A machine that was suspended during the call finds its leases over; the server is not to blame.
-    let over = |fetched: &Result<Fetched, Error>| matches!(fetched, Err(error) if fetch::was_over(error));
+    // And one that an event ended on its way is asked for again, to hear what the server says of it now.
+    let over = |fetched: &Result<Fetched, Error>| match fetched {
+        Ok(fetched) => kms.shared.leases.purges.ended(fetched),
+        Err(error) => fetch::was_over(error),
+    };
     let again: Vec<usize> = (0..wants.len()).filter(|at| over(&fetched[*at])).collect();
     if !again.is_empty() {
         let wants: Vec<Want> = again.iter().map(|at| wants[*at].clone()).collect();

@@ -1,5 +1,7 @@
 //! The service `Crypto`: leases as a key centre would give them, and class L4 sealed by the server. Masked forms are in `reveal`.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use kms_core::{
     field::{DirectCipher, Header},
     id::{DataKeyId, VersionId},
@@ -11,9 +13,11 @@ use kms_proto::{
     refusal,
     v1::{self, crypto_server::Crypto, *},
 };
-use tonic::{Request, Response, Status};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
 
-use super::server::{FakeKey, State};
+use super::server::{FakeKey, FakeWatch, State};
 
 type Answer<A> = Result<Response<A>, Status>;
 
@@ -141,6 +145,9 @@ impl Crypto for State {
         use open_data_keys_request::item::Item as Asked;
         self.enter("OpenDataKeys", &request).await?;
         let request = request.into_inner();
+        let store_revision = self.revision.load(Relaxed);
+        // The answer is on its way from here on, although it arrives later.
+        let mut under_way = self.under_way.subscribe();
         self.reports.lock().extend(request.reports);
         let other_tenant = request.tenant != super::TENANT;
         let item = |item: open_data_keys_request::Item| {
@@ -158,9 +165,37 @@ impl Crypto for State {
             let outcome = outcome.unwrap_or_else(|reason| Outcome::Error(item_error(reason)));
             open_data_keys_response::Item { outcome: Some(outcome) }
         };
+        self.instances.lock().push(request.client_instance);
         let items = request.items.into_iter().map(item).collect();
         let (client_instance, padding) = ("c".into(), Vec::new());
-        Ok(Response::new(OpenDataKeysResponse { items, store_revision: 1, client_instance, padding }))
+        under_way.wait_for(|under_way| !under_way).await.unwrap();
+        Ok(Response::new(OpenDataKeysResponse { items, store_revision, client_instance, padding }))
+    }
+
+    type WatchKeysStream = UnboundedReceiverStream<Result<WatchKeysResponse, Status>>;
+    async fn watch_keys(
+        &self,
+        request: Request<Streaming<WatchKeysRequest>>,
+    ) -> Answer<Self::WatchKeysStream> {
+        use watch_keys_request::Request as Said;
+        use watch_keys_response::{Opened, Response as Told};
+        *self.calls.lock().entry("WatchKeys").or_default() += 1;
+        let mut said = request.into_inner();
+        let first = said.message().await?.unwrap().request;
+        let Some(Said::Open(open)) = first else { return Err(Status::invalid_argument("")) };
+        let (events, told) = mpsc::unbounded_channel();
+        let opened = Opened { server_instance: "s".into(), stale: self.stale.load(Relaxed) };
+        events.send(Ok(WatchKeysResponse { response: Some(Told::Opened(opened)) })).unwrap();
+        let (confirm, confirmed) = watch::channel(0);
+        let instance = open.client_instance;
+        self.watches.lock().push(FakeWatch { instance, events, confirmed });
+        tokio::spawn(async move {
+            while let Ok(Some(WatchKeysRequest { request: Some(Said::Confirm(said)) })) = said.message().await
+            {
+                confirm.send_replace(said.number);
+            }
+        });
+        Ok(Response::new(UnboundedReceiverStream::new(told)))
     }
 
     async fn encrypt(&self, request: Request<EncryptRequest>) -> Answer<EncryptResponse> {

@@ -6,14 +6,18 @@ use std::{
     net::SocketAddr,
     path::Path,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
 use kms_core::{id::VersionId, mask::Mask};
 use kms_proto::v1::{
-    crypto_server::CryptoServer, keys_server::KeysServer, open_data_keys_request::SealReport,
+    WatchKeysResponse, crypto_server::CryptoServer, keys_server::KeysServer,
+    open_data_keys_request::SealReport,
 };
 use parking_lot::Mutex;
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier, version::TLS13};
@@ -54,8 +58,18 @@ pub(crate) struct State {
     pub(crate) failures: Mutex<VecDeque<Status>>,
     /// While false, calls wait.
     pub(crate) open: watch::Sender<bool>,
+    /// While true, answers with data keys do not arrive, although they are made.
+    pub(crate) under_way: watch::Sender<bool>,
+    /// Clients that were leased data keys, in order.
+    pub(crate) instances: Mutex<Vec<String>>,
     /// Certificates of connections, in order.
     pub(crate) peers: Mutex<Vec<Vec<u8>>>,
+    /// Streams of key events, in order.
+    pub(crate) watches: Mutex<Vec<FakeWatch>>,
+    /// What a stream says first of what the client holds.
+    pub(crate) stale: AtomicBool,
+    /// Revision of the store.
+    pub(crate) revision: AtomicU64,
     /// Turns an honest answer into another.
     pub(crate) twist: Mutex<Option<fn(&mut kms_proto::v1::LeasedDataKey)>>,
     pub(crate) twist_index: Mutex<Option<fn(&mut kms_proto::v1::LeasedIndex)>>,
@@ -72,6 +86,16 @@ pub(crate) struct FakeKey {
     pub(crate) refuses: Option<kms_proto::reason::Reason>,
     pub(crate) lease: Duration,
     pub(crate) budget: u64,
+}
+
+/// A client that listens to key events.
+#[derive(Clone)]
+pub(crate) struct FakeWatch {
+    pub(crate) instance: String,
+    /// Says something to it; an error ends the stream.
+    pub(crate) events: mpsc::UnboundedSender<Result<WatchKeysResponse, Status>>,
+    /// The last number that it confirmed.
+    pub(crate) confirmed: watch::Receiver<u64>,
 }
 
 impl FakeKey {
@@ -105,7 +129,12 @@ impl State {
             change_ids: Mutex::default(),
             failures: Mutex::default(),
             open: watch::Sender::new(true),
+            under_way: watch::Sender::new(false),
+            instances: Mutex::default(),
             peers: Mutex::default(),
+            watches: Mutex::default(),
+            stale: AtomicBool::new(false),
+            revision: AtomicU64::new(1),
             twist: Mutex::default(),
             twist_index: Mutex::default(),
         }

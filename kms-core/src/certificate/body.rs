@@ -176,12 +176,21 @@ sections! {
         commit: u64,
         /// When that was.
         committed: Instant,
-        /// When the last lease ended, or will.
+        /// When the last lease ended or was confirmed to be purged, or will have.
         quiesced: Instant,
         .. {
+            /// How that came; absent while pending, and where not every client that held a data key is known.
+            clients: Option<Clients>,
             /// Absent while pending.
             effacement: Option<Effacement>,
         }
+    }
+    /// The clients that held a data key when the epoch was committed.
+    Clients {
+        /// How many confirmed that they had purged it, while their lease ran.
+        clients_confirmed: u64,
+        /// Of how many the lease simply ended.
+        clients_ended: u64,
     }
     /// That the secrets before an epoch were effaced.
     Effacement {
@@ -230,6 +239,20 @@ impl Flat for Destroyed {
         match members.contains_key("live") {
             true => Ok(Self::Tenant { live: take(members, "live")? }),
             false => KeySubject::take(members).map(Self::Key),
+        }
+    }
+}
+
+impl Flat for Option<Clients> {
+    fn put(&self, members: &mut Members) {
+        if let Some(clients) = self {
+            clients.put(members);
+        }
+    }
+    fn take(members: &mut Members) -> Result<Self, NoPart> {
+        match members.contains_key("clients_confirmed") {
+            true => Clients::take(members).map(Some),
+            false => Ok(None),
         }
     }
 }

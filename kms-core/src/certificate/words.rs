@@ -2,7 +2,7 @@
 //!
 //! Never more than the facts say. A verifier shows these, made from what it checked, and not those that the certificate carries.
 
-use super::body::{Body, Destroyed, MediumClass, Scope, Status, Version};
+use super::body::{Body, Clients, Destroyed, MediumClass, Scope, Status, Version};
 use crate::canonical::{Instant, Text};
 
 /// The three lists.
@@ -126,9 +126,7 @@ fn attested(body: &Body) -> Vec<String> {
     let quiesced = body.erasure.epochs.iter().map(|epoch| epoch.quiesced).max();
     if let Some(at) = quiesced.map(moment) {
         out.push(match body.erasure.status {
-            Status::Erased => {
-                format!("The last lease under which an application could use a key of it ended by {at}.")
-            }
+            Status::Erased => ended(body, &at),
             Status::Pending => {
                 format!("The last lease under which an application can use a key of it ends by {at}.")
             }
@@ -150,6 +148,30 @@ fn attested(body: &Body) -> Vec<String> {
     }
     out.push("The times are right.".to_owned());
     out
+}
+
+/// When no application could use a key of it any more, and how far that is because they said so.
+fn ended(body: &Body, at: &str) -> String {
+    let mut clients = (0_u64, 0_u64);
+    for epoch in &body.erasure.epochs {
+        let Some(Clients { clients_confirmed, clients_ended }) = epoch.clients else {
+            return format!("The last lease under which an application could use a key of it ended by {at}.");
+        };
+        clients.0 = clients.0.saturating_add(clients_confirmed);
+        clients.1 = clients.1.saturating_add(clients_ended);
+    }
+    match clients {
+        (0, 0) => format!("No application held a lease under which it could use a key of it by {at}."),
+        (confirmed, 0) => format!(
+            "Every application that could use a key of it confirmed by {at} that it had wiped it ({confirmed} of {confirmed})."
+        ),
+        (0, ended) => format!(
+            "The last lease under which an application could use a key of it ended by {at}; {ended} had run, and none was confirmed to be wiped before."
+        ),
+        (confirmed, ended) => format!(
+            "Of the applications that could use a key of it, {confirmed} confirmed that they had wiped it, and the leases of {ended} simply ended, the last by {at}."
+        ),
+    }
 }
 
 fn assumed(body: &Body) -> Vec<String> {

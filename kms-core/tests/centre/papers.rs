@@ -103,6 +103,7 @@ impl Centre {
                 commit: self.epochs[epoch].commit,
                 committed: at(self.epochs[epoch].commit),
                 quiesced: at(self.epochs[epoch].commit),
+                clients: None,
                 effacement: effaced(epoch)
                     .map(|effacement| Effacement { effacement, effaced: at(effacement) }),
             })

@@ -62,6 +62,24 @@ pub struct NewTenant {
     pub index_commitment: Hash,
 }
 
+/// What an epoch destroyed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destroyed {
+    /// What.
+    pub what: What,
+    /// The longest lease of a data key that led to it, in milliseconds; 0 where none was given.
+    pub lease_ms: u64,
+}
+
+/// Something that can be destroyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A key version.
+    Version(VersionId),
+    /// A tenant, with every version it had.
+    Tenant(TenantSlot),
+}
+
 /// One change of the trees.
 pub(super) enum TreeOp {
     CreateTenant(TenantSlot, Uid, tree::NewLeaf),
@@ -78,6 +96,8 @@ pub(super) struct Draft {
     /// The next slot of each tree that gave one away.
     pub(super) next_leaf: BTreeMap<TenantSlot, u32>,
     pub(super) next_tenant: Option<u32>,
+    /// What is to be destroyed.
+    pub(super) destroyed: Vec<Destroyed>,
     /// Tenants that are to be destroyed.
     pub(super) gone: HashSet<TenantSlot>,
     pub(super) touched: HashSet<Touched>,
@@ -97,6 +117,7 @@ impl Draft {
         self.writes.extend(later.writes);
         self.next_leaf.extend(later.next_leaf);
         self.next_tenant = later.next_tenant.or(self.next_tenant);
+        self.destroyed.extend(later.destroyed);
         self.gone.extend(later.gone);
         self.touched.extend(later.touched);
         for (tenant, live) in later.live {
@@ -257,6 +278,7 @@ impl Destruction<'_> {
         self.draft.trees.push(TreeOp::DestroyLeaf(version));
         *self.draft.live.entry(version.tenant_slot()).or_default() -= 1;
         self.draft.longest_lease_ms = self.draft.longest_lease_ms.max(lease_ms);
+        self.draft.destroyed.push(Destroyed { what: What::Version(version), lease_ms });
         self.touch(Touched::Version(version));
     }
 
@@ -268,6 +290,7 @@ impl Destruction<'_> {
     /// Destroys a tenant with every version it ever had: their records need not be touched, for their state follows from its own.
     pub fn destroy_tenant(&mut self, tenant: TenantSlot, lease_ms: u64) {
         self.draft.longest_lease_ms = self.draft.longest_lease_ms.max(lease_ms);
+        self.draft.destroyed.push(Destroyed { what: What::Tenant(tenant), lease_ms });
         self.draft.trees.push(TreeOp::DestroyTenant(tenant));
         self.draft.gone.insert(tenant);
         self.touch(Touched::DestroyedTenant(tenant));

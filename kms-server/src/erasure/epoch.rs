@@ -33,7 +33,7 @@ use super::{
     group::{Job, Outcome},
     head::Head,
     log::{KMS, Log, Logged},
-    quiesce,
+    quiesce::Quiesce,
     redo::Redo,
     room::Size,
     state::{Drafted, Failure, State, answer},
@@ -114,8 +114,7 @@ impl State {
         let head = self.write_epoch(redo, group, attempt)?;
         self.settle(head, planned, log, group);
         if group.longest_lease_ms > 0 {
-            let end = Instant::now() + quiesce::lease(group.longest_lease_ms);
-            self.quiescing.insert(self.head.epoch, end);
+            self.quiescing.insert(self.head.epoch, Quiesce::after(group.longest_lease_ms));
         }
         self.mistake_certify_early();
         // ORDER: only now, after the barrier. Effacing earlier would lose every key to a crash.

@@ -16,6 +16,7 @@ use super::{
     change::{Change, Destruction, Draft, Ground},
     options::Fatal,
     published::Published,
+    quiesce::Quiesce,
     state::{Ran, State},
     writer::WriteError,
 };
@@ -51,6 +52,8 @@ pub(super) struct Job {
 
 pub(super) enum Message {
     Job(Job),
+    /// When an epoch is quiesced, as far as is known now.
+    Quiesces(Epoch, Quiesce),
     /// From now on no destruction waits for others to share its epoch.
     Hurry,
     Stop(Sender<()>),
@@ -76,6 +79,7 @@ pub(super) fn run(mut state: State, queue: &Receiver<Message>) {
             match next {
                 Message::Job(job) if job.destroys => destructions.push_back(job),
                 Message::Job(job) => changes.push_back(job),
+                Message::Quiesces(epoch, quiesce) => state.quiesces(epoch, quiesce),
                 Message::Hurry => hurry = true,
                 Message::Stop(ended) => stop = Some(ended),
             }

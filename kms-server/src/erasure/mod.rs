@@ -31,7 +31,7 @@ pub mod witness;
 pub mod writer;
 mod writes;
 
-pub use change::{Change, ChangeError, Destruction, NewLeaf, NewTenant};
+pub use change::{Change, ChangeError, Destroyed, Destruction, NewLeaf, NewTenant, What};
 pub use options::{Adoption, Options, StartError, Started};
 pub use published::LogHead;
 pub use snapshot::{OpenVersionError, Snapshot};

@@ -24,6 +24,7 @@ pub(super) struct Roots {
     pub(super) epoch: Epoch,
     pub(super) root: Arc<WrappingKey>,
     pub(super) top_height: u8,
+    pub(super) next_tenant: u32,
     pub(super) log: LogHead,
 }
 

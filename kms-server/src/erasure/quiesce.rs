@@ -1,4 +1,4 @@
-//! When the last lease of what an epoch destroyed has ended: until then a client may still hold a data key.
+//! When the last lease of what an epoch destroyed has ended, or is confirmed to be purged: until then a client may still hold a data key.
 //!
 //! Time is counted by a clock that stands still while the machine sleeps, and from the start of the process where the destruction was
 //! before: both only make it later. That it is over is put on record once, and does not depend on a clock any more.
@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use kms_core::{id::Epoch, tree::Plan};
+use kms_proto::storage::PurgesRecord;
 use prost::Message;
 
 use super::{
@@ -22,32 +23,58 @@ use crate::{
     store::Store,
 };
 
-/// Epochs of which leases may run, each with the moment when none does any more.
-pub(super) type Quiescing = std::collections::BTreeMap<Epoch, Instant>;
+/// Epochs of which data keys may be held.
+pub(super) type Quiescing = std::collections::BTreeMap<Epoch, Quiesce>;
+
+/// When an epoch is quiesced, and how that will have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Quiesce {
+    /// When none is held any more.
+    pub(super) at: Instant,
+    /// `None` where not every client that held one is known.
+    pub(super) purges: Option<PurgesRecord>,
+}
+
+impl Quiesce {
+    /// Nobody holds a data key once the longest lease has ended.
+    pub(super) fn after(longest_lease_ms: u64) -> Self {
+        Self { at: Instant::now() + lease(longest_lease_ms), purges: None }
+    }
+}
 
 /// Those that the processes before left.
 pub(super) fn read(store: &dyn Store) -> Result<Quiescing, RecordError> {
     let left = view::range::<RunningLeases>(store, &[], &(), None, usize::MAX)?;
-    let now = Instant::now();
-    Ok(left.into_iter().map(|(epoch, record)| (epoch, now + lease(record.longest_lease_ms))).collect())
+    Ok(left.into_iter().map(|(epoch, record)| (epoch, Quiesce::after(record.longest_lease_ms))).collect())
 }
 
-pub(super) fn lease(ms: u64) -> Duration {
+fn lease(ms: u64) -> Duration {
     // A lease of more than a year is none; an instant must not overflow.
     Duration::from_millis(ms.min(366 * 24 * 3_600_000))
 }
 
 impl State {
-    /// When the next leases will have ended.
+    /// When the next epoch will be quiesced.
     pub(super) fn next_quiescence(&self) -> Option<Instant> {
-        self.quiescing.values().min().copied()
+        self.quiescing.values().map(|quiesce| quiesce.at).min()
     }
 
-    /// Puts on record which leases have ended.
+    /// More is known of an epoch that this process committed.
+    pub(super) fn quiesces(&mut self, epoch: Epoch, quiesce: Quiesce) {
+        if let Some(known) = self.quiescing.get_mut(&epoch) {
+            *known = Quiesce { at: quiesce.at.min(known.at), ..quiesce };
+        }
+    }
+
+    /// Puts on record which epochs are quiesced.
     pub(super) fn record_quiescence(&mut self) {
         let now = Instant::now();
-        let due: Vec<_> =
-            self.quiescing.iter().filter(|(_, end)| **end <= now).map(|(epoch, _)| *epoch).collect();
+        let due: Quiescing = self
+            .quiescing
+            .iter()
+            .filter(|(_, quiesce)| quiesce.at <= now)
+            .map(|(epoch, quiesce)| (*epoch, *quiesce))
+            .collect();
         if due.is_empty() || self.published.is_stopped() {
             return;
         }
@@ -57,21 +84,23 @@ impl State {
             self.write(group, planned, |_| {})
         });
         match recorded {
-            Ok(()) => self.quiescing.retain(|epoch, _| !due.contains(epoch)),
+            Ok(()) => self.quiescing.retain(|epoch, _| !due.contains_key(epoch)),
             Err(Failure::NotWritten(why)) => {
                 tracing::error!("the end of leases is not on record yet: {why}");
-                self.quiescing.extend(due.into_iter().map(|epoch| (epoch, now + RETRY)));
+                let again = |(epoch, quiesce)| (epoch, Quiesce { at: now + RETRY, ..quiesce });
+                self.quiescing.extend(due.into_iter().map(again));
             }
             Err(unknown) => drop(self.failed(unknown)),
         }
     }
 
-    fn quiescence(&self, due: &[Epoch]) -> Result<Draft, Failure> {
+    fn quiescence(&self, due: &Quiescing) -> Result<Draft, Failure> {
         let mut group = Draft::default();
-        for epoch in due {
+        for (epoch, quiesce) in due {
             let stored = view::stored::<Epochs>(&*self.published.store, epoch);
             if let Some(mut record) = stored.map_err(|error| Failure::not_written(&error))? {
                 record.quiesced_ms = log::now().millis();
+                record.purges = quiesce.purges;
                 group.writes.insert(key_bytes::<Epochs>(epoch), Some(record.encode_to_vec()));
             }
             group.writes.insert(key_bytes::<RunningLeases>(epoch), None);

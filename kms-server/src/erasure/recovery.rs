@@ -228,9 +228,10 @@ impl Start {
         }
         let log = Log::read(&*self.store, &self.head)?;
         let quiescing = quiesce::read(&*self.store)?;
-        let Head { instance, commit: revision, epoch, top_height, log_size: size, log_root, .. } = self.head;
-        let log_head = LogHead { size, root: log_root };
-        let roots = Roots { instance, revision, epoch, root: root.clone(), top_height, log: log_head };
+        let Head { instance, commit: revision, epoch, top_height, next_tenant, .. } = self.head;
+        let head = LogHead { size: self.head.log_size, root: self.head.log_root };
+        let roots =
+            Roots { instance, revision, epoch, root: root.clone(), top_height, next_tenant, log: head };
         let published = Arc::new(Published::new(self.store.clone(), roots));
         let abandoned =
             !self.store.range(&[Staged::PREFIX], None, 1).map_err(view::RecordError::from)?.is_empty();

@@ -296,13 +296,14 @@ impl State {
         self.published.reveal();
         let Head { commit: revision, epoch, .. } = self.head;
         let touched = group.touched.iter().cloned().collect();
-        self.published.tell(&CommitNotice { revision, epoch, touched });
+        let destroyed = group.destroyed.as_slice().into();
+        self.published.tell(&CommitNotice { revision, epoch, touched, destroyed });
     }
 
     pub(super) fn roots(&self) -> Roots {
-        let Head { instance, commit: revision, epoch, top_height, log_size: size, log_root, .. } = self.head;
-        let log = LogHead { size, root: log_root };
-        Roots { instance, revision, epoch, root: self.root.clone(), top_height, log }
+        let Head { instance, commit: revision, epoch, top_height, next_tenant, .. } = self.head;
+        let log = LogHead { size: self.head.log_size, root: self.head.log_root };
+        Roots { instance, revision, epoch, root: self.root.clone(), top_height, next_tenant, log }
     }
 
     pub(super) fn durable(&self, effaced: bool) -> Outcome {

@@ -3,23 +3,26 @@
 use std::{
     error::Error,
     sync::{Arc, mpsc},
+    time::Instant,
 };
 
 use kms_core::{
-    id::{CommitNumber, Epoch, InstanceId},
+    id::{CommitNumber, Epoch, InstanceId, TenantSlot},
     secret::SealSecret,
 };
+use kms_proto::storage::PurgesRecord;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    change::{Change, Destruction},
+    change::{Change, Destroyed, Destruction},
     group::{Finish, Job, Message, Outcome},
     options::{Options, StartError, Started},
     published::Published,
+    quiesce::Quiesce,
     recovery,
     snapshot::Snapshot,
 };
-use crate::{effaceable::Effaceable, records::Touched, store::Store};
+use crate::{effaceable::Effaceable, records::Touched, running::BootTime, store::Store};
 
 /// A change that is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +98,8 @@ pub struct CommitNotice {
     pub epoch: Epoch,
     /// What copies must be forgotten.
     pub touched: Arc<[Touched]>,
+    /// What it destroyed.
+    pub destroyed: Arc<[Destroyed]>,
 }
 
 /// The one writer. Clones are handles on the same one; it stops when the last is gone, or at [`Writer::stop`].
@@ -214,6 +219,20 @@ impl Writer {
     /// Number of the last durable commit.
     pub fn revision(&self) -> CommitNumber {
         self.published.roots().revision
+    }
+
+    /// The slot that the next tenant will have: they are given away in rising order.
+    pub fn next_tenant(&self) -> TenantSlot {
+        TenantSlot(self.published.roots().next_tenant)
+    }
+
+    /// Tells when the last client will have purged what an epoch destroyed, or its lease will have ended, and how that comes: each time
+    /// more is known. It can only come nearer than the longest lease.
+    pub fn quiesces(&self, epoch: Epoch, at: BootTime, purges: Option<PurgesRecord>) {
+        let left = at.0.saturating_sub(BootTime::now().0);
+        let quiesce = Quiesce { at: Instant::now() + left, purges };
+        // An error means the writer's thread is gone; the next process waits for the longest lease.
+        self.queue.send(Message::Quiesces(epoch, quiesce)).ok();
     }
 
     /// The epoch in force.

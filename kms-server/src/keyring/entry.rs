@@ -150,6 +150,11 @@ impl KeyEntry {
         is(self.state) || is(self.tenant.state) || versions.iter().any(|id| self.scheduled.contains(id))
     }
 
+    /// Whether it or its tenant is suspended.
+    pub fn is_suspended(&self) -> bool {
+        [self.state, self.tenant.state].contains(&LifecycleState::Suspended)
+    }
+
     /// Whether its values may be opened.
     ///
     /// # Errors

@@ -9,32 +9,41 @@
 //! - [`entry`]: a key as requests see it; [`indexing`]: the versions of an index key; [`warm`]: many cold ones at once.
 //! - [`version`]: a live version, its material and its ciphers.
 //! - [`leases`]: which sealing leases may still run; [`census`]: what clients say that they use.
+//! - [`holders`], over the table `held`: which client holds what; [`watches`]: clients that listen; `purges`: what they have to confirm.
 
 pub mod census;
 pub mod entry;
+mod held;
+pub mod holders;
 pub mod indexing;
 pub mod leases;
+mod purges;
 mod register;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod version;
 pub mod warm;
+pub mod watches;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kms_core::id::{TenantSlot, VersionId};
 use kms_core::names::{KeyName, TenantName};
+use kms_core::state::LifecycleState;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
-use crate::erasure::{RecordError, Snapshot, Touched, Writer};
+use crate::erasure::{CommitNotice, RecordError, Snapshot, Touched, Writer};
 use crate::records::{Damaged, Versions};
 pub use entry::{KeyEntry, TenantEntry, Unusable};
+pub use holders::Holders;
 pub use leases::Leases;
+use purges::Ending;
 use register::Register;
 pub use version::LiveVersion;
+use watches::Kind;
 
 /// The caches over one store.
 pub struct Keyring {
@@ -48,6 +57,7 @@ pub struct Keyring {
     register: Mutex<Register>,
     leases: Leases,
     census: census::Census,
+    holders: Holders,
     instance: Box<str>,
 }
 
@@ -86,13 +96,16 @@ impl Keyring {
             register: Mutex::default(),
             leases: Leases::default(),
             census: census::Census::default(),
+            holders: Holders::new(writer.next_tenant()),
             instance: uuid::Uuid::new_v4().to_string().into(),
             writer,
         });
         let listener = Arc::downgrade(&keyring);
         keyring.writer.on_commit(move |notice| {
             if let Some(keyring) = listener.upgrade() {
+                // ORDER: retired first, then counted: whoever is noted after that gets no data key.
                 keyring.purge(&notice.touched);
+                keyring.tell(notice);
             }
         });
         keyring
@@ -106,6 +119,11 @@ impl Keyring {
     /// What clients say that they use.
     pub fn census(&self) -> &census::Census {
         &self.census
+    }
+
+    /// Which client holds what.
+    pub fn holders(&self) -> &Holders {
+        &self.holders
     }
 
     /// The writer behind the caches.
@@ -267,6 +285,40 @@ impl Keyring {
                 }
             }
         }
+    }
+
+    /// Tells clients what became of the keys that they hold something of. On the writer's thread: none is told twice, or out of order.
+    fn tell(&self, notice: &CommitNotice) {
+        if let Some(ending) = self.holders.destroyed(notice) {
+            self.quiesces(&ending);
+        }
+        for touched in &*notice.touched {
+            match touched {
+                Touched::Key(slot, key) => {
+                    let Some(held) = self.holders.hold_key(&(*slot, key.clone())) else { continue };
+                    // What cannot be read is not told: its leases end.
+                    let Ok(entry) = self.key(held.tenant.name.as_str(), &key.to_string()) else { continue };
+                    if entry.tenant.slot == *slot {
+                        self.holders.changed(&entry, notice);
+                    }
+                }
+                Touched::TenantName(name) => {
+                    let Ok(tenant) = self.tenant(name.as_str()) else { continue };
+                    let kind = match tenant.state {
+                        LifecycleState::Suspended => Kind::Suspended,
+                        LifecycleState::DestroyScheduled => Kind::Rotated,
+                        _ => continue,
+                    };
+                    self.holders.tenant_changed(tenant.slot, kind, notice);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Tells the writer when an epoch is quiesced.
+    fn quiesces(&self, ending: &Ending) {
+        self.writer.quiesces(ending.epoch, ending.at, ending.purges);
     }
 
     fn forget_names(&self, slot: TenantSlot) {

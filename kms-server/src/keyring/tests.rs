@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kms_core::id::{DataKeyId, InstanceId, TenantSlot, Uid, VersionId};
+use kms_core::id::{DataKeyId, Epoch, InstanceId, TenantSlot, Uid, VersionId};
 use kms_core::names::{KeyName, TenantName};
 use kms_core::secret::SealSecret;
 use kms_core::state::{KeyClass, LifecycleState};
@@ -17,7 +17,7 @@ use crate::records::{Keys, Tenants, TenantsBySlot, VersionNumbers, Versions, cla
 use crate::store::memory::MemoryStore;
 
 const TENANT: &str = "acme";
-const KEY: &str = "attendance";
+pub(crate) const KEY: &str = "attendance";
 const OTHER: &str = "payroll";
 
 /// A tenant with two keys: one of two versions, another of one.
@@ -42,11 +42,11 @@ impl Ground {
         Self { keyring: Keyring::new(writer.clone(), budget), writer, slot: made.value, _redo: redo }
     }
 
-    fn key(&self, name: &str) -> Arc<KeyEntry> {
+    pub(crate) fn key(&self, name: &str) -> Arc<KeyEntry> {
         self.keyring.key(TENANT, name).unwrap()
     }
 
-    fn id(&self, number: u32) -> VersionId {
+    pub(crate) fn id(&self, number: u32) -> VersionId {
         let place = (self.slot, KeyName::try_from(KEY).unwrap(), number);
         let pointer = self.writer.snapshot().get::<VersionNumbers>(&place).unwrap().unwrap();
         VersionId::new(self.slot, kms_core::id::LeafSlot(pointer.leaf_slot))
@@ -61,15 +61,20 @@ impl Ground {
     }
 
     pub(crate) async fn destroy(&self, number: u32) {
+        self.destroy_leased(number, 0).await;
+    }
+
+    /// Destroys a version of which data keys were leased for so long; gives the epoch.
+    pub(crate) async fn destroy_leased(&self, number: u32, lease_ms: u64) -> Epoch {
         let id = self.id(number);
         let destroyed = self.writer.destroy(move |change| -> Result<(), ChangeError> {
-            change.destroy_version(id, 0);
+            change.destroy_version(id, lease_ms);
             let mut record = change.get::<Versions>(&id)?.unwrap_or_default();
             record.state = state_number(LifecycleState::Destroyed);
             change.put::<Versions>(&id, &record);
             Ok(())
         });
-        destroyed.await.unwrap();
+        destroyed.await.unwrap().epoch
     }
 
     pub(crate) async fn destroy_tenant(&self) {
@@ -129,6 +134,7 @@ fn make(change: &mut Change<'_>) -> Result<TenantSlot, ChangeError> {
             tenant_slot: slot.0,
             key_class: class_number(KeyClass::L2),
             state: active,
+            lease_ms: 60_000,
             versions,
             active_version: versions,
             deterministic_version: versions,

@@ -228,6 +228,11 @@ impl LiveVersion {
         self.gave_envelopes.store(true, Ordering::Release);
     }
 
+    /// Whether any data key was ever handed out under a lease.
+    pub fn was_ever_leased(&self) -> bool {
+        self.leased_ids.load(Ordering::Acquire) > 0 || self.leased_deterministic()
+    }
+
     /// Whether a data key that clients seal with was ever assigned.
     pub fn was_leased(&self, id: DataKeyId) -> bool {
         match id {

@@ -1,16 +1,16 @@
-//! Service `kms.v1.Crypto`. Data keys under lease are in `leases`, masked forms in `reveal`.
+//! Service `kms.v1.Crypto`. Data keys under lease are in `leases`, what becomes of them in `watch`, masked forms in `reveal`.
 
 use std::sync::Arc;
 
 use kms_core::names::{KeyName, TenantName};
 use kms_proto::v1;
 use kms_proto::v1::crypto_server::Crypto;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::batch::Batch;
 use super::convert::{self, MAX_ITEMS};
 use super::status::Failure;
-use super::{Core, accept, answer, calls};
+use super::{Core, accept, answer, calls, watch};
 use crate::binding::Binding;
 use crate::gate::{Caller, Op, Permit, target};
 use crate::keyring::{KeyEntry, LookupError};
@@ -301,5 +301,13 @@ calls! {
         generate_data_key(GenerateDataKeyRequest) -> v1::GenerateDataKeyResponse;
         open_data_keys(OpenDataKeysRequest) -> v1::OpenDataKeysResponse;
         generate_random(GenerateRandomRequest) -> v1::GenerateRandomResponse;
+    }
+
+    type WatchKeysStream = watch::Events;
+    async fn watch_keys(
+        &self,
+        request: Request<Streaming<v1::WatchKeysRequest>>,
+    ) -> Result<Response<watch::Events>, Status> {
+        self.0.watch_keys(request).await
     }
 }

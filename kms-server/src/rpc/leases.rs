@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _};
 use kms_core::id::{DataKeyId, VersionId};
 use kms_core::names::{KeyName, TenantName};
+use kms_proto::reason::Reason;
 use kms_proto::v1;
 
 use super::Core;
@@ -17,6 +18,7 @@ use super::status::Failure;
 use crate::gate::items::Refusal;
 use crate::gate::permit::op;
 use crate::gate::{Caller, Denied, Permit};
+use crate::keyring::holders::Client;
 use crate::keyring::indexing::MAX_INDEX_VERSIONS;
 use crate::keyring::{KeyEntry, Keyring, LookupError};
 use crate::operation::Operation;
@@ -43,6 +45,9 @@ impl Core {
         {
             self.keyring.census().reported(&caller.identity.name, entry.slot, message.uses);
         }
+        let client = client(caller, &message.client_instance)?;
+        // ORDER: before anything is leased: what is destroyed from here on has a later one.
+        let store_revision = self.revision();
         let asked = self.look_up(tenant.clone(), message.items).await?;
         let mut batch = Batch::new(asked.into_iter(), Asked::seen);
         let groups = batch.take_groups();
@@ -79,7 +84,7 @@ impl Core {
         let leases = permits
             .into_iter()
             .zip(&leased_to)
-            .map(|(permit, group)| self.lease(caller, permit, &group.items));
+            .map(|(permit, group)| self.lease(caller, permit, &group.items, client.as_ref()));
         let mut leases = stream::iter(leases.collect::<Vec<_>>()).buffered(LINES_AT_ONCE);
         for group in &leased_to {
             if let Some(leased) = leases.next().await {
@@ -94,7 +99,7 @@ impl Core {
             })),
         });
         let client_instance = self.keyring.instance().to_owned();
-        let (store_revision, padding) = (self.revision(), convert::padding());
+        let padding = convert::padding();
         Ok(v1::OpenDataKeysResponse { items, store_revision, client_instance, padding })
     }
 
@@ -134,20 +139,21 @@ impl Core {
         caller: &Caller,
         leave: Leave,
         items: &[Asked],
+        client: Option<&Client>,
     ) -> Result<Vec<Result<Handed, Refused>>, Failure> {
         let leased = match leave {
             Leave::Index(permit) => {
-                let leased = lease_index::to_index(permit, &self.keyring, items.len()).await;
+                let leased = lease_index::to_index(permit, &self.keyring, items.len(), client).await;
                 let leased = self.gate.record(leased).await??;
                 return Ok(leased.into_iter().map(|leased| leased.map(Handed::Index)).collect());
             }
             Leave::Seal(permit) => {
                 let asks: Vec<_> = items.iter().filter_map(Asked::to_seal).collect();
-                lease::to_seal(permit, &self.keyring, &asks).await
+                lease::to_seal(permit, &self.keyring, &asks, client).await
             }
             Leave::Open(permit) => {
                 let asks: Vec<_> = items.iter().filter_map(Asked::to_open).collect();
-                lease::to_open(permit, &self.keyring, &asks)
+                lease::to_open(permit, &self.keyring, &asks, client)
             }
         };
         let leased = self.gate.record(leased).await??;
@@ -156,6 +162,21 @@ impl Core {
         self.keyring.census().leased(&caller.identity.name, counted.map(|leased| leased.version_id));
         Ok(leased.into_iter().map(|leased| leased.map(Handed::DataKey)).collect())
     }
+}
+
+/// The client that data keys are leased to; none where it does not say.
+///
+/// # Errors
+/// Where what it says is no UUID.
+pub(super) fn client(caller: &Caller, instance: &str) -> Result<Option<Client>, Failure> {
+    if instance.is_empty() {
+        return Ok(None);
+    }
+    let instance = uuid::Uuid::try_parse(instance).ok().filter(|instance| !instance.is_nil());
+    let instance = instance.ok_or_else(|| {
+        Failure::message(Reason::FieldInvalid, "`client_instance` must be a random UUID".to_owned())
+    })?;
+    Ok(Some(Client { identity: caller.identity.name.clone(), instance }))
 }
 
 type WireItem = v1::open_data_keys_request::item::Item;

@@ -3,7 +3,7 @@
 //! # Layout
 //! - this file: a call and its caller.
 //! - `convert`: messages to domain types; [`status`]: facts to statuses.
-//! - [`crypto`] with `leases` and `reveal`, [`keys`], [`audit`], [`policy`], [`transparency`]: one service each.
+//! - [`crypto`] with `leases`, `reveal` and `watch`, [`keys`], [`audit`], [`policy`], [`transparency`]: one service each.
 //! - [`limits`], [`request_id`]: layers around every call; [`health`], [`reflection`].
 
 pub mod audit;
@@ -22,6 +22,7 @@ mod reveal;
 pub mod server;
 pub mod status;
 pub mod transparency;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,11 +78,12 @@ fn answer<T>(caller: &Caller, result: Result<T, Failure>) -> Result<Response<T>,
     result.map(Response::new).map_err(|failure| failure.status(caller.request_id.as_str()))
 }
 
-/// Serves the calls of one service by the methods of [`Core`] of the same names.
+/// Serves the calls of one service by the methods of [`Core`] of the same names; after them stand those that are streams.
 macro_rules! calls {
-    ($service:ty: $trait:ident { $($name:ident($request:ident) -> $response:ty;)+ }) => {
+    ($service:ty: $trait:ident { $($name:ident($request:ident) -> $response:ty;)+ } $($streams:tt)*) => {
         #[tonic::async_trait]
         impl $trait for $service {
+            $($streams)*
             $(async fn $name(&self, request: Request<v1::$request>) -> Result<Response<$response>, Status> {
                 let (caller, message) = accept(request)?;
                 answer(&caller, self.0.$name(&caller, message).await)

@@ -7,8 +7,8 @@ use kms_core::{
     certificate::{
         Certificate,
         body::{
-            Body, Effaceable, Effacement, Erasure, ErasureEpoch, Horizon, Log, MediumClass, Request, Scope,
-            Status, Subject, VERSION,
+            Body, Clients, Effaceable, Effacement, Erasure, ErasureEpoch, Horizon, Log, MediumClass, Request,
+            Scope, Status, Subject, VERSION,
         },
         proofs::{Consistency, Cosignature as Cosigned, IndexedEntry, Proofs, SignedCheckpoint as Head},
         risks::Risk,
@@ -19,7 +19,7 @@ use kms_core::{
     state::DestroyReason,
     transparency::{MultiProof, ProveError, SignedCheckpoint, prove_consistency, tree_root},
 };
-use kms_proto::storage::{EpochRecord, TenantRecord, VersionRecord};
+use kms_proto::storage::{EpochRecord, PurgesRecord, TenantRecord, VersionRecord};
 
 use super::{
     LogError, Source, Transparency,
@@ -209,6 +209,12 @@ impl Facts {
             commit: record.commit_entry,
             committed: at(&record.commit_entry)?,
             quiesced: Instant::from_millis(quiesced),
+            clients: record.purges.filter(|_| record.quiesced_ms != 0).map(
+                |PurgesRecord { confirmed, ended }| Clients {
+                    clients_confirmed: confirmed,
+                    clients_ended: ended,
+                },
+            ),
             effacement,
         })
     }

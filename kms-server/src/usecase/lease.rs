@@ -1,5 +1,6 @@
 //! Leases data keys to clients: to seal with, or to open with. Never those of class L4, never the server's own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kms_core::id::{DataKeyId, VersionId};
@@ -11,8 +12,9 @@ use super::refused::Refused;
 use super::seal::destroyed;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
+use crate::keyring::holders::{Client, Lease};
 pub use crate::keyring::leases::ToSeal;
-use crate::keyring::{KeyEntry, Keyring};
+use crate::keyring::{KeyEntry, Keyring, LiveVersion};
 
 /// What a client wants to open: named by a ciphertext's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,23 +49,39 @@ pub struct Leased {
 type Leases = Unrecorded<Result<Vec<Result<Leased, Refused>>, Refused>>;
 
 /// Leases data keys to seal with.
-pub async fn to_seal(permit: Permit<op::LeaseToSeal>, keyring: &Keyring, items: &[ToSeal]) -> Leases {
+pub async fn to_seal(
+    permit: Permit<op::LeaseToSeal>,
+    keyring: &Keyring,
+    items: &[ToSeal],
+    client: Option<&Client>,
+) -> Leases {
     let mut results = Vec::with_capacity(items.len());
     for kind in items {
-        results.push(seal_with(keyring, permit.target(), *kind).await);
+        results.push(seal_with(keyring, permit.target(), *kind, client).await);
     }
     let note = Note::of_batch(&results, |leased| leased.version_id);
     permit.finish(Ok(results), note)
 }
 
 /// Leases data keys to open with.
-pub fn to_open(permit: Permit<op::LeaseToOpen>, keyring: &Keyring, items: &[ToOpen]) -> Leases {
-    let results: Vec<_> = items.iter().map(|item| open_with(keyring, permit.target(), *item)).collect();
+pub fn to_open(
+    permit: Permit<op::LeaseToOpen>,
+    keyring: &Keyring,
+    items: &[ToOpen],
+    client: Option<&Client>,
+) -> Leases {
+    let results: Vec<_> =
+        items.iter().map(|item| open_with(keyring, permit.target(), *item, client)).collect();
     let note = Note::of_batch(&results, |leased| leased.version_id);
     permit.finish(Ok(results), note)
 }
 
-async fn seal_with(keyring: &Keyring, key: &KeyEntry, kind: ToSeal) -> Result<Leased, Refused> {
+async fn seal_with(
+    keyring: &Keyring,
+    key: &Arc<KeyEntry>,
+    kind: ToSeal,
+    client: Option<&Client>,
+) -> Result<Leased, Refused> {
     check_class(key)?;
     let version = match kind {
         ToSeal::Randomized => key.sealing_version()?,
@@ -73,6 +91,7 @@ async fn seal_with(keyring: &Keyring, key: &KeyEntry, kind: ToSeal) -> Result<Le
     // ORDER: noted before the key leaves: a destruction is either decided before, and this is refused, or it sees the lease.
     let noted = keyring.leases().note(version.id(), kind, key.lease);
     noted.map_err(|_| Refused::KeyDeactivated(key.name.clone()))?;
+    note(keyring, key, &version, Some(kind), client);
     let data_key_id = match kind {
         ToSeal::Randomized => data_key_ids::leased(keyring, &version).await?,
         ToSeal::Deterministic => {
@@ -93,7 +112,12 @@ async fn seal_with(keyring: &Keyring, key: &KeyEntry, kind: ToSeal) -> Result<Le
     })
 }
 
-fn open_with(keyring: &Keyring, key: &KeyEntry, item: ToOpen) -> Result<Leased, Refused> {
+fn open_with(
+    keyring: &Keyring,
+    key: &Arc<KeyEntry>,
+    item: ToOpen,
+    client: Option<&Client>,
+) -> Result<Leased, Refused> {
     check_class(key)?;
     if key.name.is_index() {
         return Err(Refused::OnlyIndexes(key.name.clone()));
@@ -107,6 +131,7 @@ fn open_with(keyring: &Keyring, key: &KeyEntry, item: ToOpen) -> Result<Leased, 
     if !version.was_leased(item.data_key) {
         return Err(Refused::CiphertextRejected);
     }
+    note(keyring, key, &version, None, client);
     let data_key = version.data_key(item.data_key).map_err(|_| destroyed(&key.name, version.number))?;
     Ok(Leased {
         version_id: version.id(),
@@ -118,6 +143,18 @@ fn open_with(keyring: &Keyring, key: &KeyEntry, item: ToOpen) -> Result<Leased, 
         revision: key.revision,
         key: key.name.clone(),
     })
+}
+
+// ORDER: before the data key leaves, and before a first one is put on record.
+pub(super) fn note(
+    keyring: &Keyring,
+    key: &Arc<KeyEntry>,
+    version: &LiveVersion,
+    to_seal: Option<ToSeal>,
+    client: Option<&Client>,
+) {
+    let issued_before = version.was_ever_leased();
+    keyring.holders().note(Lease { key, version: version.id(), to_seal, issued_before, client });
 }
 
 pub(super) fn check_class(key: &KeyEntry) -> Result<(), Refused> {

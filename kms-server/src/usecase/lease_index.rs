@@ -3,17 +3,19 @@
 //! The index key of a version is its data key number 0 (docs/decisions/0115). Keys that seal have no index keys and index keys seal
 //! nothing, so that number is a deterministic column's or an index's, never both.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kms_core::id::{DataKeyId, VersionId};
 
 use super::data_key_ids;
-use super::lease::{Leased, check_class};
+use super::lease::{Leased, check_class, note};
 use super::mutation::now_ms;
 use super::refused::Refused;
 use super::seal::destroyed;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
+use crate::keyring::holders::Client;
 use crate::keyring::indexing::IndexVersions;
 use crate::keyring::leases::ToSeal;
 use crate::keyring::{KeyEntry, Keyring};
@@ -32,10 +34,15 @@ pub struct LeasedIndex {
 type Leases = Unrecorded<Result<Vec<Result<LeasedIndex, Refused>>, Refused>>;
 
 /// Leases an index key, `times` times. It is opening, to policy: who can index a guess can find the rows that it is true of.
-pub async fn to_index(permit: Permit<op::LeaseToOpen>, keyring: &Keyring, times: usize) -> Leases {
+pub async fn to_index(
+    permit: Permit<op::LeaseToOpen>,
+    keyring: &Keyring,
+    times: usize,
+    client: Option<&Client>,
+) -> Leases {
     let mut results = Vec::with_capacity(times);
     for _ in 0..times {
-        results.push(index_with(keyring, permit.target()).await);
+        results.push(index_with(keyring, permit.target(), client).await);
     }
     let note = Note::of_batch_each(&results, |leased| {
         leased.versions.iter().map(|version| version.version_id).collect::<Vec<_>>()
@@ -43,7 +50,11 @@ pub async fn to_index(permit: Permit<op::LeaseToOpen>, keyring: &Keyring, times:
     permit.finish(Ok(results), note)
 }
 
-async fn index_with(keyring: &Keyring, key: &KeyEntry) -> Result<LeasedIndex, Refused> {
+async fn index_with(
+    keyring: &Keyring,
+    key: &Arc<KeyEntry>,
+    client: Option<&Client>,
+) -> Result<LeasedIndex, Refused> {
     check_class(key)?;
     let IndexVersions { live, writes_under, settles_in } = key.index_versions(now_ms())?;
     if let Some(version) = writes_under {
@@ -54,7 +65,7 @@ async fn index_with(keyring: &Keyring, key: &KeyEntry) -> Result<LeasedIndex, Re
     }
     let mut versions = Vec::with_capacity(live.len());
     for id in live {
-        match lease_version(keyring, key, id).await {
+        match lease_version(keyring, key, id, client).await {
             Ok(leased) => versions.push(leased),
             // Destroyed since the key was looked up: there is nothing to be found under it.
             Err(Refused::VersionDestroyed { .. }) if writes_under != Some(id) => {}
@@ -67,8 +78,14 @@ async fn index_with(keyring: &Keyring, key: &KeyEntry) -> Result<LeasedIndex, Re
     Ok(LeasedIndex { versions, writes_under, settles_in })
 }
 
-async fn lease_version(keyring: &Keyring, key: &KeyEntry, id: VersionId) -> Result<Leased, Refused> {
+async fn lease_version(
+    keyring: &Keyring,
+    key: &Arc<KeyEntry>,
+    id: VersionId,
+    client: Option<&Client>,
+) -> Result<Leased, Refused> {
     let version = keyring.version_of(key, id)?;
+    note(keyring, key, &version, None, client);
     data_key_ids::lease_deterministic(keyring, &version).await?;
     let data_key_id = DataKeyId::DETERMINISTIC;
     let data_key = version.data_key(data_key_id).map_err(|_| destroyed(&key.name, version.number))?;

@@ -5,6 +5,7 @@
 //! - `schedule`: destructions with a window, rotation by period.
 //! - `crypto`, `leases`, `indexes`: sealing, opening, batches, data keys, index keys. `keys`: tenants, keys, versions. `idempotence`: request ids, revisions.
 //! - `reveal`: masked forms.
+//! - `watch`: key events, and what confirming them is worth.
 //! - `certificates`: what they say of a running server; `witnesses`: cosignatures and pins of the transparency log.
 //! - `audit`: reading, tailing, exporting and deleting it; what it never holds. `surroundings`: health, reflection, explain.
 
@@ -27,4 +28,5 @@ mod reveal;
 mod schedule;
 mod strangers;
 mod surroundings;
+mod watch;
 mod witnesses;

@@ -1,7 +1,7 @@
 //! What was found, for people and for programs. Words of the certificate's own are shown only where the verifier made them itself.
 
 use kms_core::certificate::{
-    body::{Body, Status},
+    body::{Body, ErasureEpoch, Status},
     check::{Check, Outcome, Standing, Verdict},
     words::{Words, moment, subject},
 };
@@ -117,6 +117,7 @@ pub(super) fn facts(body: &Body) -> Vec<(&'static str, String)> {
     let effaced = epochs.iter().filter_map(|epoch| Some(moment(epoch.effacement.as_ref()?.effaced)));
     let quiesced = epochs.iter().map(|epoch| epoch.quiesced).max().map(moment).unwrap_or_default();
     let leases = match body.erasure.status {
+        Status::Erased if epochs.iter().all(all_purged) => "purged everywhere",
         Status::Erased => "last lease ended",
         Status::Pending => "last lease ends",
     };
@@ -133,6 +134,11 @@ pub(super) fn facts(body: &Body) -> Vec<(&'static str, String)> {
         ("issued", format!("{} by key centre {}", moment(body.issued), body.instance)),
         ("log", format!("{} entries", body.proofs.checkpoint.size)),
     ]
+}
+
+/// Whether every client that held a data key confirmed that it purged it.
+fn all_purged(epoch: &ErasureEpoch) -> bool {
+    epoch.clients.as_ref().is_some_and(|clients| clients.clients_confirmed > 0 && clients.clients_ended == 0)
 }
 
 fn versions(body: &Body) -> String {

@@ -149,12 +149,17 @@ pub(super) fn status(case: &Case<'_>) -> Finding {
     let erasure = &case.body.erasure;
     let done = |epoch: &ErasureEpoch| epoch.effacement.is_some() && epoch.quiesced <= case.body.issued;
     let status = if erasure.epochs.iter().all(done) { Status::Erased } else { Status::Pending };
+    for epoch in erasure.epochs.iter().filter(|epoch| epoch.clients.is_some()) {
+        need(epoch.quiesced <= case.body.issued, || {
+            format!("It counts the clients of epoch {} before the last of them is done.", epoch.epoch)
+        })?;
+    }
     need(erasure.status == status, || {
         format!("It says `{}`, and what it says of its epochs comes to `{status}`.", erasure.status)
     })?;
     Ok(match status {
         Status::Erased => {
-            "Every epoch is effaced, and the last lease had ended when the certificate was issued.".to_owned()
+            "Every epoch is effaced, and no lease ran any more when the certificate was issued.".to_owned()
         }
         Status::Pending => {
             "An effacement is still to come, or a lease still ran when the certificate was issued.".to_owned()

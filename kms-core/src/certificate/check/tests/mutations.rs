@@ -253,7 +253,7 @@ fn what_a_stranger_changes_is_invalid_wherever_it_stands() {
 
 /// What the key centre attests, and may say in another way. Everything else is computed.
 fn is_attested(path: &str, change: Change) -> bool {
-    const ATTESTED: [&str; 9] = [
+    const ATTESTED: [&str; 11] = [
         ".certificate.issued",
         ".certificate.sanitization",
         ".certificate.proven",
@@ -263,6 +263,8 @@ fn is_attested(path: &str, change: Change) -> bool {
         ".certificate.request[].approvals",
         ".certificate.subject.versions[].data_keys_issued",
         ".certificate.erasure.epochs[].quiesced",
+        ".certificate.erasure.epochs[].clients_confirmed",
+        ".certificate.erasure.epochs[].clients_ended",
     ];
     let whole = |wholes: &[&str]| wholes.contains(&path);
     ATTESTED.iter().any(|attested| path.starts_with(attested))
