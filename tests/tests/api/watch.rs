@@ -305,7 +305,7 @@ async fn a_client_that_was_away_is_told_what_it_missed() {
     operator.destroy("hourly", KEY, None).await.unwrap();
     assert!(is_pending(&operator, "hourly").await);
     let mut watch = Watch::open(&attendance, &instance).await.unwrap();
-    let mut missed = vec![watch.next().await.unwrap(), watch.next().await.unwrap()];
+    let mut missed = [watch.next().await.unwrap(), watch.next().await.unwrap()];
     missed.sort_by_key(|event| event.store_revision);
     let missed: Vec<_> = missed.iter().map(|event| (event.kind(), &*event.items[0].tenant)).collect();
     assert_eq!(missed, [(KeyEventKind::Suspended, "suspended"), (KeyEventKind::Destroyed, "hourly")]);
