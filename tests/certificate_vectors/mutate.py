@@ -15,7 +15,7 @@ from verify_certificate import verify
 
 WHOLE = ["tenant", "version-died-with-tenant"]                                             # every byte of these is flipped; of the others, one in 41
 PARTNERS = {"version": "version-batch", "version-died-with-tenant": "key-died-with-tenant", "version-cosigned-twice": "version-consistency", "version-consistency": "version-batch",
-            "version-data-keys": "version-medium-none", "version-pending": "version-lease", "key": "key-singly", "key-died-with-tenant": "key",
+            "version-data-keys": "version-medium-none", "version-pending": "version-lease", "version-purged-by-some": "version-batch", "key": "key-singly", "key-died-with-tenant": "key",
             "tenant": "tenant-token", "tenant-token": "version-class-l1"}                  # members of these are changed, and exchanged with the other's
 FREE = {                                                                                    # paths, with the reason why a new signature may change them
     "issued": "when it was issued is the signer's to say",

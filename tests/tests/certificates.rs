@@ -14,7 +14,7 @@ use std::{
     thread,
 };
 
-use kms_client::{Column, RecordId};
+use kms_client::{Column, Kms, Profile, RecordId};
 use kms_core::certificate::{
     check::{Given, Outcome, verify},
     risks::Risk,
@@ -201,7 +201,7 @@ async fn both_judge_alike_what_a_server_hands_out() {
     let Some(python) = python() else { return };
     let place = Place::new();
     let _server = place.start();
-    let (operator, attendance) = Api::ground(&place).await;
+    let (operator, _) = Api::ground(&place).await;
     let profile = place.profile("operator");
     let file = |name: &str| place.scratch().join(name).to_str().unwrap().to_owned();
     let kms = |words: &str| {
@@ -220,8 +220,10 @@ async fn both_judge_alike_what_a_server_hands_out() {
     operator.destroy(TENANT, "vault", Some(1)).await.unwrap();
     operator.destroy(TENANT, "vault", None).await.unwrap();
     operator.destroy_tenant("gone").await.unwrap();
-    // Of this one a data key is out, and its lease runs for minutes.
-    let records = attendance.kms.records(&TENANT.parse().unwrap(), &KEY.parse().unwrap());
+    // Of this one a data key is out, and its lease runs for minutes: nobody tells that client that it has to forget it.
+    let profile_of_client = Profile::load(place.profile("attendance")).unwrap();
+    let client = Kms::builder(profile_of_client).without_watching().connect().await.unwrap();
+    let records = client.records(&TENANT.parse().unwrap(), &KEY.parse().unwrap());
     let (column, row) =
         (Column::randomized("checkins", "phone").unwrap(), RecordId::try_from(&b"1"[..]).unwrap());
     records.seal(&column, &row, b"138 0013 8000").await.unwrap();
