@@ -12,7 +12,6 @@ use std::{
 };
 
 use kms_core::id::InstanceId;
-use rustix::fs::FlockOperation;
 
 use super::{
     Options,
@@ -165,8 +164,9 @@ pub(super) fn open(options: &Options, disk: &dyn Disk) -> Result<Start, OpenErro
     }
     let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(dir.join("lock"));
     let lock = lock.map_err(io_error)?;
-    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| OpenError::Locked(dir.into()))?;
+    if !crate::effaceable::lock::lock(&lock).map_err(io_error)? {
+        return Err(OpenError::Locked(dir.into()));
+    }
     let key = HeadKey::load(dir, options.instance).map_err(io_error)?;
     if let Some(stored) = &options.stored_head
         && !key.public().verifies(stored)
