@@ -65,7 +65,6 @@ async fn use_until_known(operator: &Kms, service: &Kms) -> VersionUse {
             return used;
         }
         assert!(began.elapsed() < PATIENCE, "{used:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
