@@ -57,7 +57,7 @@ impl Asked {
             operation: self.operation,
             resource: Resource::Key {
                 tenant: &self.tenant,
-                name: &self.key,
+                name: (&self.key).into(),
                 class: self.class,
                 purposes: &self.purposes,
                 key_revision: self.revision,

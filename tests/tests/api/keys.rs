@@ -319,7 +319,8 @@ async fn lists_are_complete_in_order_and_a_page_at_a_time() {
         }
     }
     loop {
-        let message = v1::ListKeysRequest { tenant: TENANT.into(), page_size: 2, page_token };
+        let message =
+            v1::ListKeysRequest { tenant: TENANT.into(), page_size: 2, page_token, family: String::new() };
         let page = answer(operator.keys().list_keys(message).await).unwrap();
         keys.extend(page.keys.into_iter().map(|key| key.name));
         page_token = page.next_page_token;
@@ -344,7 +345,8 @@ async fn lists_are_complete_in_order_and_a_page_at_a_time() {
     let first = v1::ListTenantsRequest { page_size: 2, page_token: String::new() };
     let of_tenants = answer(operator.keys().list_tenants(first).await).unwrap().next_page_token;
     for page_token in [of_tenants, "!".into(), "bm90IG91cnM".into()] {
-        let message = v1::ListKeysRequest { tenant: TENANT.into(), page_size: 2, page_token };
+        let message =
+            v1::ListKeysRequest { tenant: TENANT.into(), page_size: 2, page_token, family: String::new() };
         let refused = answer(operator.keys().list_keys(message).await);
         assert_eq!(refused.map(drop), Err(Reason::PageTokenInvalid));
     }
