@@ -9,7 +9,7 @@
 //! - [`field`]: KF1, sealed values: randomized, deterministic, direct, and their text form; [`nonce`]: where nonces come from.
 //! - [`file`](mod@file): sealed files (kind 04), chunk by chunk; [`encoding`]: what plaintext bytes stand for a value.
 //! - [`mask`]: what somebody sees of a value who may not see it.
-//! - [`blind_index`]: finding equal values beside randomized columns.
+//! - [`blind_index`]: finding equal values beside randomized columns; [`subject_index`]: finding subjects without storing their names.
 //! - [`tree`]: the erasure tree; [`commitment`]: the public commitment to its leaves.
 //! - [`certificate`]: certificates of destruction.
 //! - [`event`]: what the transparency log says of a key's life; [`canonical`]: the one spelling of it.
@@ -41,6 +41,7 @@ pub mod root;
 pub mod secret;
 mod stack;
 pub mod state;
+pub mod subject_index;
 pub mod transparency;
 pub mod tree;
 #[cfg(test)]

@@ -4,6 +4,8 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use crate::id::Uid;
+
 /// Most bytes of a tenant, key (family) or context name.
 pub const MAX_NAME: usize = 63;
 /// Most bytes of a subject, table or column name.
@@ -151,14 +153,37 @@ text_name!(
     |name: &str| check_plain("context name", name)
 );
 
-/// A key's full name: `NAME`, or `FAMILY/SUBJECT`.
+impl FamilyName {
+    /// Whether keys of it make blind indexes and seal nothing: it is named `*.index`.
+    pub fn is_index(&self) -> bool {
+        self.0.ends_with(".index")
+    }
+}
+
+/// A key's full name: `NAME`, or `FAMILY/SUBJECT`; or where the subject's name is not known or not to be told, `FAMILY//ID`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyName {
     family: FamilyName,
-    subject: Option<SubjectName>,
+    subject: Option<Subject>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Subject {
+    Name(SubjectName),
+    Id(Uid),
 }
 
 impl KeyName {
+    /// The key of one subject of a family.
+    pub fn of_subject(family: FamilyName, subject: SubjectName) -> Self {
+        Self { family, subject: Some(Subject::Name(subject)) }
+    }
+
+    /// The same, by the subject's id.
+    pub fn of_subject_id(family: FamilyName, id: Uid) -> Self {
+        Self { family, subject: Some(Subject::Id(id)) }
+    }
+
     /// The part before `/`, or the whole name.
     pub fn family(&self) -> &FamilyName {
         &self.family
@@ -166,12 +191,49 @@ impl KeyName {
 
     /// The part after `/`.
     pub fn subject(&self) -> Option<&SubjectName> {
-        self.subject.as_ref()
+        match &self.subject {
+            Some(Subject::Name(name)) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The part after `//`.
+    pub fn subject_id(&self) -> Option<Uid> {
+        match self.subject {
+            Some(Subject::Id(id)) => Some(id),
+            _ => None,
+        }
     }
 
     /// Whether it is an index key: one that makes blind indexes and seals nothing. Its family is named `*.index`.
     pub fn is_index(&self) -> bool {
-        self.family.as_str().ends_with(".index")
+        self.family.is_index()
+    }
+}
+
+/// 32 hexadecimal digits in lower case after a `/`.
+fn subject_id(family: &str, id: &str) -> Result<Uid, NameError> {
+    let digits = id.strip_prefix('/').unwrap_or(id);
+    let bytes = hex::decode(digits).ok().and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+    // One spelling only.
+    bytes.map(Uid).filter(|uid| uid.to_string() == digits).ok_or(NameError::Character {
+        what: "key",
+        found: '/',
+        at: family.len() + 1,
+        allowed: "the subject's name, or `/` and its id in 32 hexadecimal digits",
+    })
+}
+
+impl From<FamilyName> for KeyName {
+    fn from(family: FamilyName) -> Self {
+        Self { family, subject: None }
+    }
+}
+
+/// What stands for a subject's name where that must not stand: the hexadecimal digits of its id.
+impl From<Uid> for SubjectName {
+    fn from(id: Uid) -> Self {
+        Self(id.to_string().into())
     }
 }
 
@@ -179,7 +241,9 @@ impl TryFrom<&str> for KeyName {
     type Error = NameError;
     fn try_from(name: &str) -> Result<Self, NameError> {
         let (family, subject) = match name.split_once('/') {
-            Some((family, subject)) => (family, Some(SubjectName::try_from(subject)?)),
+            // No subject's name begins with `/`, so none is taken for an id.
+            Some((family, id)) if id.starts_with('/') => (family, Some(Subject::Id(subject_id(family, id)?))),
+            Some((family, subject)) => (family, Some(Subject::Name(subject.try_into()?))),
             None => (name, None),
         };
         Ok(Self { family: FamilyName::try_from(family)?, subject })
@@ -196,7 +260,8 @@ impl FromStr for KeyName {
 impl fmt::Display for KeyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.subject {
-            Some(subject) => write!(f, "{}/{subject}", self.family),
+            Some(Subject::Name(subject)) => write!(f, "{}/{subject}", self.family),
+            Some(Subject::Id(id)) => write!(f, "{}//{id}", self.family),
             None => self.family.fmt(f),
         }
     }
@@ -304,6 +369,23 @@ mod tests {
         }
         for other in ["attendance", "index", "attendance-index", "attendance.indexes", "attendance/x.index"] {
             assert!(!KeyName::try_from(other).unwrap().is_index(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_subjects_id_after_two_slashes_is_no_name() {
+        let id = "ab".repeat(16);
+        let key = KeyName::try_from(&*format!("attendance//{id}")).unwrap();
+        assert_eq!((key.subject(), key.subject_id()), (None, Some(Uid([0xAB; 16]))));
+        assert_eq!(key, KeyName::of_subject_id("attendance".parse().unwrap(), Uid([0xAB; 16])));
+        assert_eq!(key.to_string(), format!("attendance//{id}"));
+        // A name may look like an id.
+        let named = KeyName::try_from(&*format!("attendance/{id}")).unwrap();
+        assert_eq!((named.subject().map(SubjectName::as_str), named.subject_id()), (Some(&*id), None));
+        for bad in
+            ["a//", "a//ab", &format!("a//{}", id.to_uppercase()), &format!("a///{id}"), &format!("//{id}")]
+        {
+            assert!(KeyName::try_from(bad).is_err(), "{bad}");
         }
     }
 

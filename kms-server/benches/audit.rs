@@ -15,7 +15,7 @@ use std::{
 use criterion::{Criterion, criterion_group, criterion_main};
 use kms_core::{
     id::{InstanceId, VersionId},
-    names::{KeyName, TenantName},
+    names::{FamilyName, TenantName},
     state::KeyClass,
 };
 use kms_server::{
@@ -32,7 +32,7 @@ const LINE: usize = 580;
 struct Call {
     identity: Identity,
     tenant: TenantName,
-    key: KeyName,
+    key: FamilyName,
 }
 
 impl Call {

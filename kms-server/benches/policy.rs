@@ -28,7 +28,7 @@ fn decisions(criterion: &mut Criterion) {
         operation: Operation::Encrypt,
         resource: Resource::Key {
             tenant: &tenant,
-            name: &key,
+            name: (&key).into(),
             class: KeyClass::L2,
             purposes: &purposes,
             key_revision: revision,
@@ -74,7 +74,7 @@ fn many_tenants(criterion: &mut Criterion) {
             key_revision += 1;
             let resource = Resource::Key {
                 tenant: &tenant,
-                name: &key,
+                name: (&key).into(),
                 class: KeyClass::L2,
                 purposes: &[],
                 key_revision,

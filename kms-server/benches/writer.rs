@@ -12,17 +12,17 @@ use kms_core::{
     commitment::ALG_AES_256,
     event::{KeyCreate, Origin},
     id::{TenantSlot, Uid, VersionId},
-    names::KeyName,
     state::KeyClass,
 };
 use kms_server::erasure::{Change, ChangeError, Writer};
+use kms_server::records::KeyRef;
 
 mod filling;
 mod place;
 use filling::{key, rotate, tenant};
 use place::{Place, median, ratio, timed};
 
-async fn one(writer: &Writer, tenant: TenantSlot, name: KeyName) -> VersionId {
+async fn one(writer: &Writer, tenant: TenantSlot, name: KeyRef) -> VersionId {
     writer.commit(move |change| rotate(change, tenant, &name)).await.expect("a commit").value
 }
 
@@ -108,10 +108,10 @@ async fn logged(root: &Path) {
 }
 
 /// What the log says of a key that was made.
-fn say(change: &mut Change<'_>, key: KeyName, version: VersionId) {
+fn say(change: &mut Change<'_>, key: KeyRef, version: VersionId) {
     change.log(KeyCreate {
         tenant_uid: Uid([1; 16]),
-        key,
+        key: key.logged(),
         key_uid: Uid([2; 16]),
         class: KeyClass::L2,
         number: 1,

@@ -65,6 +65,8 @@ operations!(
     CancelDestroyTenant,
     /// Create a key.
     CreateKey,
+    /// See that subjects of a family have keys.
+    EnsureSubjects,
     /// See one key and its versions.
     DescribeKey,
     /// See the names of a tenant's keys.

@@ -3,16 +3,19 @@
 //! Values are messages of `kms.storage.v1`. Keys order as bytes: numbers are big-endian, a name that is followed by more ends in a
 //! zero byte, which no name contains. The tables of the erasure tree are in [`tree`]; only `erasure` writes those.
 
+pub mod key_ref;
 #[cfg(test)]
 mod tests;
 pub mod tree;
 pub mod value;
 
+use kms_core::commitment::Hash;
 use kms_core::id::{LeafSlot, TenantSlot, Uid, VersionId};
-use kms_core::names::{KeyName, TenantName};
+use kms_core::names::{FamilyName, TenantName};
 use kms_proto::storage as stored;
 use sha2::{Digest, Sha256};
 
+pub use key_ref::KeyRef;
 pub use value::{
     Damaged, class, class_number, millis, name, reason, reason_number, state, state_number, uid,
 };
@@ -82,7 +85,7 @@ pub enum Touched {
     /// A tenant that was destroyed, with everything it owned.
     DestroyedTenant(TenantSlot),
     /// A key: state, active version, lease, purposes.
-    Key(TenantSlot, KeyName),
+    Key(TenantSlot, KeyRef),
     /// One version, made or destroyed; nothing else of one ever changes.
     Version(VersionId),
 }
@@ -91,8 +94,10 @@ pub enum Touched {
 pub enum Tenants {}
 /// Tenants by slot: those whose name was given away again, too.
 pub enum TenantsBySlot {}
-/// Keys by tenant and name.
+/// Keys by tenant and name; after those of a tenant the keys of its subjects, by family and the subject's id.
 pub enum Keys {}
+/// Where a subject's name leads, by tenant and the keyed hash of the name. What is there once stays, so that no name is given away twice.
+pub enum Subjects {}
 /// Key versions by id.
 pub enum Versions {}
 /// Where the versions of a key stand, by number.
@@ -148,26 +153,83 @@ impl Table for TenantsBySlot {
     }
 }
 
+/// Keys that are listed together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyGroup {
+    /// Those of a tenant; the ones of its subjects come last.
+    Tenant(TenantSlot),
+    /// Those of a family's subjects.
+    Subjects(TenantSlot, FamilyName),
+}
+
+/// Before the family, in keys of subjects' keys: higher than any byte of a name.
+const SUBJECTS: u8 = 0xFF;
+
 impl Table for Keys {
-    type Key = (TenantSlot, KeyName);
-    type Group = TenantSlot;
+    type Key = (TenantSlot, KeyRef);
+    type Group = KeyGroup;
     type Value = stored::KeyRecord;
     const PREFIX: u8 = 0x12;
     const NAME: &'static str = "key";
 
+    fn write_key((tenant, key): &Self::Key, out: &mut Vec<u8>) {
+        match key.subject() {
+            None => {
+                out.extend_from_slice(&tenant.0.to_be_bytes());
+                out.extend_from_slice(key.family().as_str().as_bytes());
+            }
+            Some(id) => {
+                Self::write_group(&KeyGroup::Subjects(*tenant, key.family().clone()), out);
+                out.extend_from_slice(&id.0);
+            }
+        }
+    }
+    fn write_group(group: &KeyGroup, out: &mut Vec<u8>) {
+        match group {
+            KeyGroup::Tenant(tenant) => out.extend_from_slice(&tenant.0.to_be_bytes()),
+            KeyGroup::Subjects(tenant, family) => {
+                out.extend_from_slice(&tenant.0.to_be_bytes());
+                out.push(SUBJECTS);
+                out.extend_from_slice(family.as_str().as_bytes());
+                out.push(0);
+            }
+        }
+    }
+    fn parse_key(bytes: &[u8]) -> Option<Self::Key> {
+        let (tenant, key) = bytes.split_first_chunk::<4>()?;
+        let text = |bytes| FamilyName::try_from(std::str::from_utf8(bytes).ok()?).ok();
+        let key = match key.split_first()? {
+            (&SUBJECTS, key) => {
+                let (family, id) = key.split_last_chunk::<16>()?;
+                let (end, family) = family.split_last()?;
+                KeyRef::of_subject((*end == 0).then(|| text(family)).flatten()?, Uid(*id))
+            }
+            _ => text(key)?.into(),
+        };
+        Some((TenantSlot(u32::from_be_bytes(*tenant)), key))
+    }
+    fn touched((tenant, name): &Self::Key) -> Option<Touched> {
+        Some(Touched::Key(*tenant, name.clone()))
+    }
+}
+
+impl Table for Subjects {
+    type Key = (TenantSlot, Hash);
+    type Group = TenantSlot;
+    type Value = stored::SubjectRecord;
+    const PREFIX: u8 = 0x1A;
+    const NAME: &'static str = "subject";
+
     fn write_key((tenant, name): &Self::Key, out: &mut Vec<u8>) {
         out.extend_from_slice(&tenant.0.to_be_bytes());
-        out.extend_from_slice(name.to_string().as_bytes());
+        out.extend_from_slice(name);
     }
     fn write_group(tenant: &TenantSlot, out: &mut Vec<u8>) {
         out.extend_from_slice(&tenant.0.to_be_bytes());
     }
     fn parse_key(bytes: &[u8]) -> Option<Self::Key> {
         let (tenant, name) = bytes.split_first_chunk::<4>()?;
-        Some((TenantSlot(u32::from_be_bytes(*tenant)), std::str::from_utf8(name).ok()?.parse().ok()?))
-    }
-    fn touched((tenant, name): &Self::Key) -> Option<Touched> {
-        Some(Touched::Key(*tenant, name.clone()))
+        Some((TenantSlot(u32::from_be_bytes(*tenant)), name.try_into().ok()?))
     }
 }
 
@@ -190,8 +252,8 @@ impl Table for Versions {
 }
 
 impl Table for VersionNumbers {
-    type Key = (TenantSlot, KeyName, u32);
-    type Group = (TenantSlot, KeyName);
+    type Key = (TenantSlot, KeyRef, u32);
+    type Group = (TenantSlot, KeyRef);
     type Value = stored::VersionPointer;
     const PREFIX: u8 = 0x14;
     const NAME: &'static str = "version number";
@@ -383,4 +445,18 @@ impl Table for RunningTimes {
 /// The id of a version whose record names its slots.
 pub fn version_id(record: &stored::VersionRecord) -> VersionId {
     VersionId::new(TenantSlot(record.tenant_slot), LeafSlot(record.leaf_slot))
+}
+
+/// Gives the record of a subject's key the settings of its family, which it is stored without.
+pub fn take_settings(subject: &mut stored::KeyRecord, family: &stored::KeyRecord) {
+    subject.key_class = family.key_class;
+    subject.purposes.clone_from(&family.purposes);
+    subject.lease_ms = family.lease_ms;
+    subject.longest_lease_ms = family.longest_lease_ms;
+    subject.rotate_every_ms = family.rotate_every_ms;
+}
+
+/// Takes them out again, so that no copy of them grows old in the store.
+pub fn leave_settings(subject: &mut stored::KeyRecord) {
+    take_settings(subject, &stored::KeyRecord::default());
 }

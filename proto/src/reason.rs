@@ -96,6 +96,8 @@ reasons! {
     KeySuspended "KEY_SUSPENDED" FailedPrecondition final 1 "the key is suspended and neither seals nor opens; an operator can resume it"
     KeyDeactivated "KEY_DEACTIVATED" FailedPrecondition final 1 "the key version opens but no longer seals"
     KeyDestroyed "KEY_DESTROYED" FailedPrecondition final 1 "the key or key version is destroyed; nothing opens what it sealed"
+    KeyIsFamily "KEY_IS_FAMILY" FailedPrecondition final 1 "the key is a family, which seals nothing itself and has no versions; name one of its subjects"
+    KeyIsNoFamily "KEY_IS_NO_FAMILY" FailedPrecondition final 1 "the key has no subjects; an operator makes a family with `kms key create --family`"
     TenantSuspended "TENANT_SUSPENDED" FailedPrecondition final 1 "the tenant is suspended and none of its keys seal or open; an operator can resume it"
     TenantDestroyed "TENANT_DESTROYED" FailedPrecondition final 1 "the tenant is destroyed, and every key it had"
     VersionNotFound "VERSION_NOT_FOUND" NotFound final 1 "the key has no such version"

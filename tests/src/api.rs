@@ -59,6 +59,39 @@ impl Api {
         (operator, attendance)
     }
 
+    /// Creates a family.
+    pub async fn create_family(&self, tenant: &str, key: &str) -> Answer<v1::Key> {
+        let message = v1::CreateKeyRequest {
+            request_id: fresh(),
+            tenant: tenant.into(),
+            key: key.into(),
+            family: true,
+            ..v1::CreateKeyRequest::default()
+        };
+        answer(self.keys().create_key(message).await)
+    }
+
+    /// Ensures subjects of a family.
+    pub async fn ensure(
+        &self,
+        tenant: &str,
+        family: &str,
+        subjects: &[impl AsRef<str>],
+    ) -> Answer<Vec<Answer<v1::ensure_subjects_response::Subject>>> {
+        use v1::ensure_subjects_response::item::Outcome;
+        let message = v1::EnsureSubjectsRequest {
+            tenant: tenant.into(),
+            family: family.into(),
+            subjects: subjects.iter().map(|subject| subject.as_ref().to_owned()).collect(),
+        };
+        let items = answer(self.keys().ensure_subjects(message).await)?.items;
+        let one = |item: v1::ensure_subjects_response::Item| match item.outcome.unwrap() {
+            Outcome::Subject(subject) => Ok(subject),
+            Outcome::Error(error) => Err(error.reason.parse().unwrap()),
+        };
+        Ok(items.into_iter().map(one).collect())
+    }
+
     /// Its SPIFFE ID.
     pub fn identity(&self) -> String {
         format!("spiffe://dev.local/{}", self.name)

@@ -119,7 +119,11 @@ async fn who_was_never_leased_a_version_cannot_make_it_look_used() {
     let message = v1::OpenDataKeysRequest {
         tenant: "acme".into(),
         items: vec![Item {
-            item: Some(item::Item::Existing(Existing { version_id: id.get(), data_key_id: 1 })),
+            item: Some(item::Item::Existing(Existing {
+                version_id: id.get(),
+                data_key_id: 1,
+                key: String::new(),
+            })),
         }],
         uses: vec![report(id.get()), report(u64::MAX)],
         ..v1::OpenDataKeysRequest::default()

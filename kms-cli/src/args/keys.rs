@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use kms_core::{
-    names::{KeyName, TenantName},
+    names::{FamilyName, KeyName, TenantName},
     state::{DestroyReason, KeyClass},
 };
 
@@ -71,20 +71,20 @@ pub struct OfTenant {
 /// `kms key`
 #[derive(Debug, Subcommand)]
 pub enum Key {
-    /// Creates a key with its first version
+    /// Creates a key with its first version, a family, or the key of one subject
     Create {
-        /// Name: a-z, 0-9, and after the first also `.`, `_`, `-`
+        /// Name: a-z, 0-9, and after the first also `.`, `_`, `-`; or FAMILY/SUBJECT, also where its key was destroyed
         key: KeyName,
         /// Whose
         #[command(flatten)]
         of: OfTenant,
-        /// Makes a family, which has subjects (not in this release)
+        /// Makes a family: it seals nothing itself, its subjects do, each under a key of its own with the settings given here
         #[arg(long)]
         family: bool,
         /// How sensitive the data is: L1 public or nearly so; L2 the usual; L3 the audit is on disk before an answer leaves; L4 as
-        /// L3, and no data key leaves the server, which seals and opens each value itself. It never changes
-        #[arg(long, default_value = "L2", value_name = "L1..L4")]
-        class: KeyClass,
+        /// L3, and no data key leaves the server, which seals and opens each value itself. It never changes [default: L2]
+        #[arg(long, value_name = "L1..L4")]
+        class: Option<KeyClass>,
         /// What the key may be used for, as policy sees it
         #[arg(long = "purpose", value_name = "WORD")]
         purposes: Vec<String>,
@@ -95,11 +95,25 @@ pub enum Key {
         #[arg(long, value_name = "TIME", value_parser = words::duration)]
         lease: Option<Duration>,
     },
-    /// Lists the keys of a tenant
+    /// Sees that subjects of a family have keys, but those whose key was destroyed
+    Ensure {
+        /// The family
+        family: FamilyName,
+        /// Whose
+        #[command(flatten)]
+        of: OfTenant,
+        /// Names of subjects; `-` for one a line on stdin, which keeps them out of the list of processes
+        #[arg(required = true, value_name = "SUBJECT")]
+        subjects: Vec<String>,
+    },
+    /// Lists the keys of a tenant, or those of a family's subjects
     List {
         /// Whose
         #[command(flatten)]
         of: OfTenant,
+        /// Lists the keys of this family's subjects, by id: their names are stored nowhere
+        #[arg(long, value_name = "FAMILY")]
+        family: Option<FamilyName>,
     },
     /// Shows a key and its versions
     Describe(OneKey),
@@ -162,7 +176,7 @@ pub enum Clock {
 /// A key by name.
 #[derive(Debug, Args)]
 pub struct OneKey {
-    /// NAME, or FAMILY/SUBJECT
+    /// NAME, or FAMILY/SUBJECT, or FAMILY//ID by the subject's id
     pub key: KeyName,
     /// Whose
     #[command(flatten)]

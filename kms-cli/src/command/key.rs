@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::TryStreamExt as _;
 use kms_client::api::{Change, CreateKey, DestroyKey, DestroyTarget, Destroyed, Key, KeyVersion, RotateKey};
+use kms_core::names::FamilyName;
 use kms_core::state::KeyClass;
 use serde_json::{Value, json};
 
@@ -24,19 +25,25 @@ pub async fn run(command: args::Key, session: &Session) -> Result<(), Failure> {
     match command {
         args::Key::Create { key, of, family, class, purposes, rotate_every, lease } => {
             let change = Change::default();
-            let how = CreateKey { class: Some(class), purposes, lease, rotate_every, family, change };
+            let how = CreateKey { class, purposes, lease, rotate_every, family, change };
             let made = session.connect().await?.create_key(&of.tenant, &key, how).await?;
             session.answer(
                 || to_json(&made),
                 || {
-                    format!(
-                        "created key {key} of tenant {}: class {}, version 1 is active",
-                        of.tenant, made.class
-                    )
+                    let kind = if family { "family" } else { "key" };
+                    let (tenant, class) = (&of.tenant, made.class);
+                    let active = match made.active_version {
+                        0 => "it seals nothing itself, its subjects do".to_owned(),
+                        active => format!("version {active} is active"),
+                    };
+                    format!("created {kind} {key} of tenant {tenant}: class {class}, {active}")
                 },
             )
         }
-        args::Key::List { of } => list(&of.tenant, session).await,
+        args::Key::Ensure { family, of, subjects } => {
+            super::subjects::ensure(&of.tenant, &family, subjects, session).await
+        }
+        args::Key::List { of, family } => list(&of.tenant, family.as_ref(), session).await,
         args::Key::Describe(OneKey { key, of }) => {
             let kms = session.connect().await?;
             let mut found = kms.describe_key(&of.tenant, &key).await?;
@@ -184,13 +191,21 @@ pub async fn confirm_clock(session: &Session) -> Result<(), Failure> {
     )
 }
 
-async fn list(tenant: &kms_client::TenantName, session: &Session) -> Result<(), Failure> {
-    let keys: Vec<Key> = session.connect().await?.list_keys(tenant).try_collect().await?;
+async fn list(
+    tenant: &kms_client::TenantName,
+    family: Option<&FamilyName>,
+    session: &Session,
+) -> Result<(), Failure> {
+    let kms = session.connect().await?;
+    let keys: Vec<Key> = match family {
+        None => kms.list_keys(tenant).try_collect().await?,
+        Some(family) => kms.list_subjects(tenant, family).try_collect().await?,
+    };
     session.answer(
         || keys.iter().map(to_json).collect(),
         || {
             let row = |k: &Key| {
-                let active = k.active_version.to_string();
+                let active = if k.family { "family".into() } else { k.active_version.to_string() };
                 vec![
                     k.name.to_string(),
                     k.class.to_string(),

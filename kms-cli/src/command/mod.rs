@@ -13,5 +13,6 @@ pub mod key;
 pub mod log;
 pub mod policy;
 pub mod reseal;
+mod subjects;
 pub mod tenant;
 pub mod verify;

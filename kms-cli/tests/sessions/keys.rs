@@ -118,3 +118,36 @@ fn a_destroyed_version_opens_nothing_and_its_neighbours_open_on() {
     place.run("operator", "tenant destroy T --now --reason contract-ended").ok();
     place.feed("attendance", "decrypt K", &second);
 }
+
+#[test]
+fn subjects_are_ensured_listed_by_id_and_erased_one_by_one() {
+    let place = Place::with_key("subjects", "--family");
+    let said = place.run("operator", "key list --tenant T").ok().text();
+    assert!(said.contains("family"), "{said}");
+    let ensured =
+        place.feed("attendance", "key ensure attendance --tenant T - -o json", b"one\ntwo\n").ok().json();
+    assert!(ensured[0]["subject"] == "one" && ensured[0]["created"] == true, "{ensured}");
+    let again = place.run("attendance", "key ensure attendance --tenant T two three").ok().text();
+    assert!(again.contains("existed") && again.contains("1 created"), "{again}");
+    let listed = place.run("operator", "key list --tenant T --family attendance -o json").ok().json();
+    assert_eq!(listed.as_array().unwrap().len(), 3);
+    assert!(listed.as_array().unwrap().iter().any(|key| key["name"] == ensured[0]["key"]), "{listed}");
+    let by_id = format!("key describe {} --tenant T", ensured[0]["key"].as_str().unwrap());
+    place.run("operator", &by_id).ok();
+
+    let encrypt = "encrypt --tenant subjects --key attendance/one";
+    let sealed = place.feed("attendance", encrypt, b"value").ok().stdout;
+    let family = place.feed("attendance", "encrypt K -o json", b"value").ends_with(1);
+    assert_eq!(family.reason(), "KEY_IS_FAMILY");
+    let destroy = "key destroy attendance/one --tenant T --all --now --reason subject-request";
+    place.run("operator", destroy).ok();
+    let decrypt = "decrypt --tenant subjects --key attendance/one -o json";
+    assert_eq!(place.feed("attendance", decrypt, &sealed).ends_with(1).reason(), "KEY_DESTROYED");
+    let late = place.run("attendance", "key ensure attendance --tenant T one -o json").ends_with(1);
+    assert_eq!(late.reason(), "KEY_DESTROYED");
+    place.run("attendance", "key ensure attendance --tenant T one two").ends_with(7);
+    let said = place.run("operator", "key create attendance/one --tenant T").ok().text();
+    assert!(said.contains("version 2 is active"), "{said}");
+    place.run("attendance", "key ensure attendance --tenant T one").ok();
+    place.run("hr-portal", "key ensure attendance --tenant T four").ends_with(5);
+}

@@ -132,8 +132,12 @@ impl Kms {
 
     /// One page of a tenant's keys.
     pub async fn list_keys_page(&self, tenant: &TenantName, page: PageRequest) -> Result<Page<Key>, Error> {
-        let message =
-            v1::ListKeysRequest { tenant: tenant.to_string(), page_size: page.size, page_token: page.token };
+        let message = v1::ListKeysRequest {
+            tenant: tenant.to_string(),
+            page_size: page.size,
+            page_token: page.token,
+            family: String::new(),
+        };
         let called =
             self.call(message, |channel, request| async move { client(channel).list_keys(request).await });
         called.await?.convert(|page| Page::new(page.keys, convert::key, page.next_page_token))

@@ -3,7 +3,7 @@
 //! # Layout
 //! - [`crypto`](self): seal, open, envelope keys, random bytes.
 //! - [`reveal`](self): masked forms.
-//! - [`keys`](self): tenants, keys, versions.
+//! - [`keys`](self): tenants, keys, versions; [`subjects`](self): subjects of a family.
 //! - [`audit`](self), [`policy`](self): what operators and compliance ask.
 //! - [`transparency`](self): the log, and certificates of destruction.
 //! - `convert`: messages into types and back; the only place that reads enum numbers.
@@ -20,6 +20,7 @@ mod list;
 mod model;
 mod policy;
 mod reveal;
+mod subjects;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub use list::{Items, Page, PageRequest};
 pub use model::{Change, Key, KeyVersion, Tenant};
 pub use policy::{Explain, Explained};
 pub use reveal::{DeclaredMask, Masked};
+pub use subjects::Subject;
 pub use tenants::{CreateTenant, DestroyTenant, TenantDestroyed};
 pub use transparency::{Certificate, Entries, Gone, SignedCheckpoint};
 

@@ -114,15 +114,19 @@ pub(super) fn was_over(error: &Error) -> bool {
 }
 
 fn item(want: &Want) -> ask::Item {
+    let existing = |version: VersionId, data_key: DataKeyId, key| {
+        let (version_id, data_key_id) = (version.get(), data_key.get());
+        ask::item::Item::Existing(ask::Existing { version_id, data_key_id, key })
+    };
     let item = match &want.what {
         What::Seal { key, deterministic } => {
             ask::item::Item::Current(ask::Current { key: key.to_string(), deterministic: *deterministic })
         }
-        What::Open { version, data_key } | What::OpenNamed { version, data_key, .. } => {
-            ask::item::Item::Existing(ask::Existing {
-                version_id: version.get(),
-                data_key_id: data_key.get(),
-            })
+        What::Open { version, data_key } => existing(*version, *data_key, String::new()),
+        // Policy may look at the subject, which the server does not know from a version.
+        What::OpenNamed { key, version, data_key } => {
+            let named = key.subject().map(|_| key.to_string());
+            existing(*version, *data_key, named.unwrap_or_default())
         }
         What::Index { key } => ask::item::Item::Index(ask::Index { key: key.to_string() }),
     };

@@ -56,6 +56,11 @@ impl Purge {
             let version = VersionId::from(*version_id);
             match KeyName::try_from(key.as_str()) {
                 Ok(_) if kind == KeyEventKind::Destroyed => drop(versions.insert(version)),
+                // Which subject has this id it is not told; its lease is not to be missed, nor each of a family's to end with one's rotation.
+                Ok(key) if key.subject_id().is_some() => match kind {
+                    KeyEventKind::Rotated => drop(versions.insert(version)),
+                    _ => drop(keys.insert((version.tenant_slot(), Some(key.family().clone().into())))),
+                },
                 key => drop(keys.insert((version.tenant_slot(), key.ok()))),
             }
         }
@@ -71,6 +76,8 @@ impl Purge {
         lease.is_of(&self.versions)
             || self.keys.contains(&(slot, None))
             || self.keys.contains(&(slot, Some(lease.key().clone())))
+            // What is said of a family is said of its subjects.
+            || self.keys.contains(&(slot, Some(lease.key().family().clone().into())))
     }
 
     fn name(&self) -> &'static str {

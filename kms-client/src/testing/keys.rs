@@ -55,6 +55,7 @@ not_built! {
     resume_tenant(ResumeTenantRequest) -> Tenant;
     destroy_tenant(DestroyTenantRequest) -> DestroyTenantResponse;
     create_key(CreateKeyRequest) -> Key;
+    ensure_subjects(EnsureSubjectsRequest) -> EnsureSubjectsResponse;
     describe_key(DescribeKeyRequest) -> Key;
     list_keys(ListKeysRequest) -> ListKeysResponse;
     list_versions(ListVersionsRequest) -> ListVersionsResponse;

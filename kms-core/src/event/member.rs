@@ -74,7 +74,20 @@ macro_rules! words {
     };
 }
 
-words!(Instant, TenantName, KeyName, KeyClass, LifecycleState, DestroyReason);
+words!(Instant, TenantName, KeyClass, LifecycleState, DestroyReason);
+
+impl Member for KeyName {
+    fn to_value(&self) -> Value {
+        Value::Text(Text::lossy(&self.to_string()))
+    }
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            // In the log the digits of a subject's id stand where its name would.
+            Value::Text(text) => text.as_str().parse().ok().filter(|key: &Self| key.subject_id().is_none()),
+            _ => None,
+        }
+    }
+}
 
 impl Member for Text {
     fn to_value(&self) -> Value {

@@ -2,21 +2,18 @@
 
 #![allow(dead_code, reason = "each benchmark uses its own part")]
 
-use kms_core::{
-    id::{TenantSlot, Uid, VersionId},
-    names::KeyName,
-};
+use kms_core::id::{TenantSlot, Uid, VersionId};
 use kms_proto::storage::{KeyRecord, VersionPointer, VersionRecord};
 use kms_server::{
     erasure::{Change, ChangeError, Writer},
-    records::{Keys, VersionNumbers, Versions},
+    records::{KeyRef, Keys, VersionNumbers, Versions},
 };
 
 /// What a rotation writes, as the use case does.
 pub(crate) fn rotate(
     change: &mut Change<'_>,
     tenant: TenantSlot,
-    key: &KeyName,
+    key: &KeyRef,
 ) -> Result<VersionId, ChangeError> {
     let name = (tenant, key.clone());
     let mut record = change.get::<Keys>(&name)?.unwrap_or_default();
@@ -40,7 +37,7 @@ pub(crate) fn rotate(
 }
 
 /// A key's name.
-pub(crate) fn key(name: &str) -> KeyName {
+pub(crate) fn key(name: &str) -> KeyRef {
     name.parse().expect("a key name")
 }
 

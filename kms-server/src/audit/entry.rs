@@ -15,7 +15,7 @@ use std::{
 
 use kms_core::{
     id::{CommitNumber, Epoch, Uid, VersionId},
-    names::{KeyName, TenantName},
+    names::{FamilyName, TenantName},
     state::{DestroyReason, KeyClass, LifecycleState},
 };
 use kms_proto::reason::Reason;
@@ -34,14 +34,14 @@ pub struct Entry<'a> {
     pub operation: Operation,
     /// The tenant, where the call named one that parses.
     pub tenant: Option<&'a TenantName>,
-    /// The key, where the call named one that parses. Of `FAMILY/SUBJECT` only the family is recorded.
-    pub key: Option<&'a KeyName>,
-    /// The tenant, key or version that was made or changed, named for ever.
+    /// The key, where the call named one that parses; of `FAMILY/SUBJECT` the family.
+    pub key: Option<&'a FamilyName>,
+    /// The subject whose key it is, by its id.
     pub uid: Option<Uid>,
     /// The key's class, where it was resolved.
     pub class: Option<KeyClass>,
     /// Tenant and key that a `ReEncrypt` seals under.
-    pub destination: Option<(&'a TenantName, &'a KeyName)>,
+    pub destination: Option<(&'a TenantName, &'a FamilyName)>,
     /// The key versions used, made or destroyed.
     pub versions: &'a [VersionId],
     /// What came of it.

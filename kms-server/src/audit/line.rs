@@ -26,8 +26,7 @@ pub(super) fn request(out: &mut Vec<u8>, now: SystemTime, entry: &Entry<'_>) {
         body.text("tenant", tenant.as_str());
     }
     if let Some(key) = entry.key {
-        // ATTACK: a subject's name is a person's; whoever reads the audit learns the family only.
-        body.text("key", key.family().as_str());
+        body.text("key", key.as_str());
     }
     if let Some(uid) = &entry.uid {
         body.hex("uid", &uid.0);
@@ -37,7 +36,7 @@ pub(super) fn request(out: &mut Vec<u8>, now: SystemTime, entry: &Entry<'_>) {
     }
     if let Some((tenant, key)) = entry.destination {
         body.text("to_tenant", tenant.as_str());
-        body.text("to_key", key.family().as_str());
+        body.text("to_key", key.as_str());
     }
     if !entry.versions.is_empty() {
         // Decimal text: they use all 64 bits, and many readers of JSON have 53.

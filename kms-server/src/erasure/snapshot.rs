@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use kms_core::{
-    commitment::{self, ALG_AES_256},
-    id::{CommitNumber, Epoch, RecordVer, Uid, VersionId},
+    commitment::{self, ALG_AES_256, ALG_INDEX_KEY},
+    id::{CommitNumber, Epoch, LeafSlot, RecordVer, TenantSlot, Uid, VersionId},
     secret::VersionMaterial,
+    subject_index::SubjectIndex,
     tree::{ChildKey, FAN_OUT, LeafPayload, NodeError, Place, TreeName, open_keys, open_record},
 };
 use kms_proto::storage::TreeRecord;
@@ -143,10 +144,22 @@ impl Snapshot {
     /// # Errors
     /// [`OpenVersionError::NotThere`] where it was destroyed or never was.
     pub fn open_version(&self, version: VersionId) -> Result<VersionMaterial, OpenVersionError> {
+        self.open_leaf(version, ALG_AES_256)
+    }
+
+    /// A tenant's subject index key, the leaf at slot 0 of its tree.
+    ///
+    /// # Errors
+    /// [`OpenVersionError::NotThere`] where the tenant was destroyed or never was.
+    pub fn open_index(&self, tenant: TenantSlot) -> Result<SubjectIndex, OpenVersionError> {
+        self.open_leaf(VersionId::new(tenant, LeafSlot(0)), ALG_INDEX_KEY).map(SubjectIndex::new)
+    }
+
+    fn open_leaf(&self, version: VersionId, alg: u16) -> Result<VersionMaterial, OpenVersionError> {
         for _ in 0..TRIES {
             self.check()?;
             let roots = self.published.roots();
-            let walked = self.walk(&roots, version);
+            let walked = self.walk(&roots, version, alg);
             let now = self.published.roots();
             self.check()?;
             match walked {
@@ -161,7 +174,7 @@ impl Snapshot {
         Err(OpenVersionError::Busy)
     }
 
-    fn walk(&self, roots: &Roots, version: VersionId) -> Result<VersionMaterial, OpenVersionError> {
+    fn walk(&self, roots: &Roots, version: VersionId, alg: u16) -> Result<VersionMaterial, OpenVersionError> {
         let (tenant, leaf) = (version.tenant_slot(), version.leaf_slot());
         let top = ChildKey { key_gen: kms_core::id::KeyGen(roots.epoch.0), key: roots.root.clone() };
         let (tenant_key, _) = self.descend(roots, TreeName::Top, roots.top_height, top, tenant.0)?;
@@ -181,10 +194,8 @@ impl Snapshot {
         if committed != Some(commitment::leaf_hash(uid, leaf, payload.alg, &kc)) {
             return Err(NodeError::Commitment.into());
         }
-        match payload.alg {
-            ALG_AES_256 => Ok(payload.material),
-            _ => Err(OpenVersionError::NotThere),
-        }
+        // ATTACK: an index key must not come out where a version was asked for, nor the other way round.
+        if payload.alg == alg { Ok(payload.material) } else { Err(OpenVersionError::NotThere) }
     }
 
     /// From a tree's root to the key of one of its slots, and the hash that stands beside it above leaves.

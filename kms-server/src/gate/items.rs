@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kms_core::names::{KeyName, TenantName};
+use kms_core::id::Uid;
+use kms_core::names::{FamilyName, KeyName, TenantName};
 use kms_core::state::KeyClass;
 
 use super::line::{Line, Note};
@@ -22,7 +23,8 @@ use crate::policy::{Decision, Resource};
 pub struct Refusal {
     operation: Operation,
     tenant: TenantName,
-    key: Option<KeyName>,
+    key: Option<FamilyName>,
+    subject: Option<Uid>,
     decision: Option<Arc<Decision>>,
 }
 
@@ -30,7 +32,8 @@ impl Refusal {
     pub(super) fn line(self, caller: &Caller) -> Line {
         let outcome = Outcome::Denied(Denied::KeyNotAccessible.reason());
         let mut line = Line::new(caller.clone(), self.operation, &System, outcome);
-        (line.tenant, line.key, line.decision) = (Some(self.tenant), self.key, self.decision);
+        (line.tenant, line.key, line.subject) = (Some(self.tenant), self.key, self.subject);
+        line.decision = self.decision;
         line
     }
 }
@@ -51,8 +54,8 @@ impl Gate {
         if decision.is_allowed() {
             return Ok(Permit::granted(caller.clone(), target, decision));
         }
-        let (tenant, key) = (tenant.clone(), target.key().cloned());
-        Err(Refusal { operation: O::OPERATION, tenant, key, decision: Some(decision) })
+        let (tenant, key, subject) = (tenant.clone(), target.key().cloned(), target.subject());
+        Err(Refusal { operation: O::OPERATION, tenant, key, subject, decision: Some(decision) })
     }
 
     /// Refuses an item whose key is not there. Policy is asked as for one to be made, so that it takes as long.
@@ -65,22 +68,24 @@ impl Gate {
     ) -> Refusal {
         let asked = key.clone().or_else(|| KeyName::try_from("unknown").ok());
         let decision = asked.map(|name| {
-            let (tenant, name, class) = (&tenant, &name, KeyClass::L2);
+            let (tenant, name, class) = (&tenant, (&name).into(), KeyClass::L2);
             let resource = Resource::Key { tenant, name, class, purposes: &[], key_revision: 0 };
             self.decide_on(caller, operation, (resource, Duration::ZERO), purpose)
         });
         // Where it was not policy that said no, no policy is named.
         let decision = decision.filter(|decision| !decision.is_allowed());
-        Refusal { operation, tenant, key, decision }
+        let key = key.map(|key| key.family().clone());
+        Refusal { operation, tenant, key, subject: None, decision }
     }
 
     /// Records the denied items of a call, `items` of them, in one line. It names the key where they all mean one.
     pub async fn deny_items(&self, caller: &Caller, refusals: Vec<Refusal>, items: u32) -> Option<Denied> {
         let mut refusals = refusals.into_iter();
         let mut shared = refusals.next()?;
-        for Refusal { operation, key, .. } in refusals {
+        for Refusal { operation, key, subject, .. } in refusals {
             shared.operation = shared.operation.min(operation);
             shared.key = shared.key.filter(|shared| key.as_ref() == Some(shared));
+            shared.subject = shared.subject.filter(|shared| subject == Some(*shared));
             shared.decision = None;
         }
         let mut line = shared.line(caller);

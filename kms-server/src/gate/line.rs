@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use kms_core::id::{Epoch, VersionId};
-use kms_core::names::{KeyName, TenantName};
+use kms_core::id::{Epoch, Uid, VersionId};
+use kms_core::names::{FamilyName, TenantName};
 use kms_core::state::{DestroyReason, KeyClass, LifecycleState};
 
 use super::Caller;
@@ -17,7 +17,9 @@ pub(super) struct Line {
     pub(super) caller: Caller,
     pub(super) operation: Operation,
     pub(super) tenant: Option<TenantName>,
-    pub(super) key: Option<KeyName>,
+    pub(super) key: Option<FamilyName>,
+    /// The id of its subject.
+    pub(super) subject: Option<Uid>,
     pub(super) class: Option<KeyClass>,
     pub(super) decision: Option<Arc<Decision>>,
     pub(super) outcome: Outcome,
@@ -54,6 +56,7 @@ impl Line {
             operation,
             tenant: target.tenant().cloned(),
             key: target.key().cloned(),
+            subject: target.subject(),
             class: target.class(),
             decision: None,
             outcome,
@@ -71,6 +74,7 @@ impl Line {
             Entry::new(&self.caller.request_id, &self.caller.identity, self.operation, self.outcome);
         entry.tenant = self.tenant.as_ref();
         entry.key = self.key.as_ref();
+        entry.uid = self.subject;
         entry.class = self.class;
         entry.versions = versions;
         entry.counts = *counts;

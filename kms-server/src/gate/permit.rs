@@ -42,7 +42,7 @@ macro_rules! ops {
 
 ops! {
     Arc<KeyEntry>: Encrypt, Decrypt, ReEncrypt, Reveal, GenerateDataKey, LeaseToSeal, LeaseToOpen,
-        DescribeKey, CertifyKey, RotateKey, SuspendKey, ResumeKey, CancelDestroyKey;
+        DescribeKey, CertifyKey, EnsureSubjects, RotateKey, SuspendKey, ResumeKey, CancelDestroyKey;
     KeyDestruction: DestroyKey;
     TenantDestruction: DestroyTenant;
     NewKey: CreateKey;

@@ -4,12 +4,12 @@ use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kms_core::id::VersionId;
-use kms_core::names::{KeyName, TenantName};
+use kms_core::id::{Uid, VersionId};
+use kms_core::names::{FamilyName, KeyName, TenantName};
 use kms_core::state::KeyClass;
 
 use crate::keyring::KeyEntry;
-use crate::policy::Resource;
+use crate::policy::{NamedKey, Resource, Subject};
 
 /// Something that policy can decide about.
 pub trait Target {
@@ -29,8 +29,12 @@ pub trait Target {
     }
     /// Tenant named in the audit.
     fn tenant(&self) -> Option<&TenantName>;
-    /// Key named in the audit.
-    fn key(&self) -> Option<&KeyName>;
+    /// Key named in the audit; of a subject's the family.
+    fn key(&self) -> Option<&FamilyName>;
+    /// The subject, by its id: its name is a person's.
+    fn subject(&self) -> Option<Uid> {
+        None
+    }
     /// Class that decides the durability of the line.
     fn class(&self) -> Option<KeyClass>;
 }
@@ -92,7 +96,7 @@ impl Target for System {
     fn tenant(&self) -> Option<&TenantName> {
         None
     }
-    fn key(&self) -> Option<&KeyName> {
+    fn key(&self) -> Option<&FamilyName> {
         None
     }
     fn class(&self) -> Option<KeyClass> {
@@ -107,7 +111,7 @@ impl Target for TenantName {
     fn tenant(&self) -> Option<&TenantName> {
         Some(self)
     }
-    fn key(&self) -> Option<&KeyName> {
+    fn key(&self) -> Option<&FamilyName> {
         None
     }
     fn class(&self) -> Option<KeyClass> {
@@ -119,7 +123,7 @@ impl Target for NewKey {
     fn resource(&self) -> Resource<'_> {
         Resource::Key {
             tenant: &self.tenant,
-            name: &self.name,
+            name: (&self.name).into(),
             class: self.class,
             purposes: &self.purposes,
             key_revision: 0,
@@ -128,11 +132,23 @@ impl Target for NewKey {
     fn tenant(&self) -> Option<&TenantName> {
         Some(&self.tenant)
     }
-    fn key(&self) -> Option<&KeyName> {
-        Some(&self.name)
+    fn key(&self) -> Option<&FamilyName> {
+        Some(self.name.family())
     }
     fn class(&self) -> Option<KeyClass> {
         Some(self.class)
+    }
+}
+
+impl KeyEntry {
+    /// The key as far as the request named it.
+    pub fn named(&self) -> NamedKey<'_> {
+        let subject = match (self.name.subject(), &self.subject) {
+            (None, _) => Subject::None,
+            (Some(_), Some(name)) => Subject::Named(name),
+            (Some(_), None) => Subject::Unnamed,
+        };
+        NamedKey { family: self.name.family(), subject }
     }
 }
 
@@ -140,7 +156,7 @@ impl Target for Arc<KeyEntry> {
     fn resource(&self) -> Resource<'_> {
         Resource::Key {
             tenant: &self.tenant.name,
-            name: &self.name,
+            name: self.named(),
             class: self.class,
             purposes: &self.purposes,
             key_revision: self.revision,
@@ -149,8 +165,11 @@ impl Target for Arc<KeyEntry> {
     fn tenant(&self) -> Option<&TenantName> {
         Some(&self.tenant.name)
     }
-    fn key(&self) -> Option<&KeyName> {
-        Some(&self.name)
+    fn key(&self) -> Option<&FamilyName> {
+        Some(self.name.family())
+    }
+    fn subject(&self) -> Option<Uid> {
+        self.name.subject()
     }
     fn class(&self) -> Option<KeyClass> {
         Some(self.class)
@@ -170,8 +189,11 @@ impl Target for KeyDestruction {
     fn tenant(&self) -> Option<&TenantName> {
         Some(&self.key.tenant.name)
     }
-    fn key(&self) -> Option<&KeyName> {
-        Some(&self.key.name)
+    fn key(&self) -> Option<&FamilyName> {
+        Some(self.key.name.family())
+    }
+    fn subject(&self) -> Option<Uid> {
+        self.key.name.subject()
     }
     fn class(&self) -> Option<KeyClass> {
         Some(self.key.class)
@@ -188,7 +210,7 @@ impl Target for TenantDestruction {
     fn tenant(&self) -> Option<&TenantName> {
         Some(&self.tenant)
     }
-    fn key(&self) -> Option<&KeyName> {
+    fn key(&self) -> Option<&FamilyName> {
         None
     }
     fn class(&self) -> Option<KeyClass> {
@@ -212,8 +234,11 @@ impl Target for KeyUpdate {
     fn tenant(&self) -> Option<&TenantName> {
         Some(&self.key.tenant.name)
     }
-    fn key(&self) -> Option<&KeyName> {
-        Some(&self.key.name)
+    fn key(&self) -> Option<&FamilyName> {
+        Some(self.key.name.family())
+    }
+    fn subject(&self) -> Option<Uid> {
+        self.key.name.subject()
     }
     fn class(&self) -> Option<KeyClass> {
         Some(self.key.class)

@@ -1,36 +1,40 @@
 //! A tenant and a key as requests see them: parsed records, with the states that follow from one another.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kms_core::id::{LeafSlot, TenantSlot, Uid, VersionId};
-use kms_core::names::{KeyName, TenantName};
+use kms_core::names::{KeyName, SubjectName, TenantName};
 use kms_core::state::{KeyClass, LifecycleState};
+use kms_core::subject_index::SubjectIndex;
 use kms_proto::storage::{KeyRecord, TenantRecord};
 
 use super::LookupError;
 use super::indexing::{IndexVersions, Indexing};
-use crate::erasure::Snapshot;
-use crate::records::{Keys, Tenants, VersionNumbers, state};
+use crate::erasure::{OpenVersionError, Snapshot};
+use crate::records::{KeyRef, Keys, Tenants, VersionNumbers, state, state_number, take_settings};
 
 /// The state that keeps a key from being used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
     /// The key neither seals nor opens.
     #[error("key `{0}` is suspended")]
-    KeySuspended(KeyName),
+    KeySuspended(KeyRef),
     /// Nothing seals under it any more.
     #[error("key `{0}` opens but no longer seals")]
-    KeyDeactivated(KeyName),
+    KeyDeactivated(KeyRef),
     /// It makes blind indexes and seals nothing.
     #[error("key `{0}` makes blind indexes and seals nothing")]
-    OnlyIndexes(KeyName),
+    OnlyIndexes(KeyRef),
     /// It seals and makes no blind indexes.
     #[error("key `{0}` makes no blind indexes")]
-    MakesNoIndexes(KeyName),
+    MakesNoIndexes(KeyRef),
     /// Every version is gone.
     #[error("key `{0}` is destroyed")]
-    KeyDestroyed(KeyName),
+    KeyDestroyed(KeyRef),
+    /// It has subjects, which seal in its place.
+    #[error("key `{0}` is a family")]
+    KeyIsFamily(KeyRef),
     /// Its tenant neither seals nor opens.
     #[error("tenant `{0}` is suspended")]
     TenantSuspended(TenantName),
@@ -51,20 +55,28 @@ pub struct TenantEntry {
     pub slot: TenantSlot,
     /// Its state.
     pub state: LifecycleState,
+    /// Finds its subjects; opened where one is first asked for.
+    index: OnceLock<SubjectIndex>,
 }
 
 /// A key.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct KeyEntry {
     /// The tenant that owns it.
     pub tenant: Arc<TenantEntry>,
-    /// Its name.
-    pub name: KeyName,
+    /// What it is called.
+    pub name: KeyRef,
+    /// The subject, where the request named it; one that gave a version has not.
+    pub subject: Option<SubjectName>,
+    /// Of a subject's key: the family.
+    pub family: Option<Arc<KeyEntry>>,
+    /// Whether it has subjects and seals nothing itself.
+    pub is_family: bool,
     /// Named so for ever.
     pub uid: Uid,
     /// How sensitive what it seals is.
     pub class: KeyClass,
-    /// Its own state; [`KeyEntry::check_opens`] and [`KeyEntry::sealing_version`] look at the tenant's too.
+    /// Its own state, or its family's where that stops it; [`KeyEntry::check_opens`] and [`KeyEntry::sealing_version`] look at the tenant's too.
     pub state: LifecycleState,
     /// What it may be used for, as policy sees it.
     pub purposes: Arc<[Arc<str>]>,
@@ -78,6 +90,8 @@ pub struct KeyEntry {
     scheduled: Box<[VersionId]>,
     /// Of an index key: its versions; of another, none.
     indexing: Indexing,
+    /// Of a family, how often it was rotated; of a subject's key, how often it had been when its newest version was made.
+    rotations: u64,
 }
 
 impl TenantEntry {
@@ -87,7 +101,26 @@ impl TenantEntry {
     }
 
     fn of(name: TenantName, record: &TenantRecord) -> Result<Self, LookupError> {
-        Ok(Self { name, slot: TenantSlot(record.slot), state: state(record.state)? })
+        let (slot, state) = (TenantSlot(record.slot), state(record.state)?);
+        Ok(Self { name, slot, state, index: OnceLock::new() })
+    }
+
+    /// What finds its subjects.
+    ///
+    /// # Errors
+    /// [`LookupError::NotThere`] where the tenant is destroyed.
+    pub(super) fn index(&self, snapshot: &Snapshot) -> Result<&SubjectIndex, LookupError> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let index = match snapshot.open_index(self.slot) {
+            Ok(index) => index,
+            Err(OpenVersionError::NotThere) => return Err(LookupError::NotThere),
+            Err(OpenVersionError::Record(error)) => return Err(error.into()),
+            Err(error @ OpenVersionError::Busy) => return Err(LookupError::Store(Box::new(error))),
+            Err(error) => return Err(LookupError::Damaged(Box::new(error))),
+        };
+        Ok(self.index.get_or_init(|| index))
     }
 }
 
@@ -98,11 +131,21 @@ impl KeyEntry {
     pub(super) fn load(
         snapshot: &Snapshot,
         tenant: TenantEntry,
-        name: &KeyName,
+        name: &KeyRef,
+        family: Option<Arc<Self>>,
     ) -> Result<Self, LookupError> {
         let tenant = Arc::new(tenant);
         let place = (tenant.slot, name.clone());
-        let record: KeyRecord = snapshot.get::<Keys>(&place)?.ok_or(LookupError::NotThere)?;
+        let mut record: KeyRecord = snapshot.get::<Keys>(&place)?.ok_or(LookupError::NotThere)?;
+        let mut state = state(record.state)?;
+        if name.subject().is_some() {
+            let place = (tenant.slot, name.family().clone().into());
+            let of: KeyRecord = snapshot.get::<Keys>(&place)?.ok_or(LookupError::NotThere)?;
+            take_settings(&mut record, &of);
+            if of.state == state_number(LifecycleState::Suspended) && !state.is_destroyed() {
+                state = LifecycleState::Suspended;
+            }
+        }
         let version = |number: u32| -> Result<Option<VersionId>, LookupError> {
             if number == 0 {
                 return Ok(None);
@@ -120,9 +163,13 @@ impl KeyEntry {
         };
         Ok(Self {
             name: name.clone(),
+            subject: None,
+            family,
+            is_family: record.family,
+            rotations: record.rotations,
             uid: Uid::try_from(&*record.uid).map_err(|error| LookupError::Damaged(Box::new(error)))?,
             class: crate::records::class(record.key_class)?,
-            state: state(record.state)?,
+            state,
             purposes: record.purposes.into_iter().map(Arc::from).collect(),
             lease: Duration::from_millis(record.lease_ms),
             revision: record.revision,
@@ -139,9 +186,32 @@ impl KeyEntry {
         Self::WEIGHT + purposes + self.indexing.weight()
     }
 
+    /// The same, asked for by the subject's name.
+    pub(super) fn asked_by(&self, subject: SubjectName) -> Self {
+        Self { subject: Some(subject), ..self.clone() }
+    }
+
+    /// Its name as the request gave it.
+    pub fn as_asked(&self) -> KeyName {
+        match &self.subject {
+            Some(subject) => KeyName::of_subject(self.name.family().clone(), subject.clone()),
+            None => (&self.name).into(),
+        }
+    }
+
     /// Where its record stands.
-    pub fn place(&self) -> (TenantSlot, KeyName) {
+    pub fn place(&self) -> (TenantSlot, KeyRef) {
         (self.tenant.slot, self.name.clone())
+    }
+
+    /// How often a family was rotated.
+    pub fn rotations(&self) -> u64 {
+        self.rotations
+    }
+
+    /// Whether its family was rotated since its newest version was made: it is to have another before it seals again.
+    pub fn is_behind_family(&self) -> bool {
+        self.family.as_ref().is_some_and(|family| self.rotations < family.rotations)
     }
 
     /// Whether it, its tenant, or one of these versions is to be destroyed soon.
@@ -182,6 +252,9 @@ impl KeyEntry {
 
     fn active_version(&self) -> Result<VersionId, Unusable> {
         self.check_opens()?;
+        if self.is_family {
+            return Err(Unusable::KeyIsFamily(self.name.clone()));
+        }
         if self.tenant.state == LifecycleState::DestroyScheduled {
             return Err(Unusable::TenantScheduled(self.tenant.name.clone()));
         }

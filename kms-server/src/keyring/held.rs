@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kms_core::id::{LeafSlot, TenantSlot, VersionId};
-use kms_core::names::KeyName;
+use kms_core::id::{LeafSlot, TenantSlot, Uid, VersionId};
 
 use super::KeyEntry;
 use super::holders::{Client, Lease};
@@ -14,6 +13,7 @@ use super::purges::Purges;
 use super::watches::{Item, KeyEvent, Kind, Watch};
 use crate::erasure::CommitNotice;
 use crate::identity::IdentityName;
+use crate::records::KeyRef;
 use crate::running::BootTime;
 
 /// Stands for a client; never used twice.
@@ -36,7 +36,8 @@ pub(super) struct State {
     pub(super) known: HashMap<ClientId, Known>,
     last_client: u64,
     pub(super) versions: BTreeMap<VersionId, Held>,
-    pub(super) keys: HashMap<(TenantSlot, KeyName), HeldKey>,
+    /// In order, so that those of a family's subjects stand together after it.
+    pub(super) keys: BTreeMap<(TenantSlot, KeyRef), HeldKey>,
     /// Attributed leases, of all and of each identity.
     pub(super) pairs: usize,
     of: HashMap<IdentityName, usize>,
@@ -152,6 +153,15 @@ impl State {
         {
             self.clients.remove(&known.client);
         }
+    }
+
+    /// Keys of which something is held: the one named, and where that is a family's the ones of its subjects.
+    pub(super) fn held_under(&self, (slot, key): &(TenantSlot, KeyRef)) -> impl Iterator<Item = &HeldKey> {
+        let last = match key.subject() {
+            Some(_) => key.clone(),
+            None => KeyRef::of_subject(key.family().clone(), Uid([u8::MAX; 16])),
+        };
+        self.keys.range((*slot, key.clone())..=(*slot, last)).map(|(_, held)| held)
     }
 
     pub(super) fn of_tenant(&self, slot: TenantSlot) -> Vec<VersionId> {

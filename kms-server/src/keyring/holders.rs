@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kms_core::id::{Epoch, TenantSlot, VersionId};
-use kms_core::names::KeyName;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -22,6 +21,7 @@ use super::purges::Ending;
 use super::watches::{Item, KeyEvent, Kind};
 use crate::erasure::{CommitNotice, Destroyed, What};
 use crate::identity::IdentityName;
+use crate::records::KeyRef;
 use crate::running::BootTime;
 
 /// A client as leases are attributed: no identity can speak for another one's.
@@ -121,16 +121,19 @@ impl Holders {
         self.state.lock().purges.confirm(client, epoch, BootTime::now())
     }
 
-    /// Whether somebody holds something of a key.
-    pub(super) fn hold_key(&self, place: &(TenantSlot, KeyName)) -> Option<Arc<KeyEntry>> {
+    /// Whether somebody holds something of a key, or of a subject of the family that it is.
+    pub(super) fn hold_key(&self, place: &(TenantSlot, KeyRef)) -> Option<Arc<KeyEntry>> {
         let state = self.state.lock();
-        let version = state.keys.get(place)?.versions.iter().next()?;
+        let version = state.held_under(place).find_map(|held| held.versions.iter().next())?;
         state.versions.get(version).map(|held| Arc::clone(&held.key))
     }
 
     /// Tells those who hold something of a key that it changed, where that means anything to them.
     pub(super) fn changed(&self, entry: &Arc<KeyEntry>, notice: &CommitNotice) {
         let state = &mut *self.state.lock();
+        if entry.is_family {
+            return state.family_changed(entry, notice);
+        }
         let Some(key) = state.keys.get_mut(&entry.place()) else { return };
         let kind = match (entry.is_suspended(), entry.check_opens()) {
             (true, _) => Kind::Suspended,
@@ -153,7 +156,7 @@ impl Holders {
         };
         let versions: Vec<_> = key.versions.iter().copied().collect();
         let Some(version) = versions.first() else { return };
-        let item = Item { key: Some(entry.name.clone()), ..Item::of(entry, Some(*version)) };
+        let item = Item::of(entry, Some(*version));
         state.tell_holders(&versions, kind, item, notice);
     }
 
@@ -164,6 +167,20 @@ impl Holders {
         let Some(held) = versions.first().and_then(|version| state.versions.get(version)) else { return };
         let item = Item::tenant(&held.key);
         state.tell_holders(&versions, kind, item, notice);
+    }
+}
+
+impl State {
+    /// Tells those who hold something of a family's subjects that they are stopped with it: once, and not for each of them. A rotation
+    /// they hear of as each follows it.
+    fn family_changed(&mut self, family: &KeyEntry, notice: &CommitNotice) {
+        if !family.is_suspended() {
+            return;
+        }
+        let place = family.place();
+        let held = self.held_under(&place).flat_map(|held| held.versions.iter().copied());
+        let versions: Vec<_> = held.collect();
+        self.tell_holders(&versions, Kind::Suspended, Item::of(family, None), notice);
     }
 }
 

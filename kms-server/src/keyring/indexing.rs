@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use kms_core::id::{LeafSlot, TenantSlot, VersionId};
-use kms_core::names::KeyName;
 use kms_proto::storage::KeyRecord;
 
 use super::LookupError;
 use crate::erasure::Snapshot;
-use crate::records::{VersionNumbers, Versions, state};
+use crate::records::{KeyRef, VersionNumbers, Versions, state};
 
 /// Most live versions of an index key: a lease has all of them, and a search looks for the index of each.
 pub const MAX_INDEX_VERSIONS: u32 = 100;
@@ -27,7 +26,7 @@ pub struct IndexVersions {
 }
 
 /// The versions of an index key that are not destroyed, the newest first.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Indexing(Box<[IndexingVersion]>);
 
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +40,7 @@ impl Indexing {
     pub(super) fn load(
         snapshot: &Snapshot,
         key: &KeyRecord,
-        (slot, name): &(TenantSlot, KeyName),
+        (slot, name): &(TenantSlot, KeyRef),
     ) -> Result<Self, LookupError> {
         let count = key.live_versions as usize;
         let mut live = Vec::with_capacity(count);

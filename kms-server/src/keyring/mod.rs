@@ -28,15 +28,16 @@ pub mod watches;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kms_core::id::{TenantSlot, VersionId};
-use kms_core::names::{KeyName, TenantName};
+use kms_core::commitment::Hash;
+use kms_core::id::{TenantSlot, Uid, VersionId};
+use kms_core::names::{FamilyName, KeyName, SubjectName, TenantName};
 use kms_core::state::LifecycleState;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
 use crate::erasure::{CommitNotice, RecordError, Snapshot, Touched, Writer};
-use crate::records::{Damaged, Versions};
+use crate::records::{Damaged, KeyRef, Subjects, Versions, uid};
 pub use entry::{KeyEntry, TenantEntry, Unusable};
 pub use holders::Holders;
 pub use leases::Leases;
@@ -50,6 +51,8 @@ pub struct Keyring {
     writer: Writer,
     tenants: Cache<Arc<str>, Arc<TenantEntry>>,
     keys: Cache<KeyPlace, Arc<KeyEntry>, KeyWeight>,
+    /// Which subject a name leads to. That never changes while the tenant lives.
+    subjects: Cache<KeyPlace, Uid, SubjectWeight>,
     versions: Cache<VersionId, Weighed, VersionWeight>,
     /// Counts purges; a load notes it before it reads, and its result is cached only if none came between.
     purges: AtomicU64,
@@ -71,7 +74,7 @@ pub enum LookupError {
     #[error("the version is destroyed")]
     Destroyed {
         /// Key the version belonged to.
-        key: KeyName,
+        key: KeyRef,
         /// Its number.
         version: u32,
     },
@@ -90,7 +93,8 @@ impl Keyring {
         let (names, versions) = (budget / 4, budget - budget / 4);
         let keyring = Arc::new(Self {
             tenants: Cache::new(items(names, TENANT_WEIGHT) / 8),
-            keys: Cache::with_weighter(items(names, KeyEntry::WEIGHT), names, KeyWeight),
+            keys: Cache::with_weighter(items(names / 2, KeyEntry::WEIGHT), names / 2, KeyWeight),
+            subjects: Cache::with_weighter(items(names / 2, SUBJECT_WEIGHT), names / 2, SubjectWeight),
             versions: Cache::with_weighter(items(versions, LiveVersion::WEIGHT), versions, VersionWeight),
             purges: AtomicU64::new(0),
             register: Mutex::default(),
@@ -161,22 +165,91 @@ impl Keyring {
     /// [`LookupError::NotThere`] also where a text is no name at all: nothing can be called so.
     pub fn key(&self, tenant: &str, key: &str) -> Result<Arc<KeyEntry>, LookupError> {
         let tenant = self.tenant(tenant)?;
-        if let Some(entry) = self.keys.get(&(tenant.slot, key)) {
-            return Ok(entry);
+        if !key.contains('/') {
+            if let Some(entry) = self.keys.get(&(tenant.slot, key)) {
+                return Ok(entry);
+            }
+            let name = FamilyName::try_from(key).map_err(|_| LookupError::NotThere)?;
+            return self.key_at(&tenant, &name.into());
+        }
+        if let Ok(named) = KeyRef::try_from(key) {
+            return self.key_at(&tenant, &named);
         }
         let name = KeyName::try_from(key).map_err(|_| LookupError::NotThere)?;
+        let subject = name.subject().ok_or(LookupError::NotThere)?;
+        let id = self.subject(&tenant, name.family(), subject)?;
+        let entry = self.key_at(&tenant, &KeyRef::of_subject(name.family().clone(), id))?;
+        Ok(Arc::new(entry.asked_by(subject.clone())))
+    }
+
+    /// The key that is called so.
+    ///
+    /// # Errors
+    /// [`LookupError::NotThere`] where there is none.
+    pub fn key_at(&self, tenant: &TenantEntry, name: &KeyRef) -> Result<Arc<KeyEntry>, LookupError> {
+        let family = match name.subject() {
+            Some(_) => Some(self.key_at(tenant, &name.family().clone().into())?),
+            None => None,
+        };
+        let text = name.to_string();
+        if let Some(entry) = self.keys.get(&(tenant.slot, &*text)) {
+            // A subject's key has its settings from the family as it is now.
+            let same = |(own, now)| Arc::ptr_eq(own, now);
+            if entry.family.as_ref().zip(family.as_ref()).is_none_or(same) {
+                return Ok(entry);
+            }
+        }
         self.load(
             // The tenant is read again: a copy from before a purge must not be cached after it.
             |snapshot| {
-                KeyEntry::load(snapshot, TenantEntry::load(snapshot, &tenant.name)?, &name).map(Arc::new)
+                let tenant = TenantEntry::load(snapshot, &tenant.name)?;
+                KeyEntry::load(snapshot, tenant, name, family.clone()).map(Arc::new)
             },
             |register, entry| {
                 register.read(entry.tenant.slot);
-                let place = KeyPlace { tenant: entry.tenant.slot, key: key.into() };
+                let place = KeyPlace { tenant: entry.tenant.slot, key: (&*text).into() };
                 self.keys.insert(place, Arc::clone(&entry));
                 entry
             },
         )
+    }
+
+    /// The id of the subject of a name.
+    fn subject(
+        &self,
+        tenant: &TenantEntry,
+        family: &FamilyName,
+        subject: &SubjectName,
+    ) -> Result<Uid, LookupError> {
+        let text = format!("{family}/{subject}");
+        if let Some(id) = self.subjects.get(&(tenant.slot, &*text)) {
+            return Ok(id);
+        }
+        self.load(
+            |snapshot| {
+                let place = (tenant.slot, tenant.index(snapshot)?.of(family, subject));
+                let record = snapshot.get::<Subjects>(&place)?.ok_or(LookupError::NotThere)?;
+                Ok(uid(&record.id)?)
+            },
+            |register, id| {
+                register.read(tenant.slot);
+                self.subjects.insert(KeyPlace { tenant: tenant.slot, key: (&*text).into() }, id);
+                id
+            },
+        )
+    }
+
+    /// What stands for a subject's name in the store of its tenant.
+    ///
+    /// # Errors
+    /// [`LookupError::NotThere`] where the tenant is destroyed.
+    pub fn index_of(
+        &self,
+        tenant: &TenantEntry,
+        family: &FamilyName,
+        subject: &SubjectName,
+    ) -> Result<Hash, LookupError> {
+        Ok(tenant.index(&self.writer.snapshot())?.of(family, subject))
     }
 
     /// The key that a version belongs to, where it belongs to the tenant named. Policy was not asked yet: no material is opened.
@@ -193,7 +266,8 @@ impl Keyring {
             Some(Weighed { version, .. }) => version.key.to_string(),
             None => self.writer.snapshot().get::<Versions>(&version)?.ok_or(LookupError::NotThere)?.key,
         };
-        self.key(tenant.name.as_str(), &key)
+        let key = KeyRef::try_from(&*key).map_err(|_| Damaged("name"))?;
+        self.key_at(&tenant, &key)
     }
 
     /// A live version of a key that policy gave leave for, opened down the erasure tree where it is not warm.
@@ -280,6 +354,7 @@ impl Keyring {
                 }
                 Touched::DestroyedTenant(slot) => {
                     self.forget_names(*slot);
+                    self.subjects.retain(|place, _| place.tenant != *slot);
                     self.versions.retain(|id, _| id.tenant_slot() != *slot);
                     register.remove_tenant(*slot).iter().for_each(|version| version.retire());
                 }
@@ -344,6 +419,18 @@ struct KeyPlace {
 impl Equivalent<KeyPlace> for (TenantSlot, &str) {
     fn equivalent(&self, place: &KeyPlace) -> bool {
         self.0 == place.tenant && *self.1 == *place.key
+    }
+}
+
+/// Bytes of a subject's id and its place in the cache, its name left out.
+const SUBJECT_WEIGHT: u64 = 96;
+
+#[derive(Clone)]
+struct SubjectWeight;
+
+impl Weighter<KeyPlace, Uid> for SubjectWeight {
+    fn weight(&self, place: &KeyPlace, _: &Uid) -> u64 {
+        SUBJECT_WEIGHT + place.key.len() as u64
     }
 }
 

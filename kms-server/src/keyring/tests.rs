@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kms_core::id::{DataKeyId, Epoch, InstanceId, TenantSlot, Uid, VersionId};
-use kms_core::names::{KeyName, TenantName};
+use kms_core::names::TenantName;
 use kms_core::secret::SealSecret;
 use kms_core::state::{KeyClass, LifecycleState};
 use kms_proto::storage::{KeyRecord, TenantRecord, VersionPointer, VersionRecord};
@@ -13,7 +13,9 @@ use kms_proto::storage::{KeyRecord, TenantRecord, VersionPointer, VersionRecord}
 use super::{KeyEntry, Keyring, LiveVersion, LookupError};
 use crate::effaceable::memory::MemoryMedium;
 use crate::erasure::{Change, ChangeError, Options, Writer};
-use crate::records::{Keys, Tenants, TenantsBySlot, VersionNumbers, Versions, class_number, state_number};
+use crate::records::{
+    KeyRef, Keys, Tenants, TenantsBySlot, VersionNumbers, Versions, class_number, state_number,
+};
 use crate::store::memory::MemoryStore;
 
 const TENANT: &str = "acme";
@@ -47,7 +49,7 @@ impl Ground {
     }
 
     pub(crate) fn id(&self, number: u32) -> VersionId {
-        let place = (self.slot, KeyName::try_from(KEY).unwrap(), number);
+        let place = (self.slot, KeyRef::try_from(KEY).unwrap(), number);
         let pointer = self.writer.snapshot().get::<VersionNumbers>(&place).unwrap().unwrap();
         VersionId::new(self.slot, kms_core::id::LeafSlot(pointer.leaf_slot))
     }
@@ -112,7 +114,7 @@ fn make(change: &mut Change<'_>) -> Result<TenantSlot, ChangeError> {
     let tenant = TenantRecord { name: TENANT.into(), slot: slot.0, state: active, ..TenantRecord::default() };
     put_tenant(change, slot, &tenant);
     for (key, versions) in [(KEY, 2), (OTHER, 1)] {
-        let name = KeyName::try_from(key).unwrap();
+        let name = KeyRef::try_from(key).unwrap();
         for number in 1..=versions {
             let leaf = change.create_leaf(slot, Uid::random()?)?;
             let leaf_slot = leaf.version.leaf_slot().0;

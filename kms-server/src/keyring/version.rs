@@ -11,7 +11,7 @@ use kms_core::field::{
     Column, DeterministicCipher, DirectCipher, FieldCipher, Header, Kind, OpenError, SealError,
 };
 use kms_core::id::{DataKeyId, VersionId};
-use kms_core::names::{ColumnName, KeyName, TableName, TenantName};
+use kms_core::names::{ColumnName, TableName, TenantName};
 use kms_core::secret::{DataKey, Plaintext, VersionMaterial};
 use kms_proto::storage::DataKeyIdsRecord;
 use parking_lot::RwLock;
@@ -19,7 +19,7 @@ use parking_lot::RwLock;
 use super::LookupError;
 use crate::binding::{Binding, FieldBinding};
 use crate::erasure::{OpenVersionError, Snapshot};
-use crate::records::{DataKeyIds, TenantsBySlot, Versions, name, state};
+use crate::records::{DataKeyIds, KeyRef, TenantsBySlot, Versions, name, state};
 
 /// Ciphers kept prepared for one version and kind of use; past that one makes room for the next.
 const MAX_CIPHERS: usize = 64;
@@ -36,7 +36,7 @@ pub struct LiveVersion {
     /// Tenant it belongs to.
     pub tenant: TenantName,
     /// Key it belongs to.
-    pub key: KeyName,
+    pub key: KeyRef,
     material: RwLock<Option<VersionMaterial>>,
     direct: Prepared<DataKeyId, DirectCipher>,
     randomized: Prepared<(DataKeyId, TableName, ColumnName), FieldCipher>,
@@ -134,9 +134,9 @@ impl LiveVersion {
     pub(super) const WEIGHT: u64 = 640;
 
     /// Reads a version of the key named; of another key's no more than whose it is.
-    pub(super) fn load(snapshot: &Snapshot, of: &KeyName, id: VersionId) -> Result<Self, LookupError> {
+    pub(super) fn load(snapshot: &Snapshot, of: &KeyRef, id: VersionId) -> Result<Self, LookupError> {
         let record = snapshot.get::<Versions>(&id)?.ok_or(LookupError::NotThere)?;
-        let key: KeyName = name(&record.key)?;
+        let key: KeyRef = name(&record.key)?;
         if key != *of {
             return Err(LookupError::NotThere);
         }
@@ -161,7 +161,7 @@ impl LiveVersion {
     fn new(
         id: VersionId,
         number: u32,
-        (tenant, key): (TenantName, KeyName),
+        (tenant, key): (TenantName, KeyRef),
         ids: &DataKeyIdsRecord,
         material: VersionMaterial,
     ) -> Self {

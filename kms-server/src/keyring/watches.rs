@@ -106,7 +106,7 @@ impl Item {
     /// A version of a key, or any.
     pub(super) fn of(key: &KeyEntry, version: Option<VersionId>) -> Self {
         let any = VersionId::new(key.tenant.slot, kms_core::id::LeafSlot(0));
-        let (tenant, key) = (key.tenant.name.clone(), Some(key.name.clone()));
+        let (tenant, key) = (key.tenant.name.clone(), Some(KeyName::from(&key.name)));
         Self { tenant, key, version: version.unwrap_or(any) }
     }
 

@@ -11,12 +11,12 @@ use std::{
 };
 
 use kms_core::{
-    names::{KeyName, TenantName},
+    names::{FamilyName, SubjectName, TenantName},
     state::KeyClass,
 };
 use quick_cache::{Equivalent, Weighter, sync::Cache};
 
-use super::request::{Decision, PolicyRequest, Resource};
+use super::request::{Decision, NamedKey, PolicyRequest, Resource, Subject};
 use crate::{
     identity::{IdentityName, KeyExchangeGroup},
     operation::Operation,
@@ -76,7 +76,38 @@ struct Entry {
 enum OwnedResource {
     System,
     Tenant(TenantName),
-    Key { tenant: TenantName, name: KeyName, class: KeyClass, purposes: Box<[Arc<str>]>, key_revision: u64 },
+    Key { tenant: TenantName, name: OwnedKey, class: KeyClass, purposes: Box<[Arc<str>]>, key_revision: u64 },
+}
+
+struct OwnedKey {
+    family: FamilyName,
+    subject: OwnedSubject,
+}
+
+enum OwnedSubject {
+    None,
+    Named(SubjectName),
+    Unnamed,
+}
+
+impl OwnedKey {
+    fn of(name: NamedKey<'_>) -> Self {
+        let subject = match name.subject {
+            Subject::None => OwnedSubject::None,
+            Subject::Named(subject) => OwnedSubject::Named(subject.clone()),
+            Subject::Unnamed => OwnedSubject::Unnamed,
+        };
+        Self { family: name.family.clone(), subject }
+    }
+
+    fn named(&self) -> NamedKey<'_> {
+        let subject = match &self.subject {
+            OwnedSubject::None => Subject::None,
+            OwnedSubject::Named(subject) => Subject::Named(subject),
+            OwnedSubject::Unnamed => Subject::Unnamed,
+        };
+        NamedKey { family: &self.family, subject }
+    }
 }
 
 impl Entry {
@@ -87,7 +118,7 @@ impl Entry {
             Resource::Tenant { name } => OwnedResource::Tenant(name.clone()),
             Resource::Key { tenant, name, class, purposes, key_revision } => OwnedResource::Key {
                 tenant: tenant.clone(),
-                name: name.clone(),
+                name: OwnedKey::of(name),
                 class,
                 purposes: purposes.into(),
                 key_revision,
@@ -101,6 +132,7 @@ impl Entry {
             OwnedResource::System => Resource::System,
             OwnedResource::Tenant(name) => Resource::Tenant { name },
             OwnedResource::Key { tenant, name, class, purposes, key_revision } => {
+                let name = name.named();
                 Resource::Key { tenant, name, class: *class, purposes, key_revision: *key_revision }
             }
         };
@@ -156,10 +188,8 @@ impl Hash for Asked<'_> {
             state.write(tenant.as_str().as_bytes());
         }
         if let Some(name) = name {
-            state.write(name.family().as_str().as_bytes());
-            if let Some(subject) = name.subject() {
-                state.write(subject.as_str().as_bytes());
-            }
+            state.write(name.family.as_str().as_bytes());
+            name.subject.hash(state);
         }
         if let Some(purpose) = purpose {
             state.write(purpose.as_bytes());

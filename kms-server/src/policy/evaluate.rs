@@ -16,7 +16,7 @@ use kms_core::names::TenantName;
 use time::{OffsetDateTime, macros::format_description};
 
 use super::{
-    request::{Decision, PolicyId, PolicyRequest, Resource},
+    request::{Decision, PolicyId, PolicyRequest, Resource, Subject},
     scope::ResourceKind,
 };
 use crate::{identity::IdentityName, operation::Operation};
@@ -149,11 +149,11 @@ fn resource(resource: Resource<'_>) -> Result<(EntityUid, Vec<Entity>), Unfit> {
             let mut attributes = HashMap::from([
                 ("tenant".to_owned(), RestrictedExpression::new_entity_uid(owner.uid())),
                 ("name".to_owned(), text(&name.to_string())),
-                ("family".to_owned(), text(name.family().as_str())),
+                ("family".to_owned(), text(name.family.as_str())),
                 ("class".to_owned(), text(class.as_str())),
                 ("purposes".to_owned(), RestrictedExpression::new_set(purposes)),
             ]);
-            if let Some(subject) = name.subject() {
+            if let Subject::Named(subject) = name.subject {
                 attributes.insert("subject".to_owned(), text(subject.as_str()));
             }
             let own = uid(ResourceKind::Key.type_name(), &format!("{tenant}/{name}"));

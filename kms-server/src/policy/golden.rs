@@ -91,6 +91,7 @@ fn each_key(ask: &mut impl FnMut(Resource<'_>, &str, Option<&'static str>)) {
         let what = format!("{tenant}/{name} {class}{only}");
         let tenant = &TenantName::try_from(tenant).unwrap();
         let name = &KeyName::try_from(name).unwrap();
+        let name = name.into();
         let purposes: &[Arc<str>] = &purposes.iter().map(|purpose| (*purpose).into()).collect::<Vec<_>>();
         for purpose in PURPOSES {
             ask(Resource::Key { tenant, name, class, purposes, key_revision: 1 }, &what, purpose);
@@ -167,7 +168,10 @@ fn the_five_identities_are_as_the_manual_says() {
         assert!(keys.iter().any(|key| key.starts_with("umbrella/attendance")), "of any tenant");
         assert!(keys.iter().all(|key| key.contains("/attendance")), "and no other key: {keys:?}");
     }
-    for operation in Operation::ALL.iter().filter(|operation| operation.is_control_plane()) {
+    let ensured = allowed("attendance", "EnsureSubjects");
+    assert!(!ensured.is_empty() && ensured.iter().all(|key| key.contains("/attendance")), "{ensured:?}");
+    let control = Operation::ALL.iter().filter(|operation| operation.is_control_plane());
+    for operation in control.filter(|operation| **operation != Operation::EnsureSubjects) {
         assert!(allowed("attendance", operation.as_str()).is_empty(), "attendance may not {operation}");
     }
     for operation in Operation::ALL {

@@ -21,7 +21,7 @@ use super::{
     problem::{Problem, Statement, diagnosed},
     request::PolicyId,
     scope::Scope,
-    volatile,
+    subject, volatile,
 };
 
 /// Most bytes of one policy file.
@@ -115,6 +115,8 @@ pub(super) struct Rule {
     pub(super) scope: Scope,
     /// Its answer can change while every cached attribute stays.
     pub(super) volatile: bool,
+    /// Its answer may depend on which subject of a family a key is.
+    pub(super) reads_subject: bool,
     pub(super) policy: Policy,
 }
 
@@ -167,7 +169,8 @@ pub(super) fn load(texts: &Texts) -> Result<Loaded, Vec<Problem>> {
         let says = policy.annotation("says").unwrap_or_default().into();
         let permits = policy.effect() == Effect::Permit;
         let volatile = volatile::reads_more_than_is_cached(&policy);
-        rules.push(Rule { id, says, permits, scope, volatile, policy });
+        let reads_subject = scope.names_subject() || subject::is_read_by(&policy);
+        rules.push(Rule { id, says, permits, scope, volatile, reads_subject, policy });
     }
     if !problems.is_empty() {
         problems.sort();

@@ -8,7 +8,7 @@
 //! - [`engine`]: the policy set in force, decisions under it, reload, offline check.
 //! - [`masks`]: which masked form `Reveal` shows of which column.
 //! - `load`, [`problem`]: a directory becomes rules, or a list of all that is wrong with it.
-//! - [`scope`], `volatile`: what a policy can apply to, and whether its answer may be kept.
+//! - [`scope`], `volatile`, `subject`: what a policy can apply to, whether its answer may be kept, whether it is one for a whole family.
 //! - `evaluate`, `cache`, `explain`: one evaluation, the decisions kept, the words.
 //! - [`examples`]: the schema and the policies of `policies/`.
 
@@ -22,6 +22,7 @@ pub mod masks;
 pub mod problem;
 pub mod request;
 pub mod scope;
+mod subject;
 mod volatile;
 
 #[cfg(test)]
@@ -33,5 +34,7 @@ pub use engine::{Checked, Options, PolicyEngine, check};
 pub use examples::{EXAMPLES, SCHEMA, SCHEMA_FILE};
 pub use masks::{DeclaredMask, MASKS_FILE, Masks};
 pub use problem::{PolicyProblems, Problem};
-pub use request::{Decision, Explanation, MAX_PURPOSE, PolicyEpoch, PolicyId, PolicyRequest, Resource};
+pub use request::{
+    Decision, Explanation, MAX_PURPOSE, NamedKey, PolicyEpoch, PolicyId, PolicyRequest, Resource, Subject,
+};
 pub use scope::{ResourceKind, resource_kinds};

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use kms_core::{
-    names::{KeyName, TenantName},
+    names::{FamilyName, KeyName, SubjectName, TenantName},
     state::KeyClass,
 };
 
@@ -47,7 +47,7 @@ pub enum Resource<'a> {
         /// Whose key.
         tenant: &'a TenantName,
         /// Its name.
-        name: &'a KeyName,
+        name: NamedKey<'a>,
         /// Its class, or the one asked for.
         class: KeyClass,
         /// Its purposes, or those asked for.
@@ -55,6 +55,48 @@ pub enum Resource<'a> {
         /// Its revision; 0 for one to be made.
         key_revision: u64,
     },
+}
+
+/// A key's name, as far as it is known: who opens by a version's address has not said whose it is, and it is stored nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamedKey<'a> {
+    /// The key's name, or the family's.
+    pub family: &'a FamilyName,
+    /// The subject under it.
+    pub subject: Subject<'a>,
+}
+
+/// The subject of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subject<'a> {
+    /// It is no subject's.
+    None,
+    /// It is this one's.
+    Named(&'a SubjectName),
+    /// It is one's that is not known by name. Where a policy looks at the subject the answer is no.
+    Unnamed,
+}
+
+impl<'a> From<&'a KeyName> for NamedKey<'a> {
+    fn from(name: &'a KeyName) -> Self {
+        let subject = match (name.subject(), name.subject_id()) {
+            (Some(subject), _) => Subject::Named(subject),
+            (None, Some(_)) => Subject::Unnamed,
+            (None, None) => Subject::None,
+        };
+        Self { family: name.family(), subject }
+    }
+}
+
+impl fmt::Display for NamedKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.subject {
+            Subject::None => self.family.fmt(f),
+            Subject::Named(subject) => write!(f, "{}/{subject}", self.family),
+            // No key is called so.
+            Subject::Unnamed => write!(f, "{}//", self.family),
+        }
+    }
 }
 
 /// A policy, by its `@id`.

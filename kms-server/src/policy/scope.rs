@@ -50,6 +50,7 @@ pub fn resource_kinds(operation: Operation) -> &'static [ResourceKind] {
         | Op::LeaseToOpen
         | Op::Reveal
         | Op::CreateKey
+        | Op::EnsureSubjects
         | Op::DescribeKey
         | Op::UpdateKey
         | Op::RotateKey
@@ -167,6 +168,25 @@ impl Scope {
                 && self.tenant.as_ref().is_none_or(named_tenant)
                 && self.key.as_ref().is_none_or(named_key),
         }
+    }
+
+    /// Whether it can apply to a key of the request's tenant and family: to a subject's, whichever that is.
+    pub(super) fn may_reach(&self, request: &PolicyRequest<'_>, principal: &str) -> bool {
+        let Resource::Key { tenant, name, .. } = request.resource else { return false };
+        let family = |own: &Arc<str>| {
+            let own = own.split_once('/').map_or("", |(_, key)| key.split('/').next().unwrap_or_default());
+            own == name.family.as_str()
+        };
+        self.principal.as_deref().is_none_or(|own| own == principal)
+            && self.covers(request.operation)
+            && self.kind.is_none_or(|own| own == ResourceKind::Key)
+            && self.tenant.as_deref().is_none_or(|own| own == tenant.as_str())
+            && self.key.as_ref().is_none_or(family)
+    }
+
+    /// Whether it names the key of one subject.
+    pub(super) fn names_subject(&self) -> bool {
+        self.key.as_ref().is_some_and(|key| key.matches('/').count() > 1)
     }
 
     fn covers(&self, operation: Operation) -> bool {

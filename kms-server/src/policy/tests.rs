@@ -57,7 +57,7 @@ impl Asked {
             operation: self.operation,
             resource: Resource::Key {
                 tenant: &self.tenant,
-                name: &self.key,
+                name: (&self.key).into(),
                 class: self.class,
                 purposes: &self.purposes,
                 key_revision: self.revision,
@@ -382,7 +382,7 @@ fn decisions_are_explained_in_words() {
     let allowed = words(Asked::new(ATTENDANCE, Operation::Decrypt, "acme", "attendance"));
     assert_eq!(
         allowed,
-        "allowed by `attendance-seals-and-opens`: the attendance service seals and opens with keys named `attendance`, \
+        "allowed by `attendance-seals-and-opens`: the attendance service makes subjects of keys named `attendance`, seals and opens with them, \
          of any tenant"
     );
     let forbidden =

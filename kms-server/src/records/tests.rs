@@ -2,7 +2,7 @@
 
 use kms_core::{
     id::{Epoch, KeyGen, LeafSlot, RecordVer, TenantSlot, Uid, VersionId},
-    names::{KeyName, TenantName},
+    names::TenantName,
     tree::{Address, Place, TreeName},
 };
 
@@ -22,13 +22,18 @@ where
 
 #[test]
 fn keys_read_back_as_they_were_written() {
-    let (tenant, name) = (TenantSlot(5), KeyName::try_from("attendance/Employee 17").unwrap());
+    let (tenant, name) = (TenantSlot(5), KeyRef::try_from("attendance").unwrap());
+    let subject = KeyRef::of_subject(name.family().clone(), Uid([0; 16]));
     let place = Place { tree: TreeName::Tenant(tenant), level: 2, index: 9 };
     let top = Place { tree: TreeName::Top, ..place };
     round::<Tenants>(TenantName::try_from("acme").unwrap(), ());
     round::<TenantsBySlot>(tenant, ());
-    round::<Keys>((tenant, name.clone()), tenant);
+    round::<Keys>((tenant, name.clone()), KeyGroup::Tenant(tenant));
+    round::<Keys>((tenant, subject.clone()), KeyGroup::Tenant(tenant));
+    round::<Keys>((tenant, subject.clone()), KeyGroup::Subjects(tenant, name.family().clone()));
     round::<VersionNumbers>((tenant, name.clone(), 300), (tenant, name));
+    round::<VersionNumbers>((tenant, subject.clone(), 300), (tenant, subject));
+    round::<Subjects>((tenant, [9; 32]), tenant);
     round::<Versions>(VersionId::new(tenant, LeafSlot(288)), tenant);
     round::<DataKeyIds>(VersionId::new(tenant, LeafSlot(288)), tenant);
     round::<RequestTimes>((1_700_000_000_000, [9; 16]), ());
@@ -61,10 +66,19 @@ fn the_longest_identity_fits_a_key_of_the_store_and_no_two_share_one() {
 
 #[test]
 fn a_key_does_not_list_the_versions_of_another_that_begins_like_it() {
-    let (tenant, name) = (TenantSlot(1), |name: &str| KeyName::try_from(name).unwrap());
+    let (tenant, name) = (TenantSlot(1), |name: &str| KeyRef::try_from(name).unwrap());
     let group = group_bytes::<VersionNumbers>(&(tenant, name("log")));
     assert!(!key_bytes::<VersionNumbers>(&(tenant, name("login"), 1)).starts_with(&group));
     assert!(key_bytes::<VersionNumbers>(&(tenant, name("log"), 1)).starts_with(&group));
+}
+
+#[test]
+fn keys_of_subjects_are_listed_after_every_other_and_a_familys_apart_from_those_of_one_that_begins_like_it() {
+    let (tenant, family) = (TenantSlot(1), |name: &str| name.parse::<FamilyName>().unwrap());
+    let subject = |name| key_bytes::<Keys>(&(tenant, KeyRef::of_subject(family(name), Uid([0; 16]))));
+    assert!(subject("a") > key_bytes::<Keys>(&(tenant, family(&"z".repeat(63)).into())));
+    let group = group_bytes::<Keys>(&KeyGroup::Subjects(tenant, family("log")));
+    assert!(subject("log").starts_with(&group) && !subject("login").starts_with(&group));
 }
 
 #[test]
@@ -90,6 +104,7 @@ fn every_table_has_a_prefix_of_its_own() {
         Versions::PREFIX,
         VersionNumbers::PREFIX,
         DataKeyIds::PREFIX,
+        Subjects::PREFIX,
         Requests::PREFIX,
         RequestTimes::PREFIX,
         Nodes::PREFIX,

@@ -236,7 +236,7 @@ pub(super) fn key_to_wire(view: KeyView) -> v1::Key {
         active_version: record.active_version,
         deterministic_version: record.deterministic_version,
         versions: versions.iter().map(version_to_wire).collect(),
-        family: false,
+        family: record.family,
         uid: record.uid,
         destroy_due: timestamp_to_wire(record.destroy_due_ms),
         rotate_due: timestamp_to_wire(record.rotate_due_ms),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kms_core::names::{KeyName, TenantName};
+use kms_core::id::VersionId;
+use kms_core::names::{FamilyName, KeyName, SubjectName, TenantName};
 use kms_proto::reason::Reason;
 use kms_proto::v1;
 use kms_proto::v1::keys_server::Keys;
@@ -11,20 +12,23 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
-use super::convert;
+use super::batch::Batch;
+use super::convert::{self, MAX_IDS};
 use super::page::PageToken;
 use super::status::Failure;
 use super::{Core, changes, run_to_end};
 use crate::audit::Ticket;
 use crate::gate::Caller;
 use crate::gate::target::{KeyDestruction, KeyUpdate, NewKey, System, TenantDestruction};
+use crate::keyring::LookupError;
 use crate::operation::Operation;
+use crate::records::KeyRef;
 use crate::usecase::destroy_key::{self, Which};
 use crate::usecase::mutation::Mutation;
 use crate::usecase::{census, describe};
 use crate::usecase::{
     change_key, change_tenant, confirm_clock, create_key, create_tenant, destroy_tenant, rotate_key,
-    schedule_key, schedule_tenant,
+    schedule_key, schedule_tenant, subjects,
 };
 
 /// The service.
@@ -166,22 +170,78 @@ impl Core {
     }
 
     async fn create_key(&self, caller: &Caller, message: v1::CreateKeyRequest) -> Result<v1::Key, Failure> {
-        let mutation = mutation(caller, Operation::CreateKey, &message.request_id, &message)?;
+        let mutation = self.key_mutation(caller, Operation::CreateKey, &message)?;
         let name = KeyName::try_from(&*message.key)?;
+        let tenant = TenantName::try_from(&*message.tenant)?;
+        if name.subject_id().is_some() {
+            let message = "a subject is created by its name: FAMILY/SUBJECT";
+            return Err(Failure::message(Reason::NameInvalid, message));
+        }
+        if name.subject().is_some() {
+            return self.create_subject(caller, tenant, name, message, mutation).await;
+        }
         let class = convert::class(message.key_class)?;
         let purposes = purposes(&message.purposes)?;
         let settings = create_key::Settings {
             lease: convert::lease(message.lease)?,
             rotate_every: self.rotation_period(message.rotate_every)?,
+            family: message.family,
         };
-        if message.family || name.subject().is_some() {
-            let message = "families and subjects are not built yet; create a plain key";
-            return Err(Failure::message(Reason::NotBuiltYet, message));
-        }
-        let tenant = TenantName::try_from(&*message.tenant)?;
         let permit = self.gate.authorize(caller, NewKey { tenant, name, class, purposes }, None).await?;
         let made = create_key::create_key(permit, &self.keyring, settings, mutation).await;
         Ok(convert::key_to_wire(self.gate.record(made).await??))
+    }
+
+    async fn create_subject(
+        &self,
+        caller: &Caller,
+        tenant: TenantName,
+        name: KeyName,
+        message: v1::CreateKeyRequest,
+        mutation: Mutation,
+    ) -> Result<v1::Key, Failure> {
+        let own = message.key_class != 0 || message.lease.is_some() || message.rotate_every.is_some();
+        if own || message.family || !message.purposes.is_empty() {
+            let message =
+                "a subject's key has class, purposes, lease and period from its family; leave them out";
+            return Err(Failure::message(Reason::FieldInvalid, message));
+        }
+        let family = match self.keyring.key(tenant.as_str(), name.family().as_str()) {
+            Ok(family) => family,
+            Err(LookupError::NotThere) => {
+                let names = (tenant, name);
+                return Err(self.gate.deny_unknown(caller, Operation::CreateKey, names, None).await.into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let (class, purposes) = (family.class, Arc::clone(&family.purposes));
+        let permit = self.gate.authorize(caller, NewKey { tenant, name, class, purposes }, None).await?;
+        let made = subjects::create(permit, &self.keyring, family, mutation).await;
+        Ok(convert::key_to_wire(self.gate.record(made).await??))
+    }
+
+    async fn ensure_subjects(
+        &self,
+        caller: &Caller,
+        message: v1::EnsureSubjectsRequest,
+    ) -> Result<v1::EnsureSubjectsResponse, Failure> {
+        use v1::ensure_subjects_response::{Item, Subject, item::Outcome};
+        convert::batch(message.subjects.len(), MAX_IDS, std::iter::empty())?;
+        let parsed = message.subjects.iter().map(|subject| Ok(SubjectName::try_from(&**subject)?));
+        let mut batch = Batch::new(parsed, |_| ());
+        let groups = batch.take_groups_to_ask();
+        for group in &groups {
+            let permit = self.permit(caller, (&message.tenant, &message.family), None).await?;
+            let ensured = subjects::ensure(permit, &self.keyring, group.items.clone()).await;
+            batch.answer(&groups, group, Ok(self.gate.record(ensured).await??))?;
+        }
+        let items = batch.finish(|result| Item {
+            outcome: Some(result.map_or_else(Outcome::Error, |ensured: subjects::Ensured| {
+                let version_id = ensured.version.map_or(0, VersionId::get);
+                Outcome::Subject(Subject { id: ensured.id.0.to_vec(), version_id, created: ensured.created })
+            })),
+        });
+        Ok(v1::EnsureSubjectsResponse { items, store_revision: self.revision() })
     }
 
     async fn describe_key(
@@ -201,9 +261,11 @@ impl Core {
     ) -> Result<v1::ListKeysResponse, Failure> {
         let limit = convert::page_size(message.page_size);
         let after = PageToken::read("keys", &message.page_token)?;
-        let after = after.map(|after| KeyName::try_from(&*after)).transpose()?;
+        let after = after.map(|after| KeyRef::try_from(&*after)).transpose()?;
+        let family =
+            (!message.family.is_empty()).then(|| FamilyName::try_from(&*message.family)).transpose()?;
         let permit = self.gate.authorize(caller, TenantName::try_from(&*message.tenant)?, None).await?;
-        let listed = describe::list_keys(permit, &self.keyring, after, limit);
+        let listed = describe::list_keys(permit, &self.keyring, family, after, limit);
         let listed = self.gate.record(listed).await??;
         let next_page_token = PageToken::after("keys", &listed, limit, |key| key.name.to_string());
         Ok(v1::ListKeysResponse {
@@ -246,7 +308,7 @@ impl Core {
     }
 
     async fn update_key(&self, caller: &Caller, message: v1::UpdateKeyRequest) -> Result<v1::Key, Failure> {
-        let mutation = mutation(caller, Operation::UpdateKey, &message.request_id, &message)?;
+        let mutation = self.key_mutation(caller, Operation::UpdateKey, &message)?;
         let update = change_key::Update {
             lease: convert::lease(message.lease)?,
             rotate_every: self.rotation_period(message.rotate_every)?,
@@ -261,7 +323,7 @@ impl Core {
     }
 
     async fn rotate_key(&self, caller: &Caller, message: v1::RotateKeyRequest) -> Result<v1::Key, Failure> {
-        let mutation = mutation(caller, Operation::RotateKey, &message.request_id, &message)?;
+        let mutation = self.key_mutation(caller, Operation::RotateKey, &message)?;
         let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
         let (deterministic, expected) = (message.deterministic, message.expected_revision);
         let changed = rotate_key::rotate_key(permit, &self.keyring, deterministic, expected, mutation).await;
@@ -269,14 +331,14 @@ impl Core {
     }
 
     async fn suspend_key(&self, caller: &Caller, message: v1::SuspendKeyRequest) -> Result<v1::Key, Failure> {
-        let mutation = mutation(caller, Operation::SuspendKey, &message.request_id, &message)?;
+        let mutation = self.key_mutation(caller, Operation::SuspendKey, &message)?;
         let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
         let changed = change_key::suspend(permit, &self.keyring, message.expected_revision, mutation).await;
         Ok(convert::key_to_wire(self.gate.record(changed).await??))
     }
 
     async fn resume_key(&self, caller: &Caller, message: v1::ResumeKeyRequest) -> Result<v1::Key, Failure> {
-        let mutation = mutation(caller, Operation::ResumeKey, &message.request_id, &message)?;
+        let mutation = self.key_mutation(caller, Operation::ResumeKey, &message)?;
         let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
         let changed = change_key::resume(permit, &self.keyring, message.expected_revision, mutation).await;
         Ok(convert::key_to_wire(self.gate.record(changed).await??))
@@ -288,7 +350,7 @@ impl Core {
         message: v1::DestroyKeyRequest,
     ) -> Result<v1::DestroyKeyResponse, Failure> {
         use v1::destroy_key_request::Target;
-        let mutation = mutation(caller, Operation::DestroyKey, &message.request_id, &message)?;
+        let mutation = self.key_mutation(caller, Operation::DestroyKey, &message)?;
         let window = convert::window(message.window)?;
         let which = match message.target {
             Some(Target::Version(number)) if number > 0 => Which::Version { number, force: message.force },
@@ -325,7 +387,7 @@ impl Core {
         message: v1::CancelDestroyKeyRequest,
     ) -> Result<v1::Key, Failure> {
         use v1::cancel_destroy_key_request::Target;
-        let mutation = mutation(caller, Operation::CancelDestroyKey, &message.request_id, &message)?;
+        let mutation = self.key_mutation(caller, Operation::CancelDestroyKey, &message)?;
         let number = match message.target {
             Some(Target::Version(number)) if number > 0 => Some(number),
             Some(Target::All(true)) => None,
@@ -348,6 +410,61 @@ impl Core {
         let confirmed = confirm_clock::confirm_clock(permit, &self.keyring, &self.running, mutation).await;
         let forward = self.gate.record(confirmed).await??;
         Ok(v1::ConfirmClockResponse { forward: Some(convert::duration_to_wire(forward)) })
+    }
+}
+
+/// A request that changes a key.
+trait ChangesKey: Message + Clone {
+    fn request_id(&self) -> &str;
+    fn tenant(&self) -> &str;
+    fn key(&mut self) -> &mut String;
+}
+
+macro_rules! changes_key {
+    ($($message:ident)+) => {$(
+        impl ChangesKey for v1::$message {
+            fn request_id(&self) -> &str {
+                &self.request_id
+            }
+            fn tenant(&self) -> &str {
+                &self.tenant
+            }
+            fn key(&mut self) -> &mut String {
+                &mut self.key
+            }
+        }
+    )+};
+}
+
+changes_key! {
+    CreateKeyRequest UpdateKeyRequest RotateKeyRequest SuspendKeyRequest ResumeKeyRequest DestroyKeyRequest CancelDestroyKeyRequest
+}
+
+impl Core {
+    /// Which request this is, for one that names a key.
+    // ATTACK: the digest is stored, and beside it the rest of what it was made of: a guess at a subject's name could be tested with it.
+    // So the name goes in as what stands for it in the store.
+    fn key_mutation(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        message: &impl ChangesKey,
+    ) -> Result<Mutation, Failure> {
+        let mut message = message.clone();
+        let name = KeyName::try_from(&**message.key());
+        if let Ok(Some((family, subject))) = name.as_ref().map(|name| Some((name.family(), name.subject()?)))
+        {
+            let tenant = self.keyring.tenant(message.tenant());
+            let hash = tenant.and_then(|tenant| self.keyring.index_of(&tenant, family, subject));
+            *message.key() = match hash {
+                Ok(hash) => format!("{family}/{}", hex::encode(hash)),
+                // There is nothing to change.
+                Err(LookupError::NotThere) => family.to_string(),
+                Err(error) => return Err(error.into()),
+            };
+        }
+        let request_id = message.request_id().to_owned();
+        mutation(caller, operation, &request_id, &message)
     }
 }
 
@@ -406,6 +523,7 @@ changes! {
         destroy_tenant(DestroyTenantRequest) -> v1::DestroyTenantResponse;
         cancel_destroy_tenant(CancelDestroyTenantRequest) -> v1::Tenant;
         create_key(CreateKeyRequest) -> v1::Key;
+        ensure_subjects(EnsureSubjectsRequest) -> v1::EnsureSubjectsResponse;
         describe_key(DescribeKeyRequest) -> v1::Key;
         list_keys(ListKeysRequest) -> v1::ListKeysResponse;
         list_versions(ListVersionsRequest) -> v1::ListVersionsResponse;

@@ -228,10 +228,14 @@ impl Asked {
                 let found = keyring.key(tenant, &key).map(|key| Self::Seal(key, kind));
                 (Operation::LeaseToSeal, KeyName::try_from(&*key).ok(), found)
             }
-            WireItem::Existing(v1::open_data_keys_request::Existing { version_id, data_key_id }) => {
+            WireItem::Existing(v1::open_data_keys_request::Existing { version_id, data_key_id, key }) => {
                 let (version, data_key) = (VersionId::from(version_id), DataKeyId::from(data_key_id));
                 let asked = |key| Self::Open(key, lease::ToOpen { version, data_key });
-                (Operation::LeaseToOpen, None, keyring.key_of(version, tenant).map(asked))
+                let found = match &*key {
+                    "" => keyring.key_of(version, tenant),
+                    named => named_key_of(keyring, tenant, version, named),
+                };
+                (Operation::LeaseToOpen, None, found.map(asked))
             }
             WireItem::Index(v1::open_data_keys_request::Index { key }) => {
                 let found = keyring.key(tenant, &key).map(Self::Index);
@@ -281,6 +285,18 @@ impl Asked {
             _ => None,
         }
     }
+}
+
+/// The key that is named, where the version is one of it.
+fn named_key_of(
+    keyring: &Keyring,
+    tenant: &str,
+    version: VersionId,
+    key: &str,
+) -> Result<Arc<KeyEntry>, LookupError> {
+    let (named, own) = (keyring.key(tenant, key)?, keyring.key_of(version, tenant)?);
+    // ATTACK: naming a subject that one may open must not open the values of another.
+    if named.name == own.name { Ok(named) } else { Err(LookupError::NotThere) }
 }
 
 fn leased_to_wire(leased: &lease::Leased) -> v1::LeasedDataKey {

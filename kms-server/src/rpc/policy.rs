@@ -57,7 +57,7 @@ impl Core {
             (Some(name), None) => Resource::Tenant { name },
             (Some(tenant), Some(name)) => Resource::Key {
                 tenant,
-                name,
+                name: name.into(),
                 class: entry.as_ref().map_or(KeyClass::L2, |entry| entry.class),
                 purposes: entry.as_ref().map_or(&[], |entry| &entry.purposes),
                 key_revision: entry.as_ref().map_or(0, |entry| entry.revision),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kms_core::id::{Epoch, LeafSlot, TenantSlot, Uid, VersionId};
-use kms_core::names::{KeyName, TenantName};
+use kms_core::names::TenantName;
 use kms_core::state::LifecycleState;
 use kms_proto::storage::{TenantRecord, VersionRecord};
 
@@ -14,7 +14,7 @@ use crate::erasure::Snapshot;
 use crate::gate::permit::op;
 use crate::gate::{Note, Op, Permit, Unrecorded};
 use crate::keyring::{KeyEntry, Keyring};
-use crate::records::{Keys, Table as _, Tenants, TenantsBySlot, VersionNumbers, Versions, state};
+use crate::records::{KeyRef, Keys, Table as _, Tenants, TenantsBySlot, VersionNumbers, Versions, state};
 use crate::transparency::Transparency;
 use crate::transparency::certificate::{Certified, CertifyError};
 
@@ -124,7 +124,7 @@ fn versions(
 }
 
 fn version(snapshot: &Snapshot, entry: &KeyEntry, number: u32) -> Result<VersionRecord, Refused> {
-    let (slot, name): (TenantSlot, &KeyName) = (entry.tenant.slot, &entry.name);
+    let (slot, name): (TenantSlot, &KeyRef) = (entry.tenant.slot, &entry.name);
     let pointer = snapshot.get::<VersionNumbers>(&(slot, name.clone(), number))?;
     let not_found = || Refused::VersionNotFound { key: name.clone(), version: number };
     let id = VersionId::new(slot, LeafSlot(pointer.ok_or_else(not_found)?.leaf_slot));

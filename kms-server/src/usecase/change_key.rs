@@ -19,7 +19,9 @@ use crate::erasure::Change;
 use crate::gate::permit::op;
 use crate::gate::{Note, Op, Permit, Unrecorded};
 use crate::keyring::{KeyEntry, Keyring};
-use crate::records::{Keys, Table as _, TenantsBySlot, millis, name, state, state_number, uid};
+use crate::records::{
+    Keys, Table as _, TenantsBySlot, leave_settings, millis, name, state, state_number, take_settings, uid,
+};
 
 type Changed = Unrecorded<Result<KeyView, Refused>>;
 
@@ -41,7 +43,14 @@ pub async fn update(
     mutation: Mutation,
 ) -> Changed {
     let purposes = permit.target().purposes.clone();
+    let of = permit.target().key.name.clone();
     change(permit, keyring, expected, mutation, Note::default(), move |change, key| {
+        if of.subject().is_some() {
+            let family = of.family();
+            return Err(Refused::Invalid(format!(
+                "a subject's key has its settings from its family; update `{family}`"
+            )));
+        }
         if let Some(lease) = update.lease {
             key.lease_ms = millis(lease);
             key.longest_lease_ms = key.longest_lease_ms.max(key.lease_ms);
@@ -93,7 +102,7 @@ pub async fn resume(
 /// The state of a key that is neither suspended nor to be destroyed.
 pub(super) fn unscheduled_state(key: &KeyRecord) -> LifecycleState {
     match key.active_version {
-        0 => LifecycleState::Deactivated,
+        0 if !key.family => LifecycleState::Deactivated,
         _ => LifecycleState::Active,
     }
 }
@@ -118,7 +127,7 @@ pub(super) async fn change<O: Op<Target: Borrow<Arc<KeyEntry>>>>(
         let others = (key.versions, key.destroy_due_ms, key.scheduled_versions.len());
         if key.state != before.0 && others == (before.1, before.2, before.3) {
             let (tenant_uid, state) = (tenant_uid(change, &key)?, state(key.state)?);
-            change.log(KeyState { tenant_uid, key: entry.name.clone(), key_uid: entry.uid, state });
+            change.log(KeyState { tenant_uid, key: entry.name.logged(), key_uid: entry.uid, state });
         }
         write.put(change, &entry, key);
         Ok(outcome)
@@ -138,7 +147,7 @@ pub(super) struct Written(Arc<OnceLock<KeyRecord>>);
 
 impl Written {
     pub(super) fn put(&self, change: &mut Change<'_>, entry: &KeyEntry, key: KeyRecord) {
-        change.put::<Keys>(&entry.place(), &key);
+        put_key(change, entry, key.clone());
         self.0.get_or_init(|| key);
     }
 
@@ -161,6 +170,14 @@ impl Written {
             (described, _) => described,
         }
     }
+}
+
+/// Writes the record of a key: a subject's without the settings that are its family's.
+pub(super) fn put_key(change: &mut Change<'_>, entry: &KeyEntry, mut key: KeyRecord) {
+    if entry.name.subject().is_some() {
+        leave_settings(&mut key);
+    }
+    change.put::<Keys>(&entry.place(), &key);
 }
 
 /// The uid of the tenant that owns a key.
@@ -197,6 +214,10 @@ pub(super) fn living_key(
         .ok_or_else(|| Refused::KeyDestroyed(entry.name.clone()))?;
     if state(key.state)?.is_destroyed() {
         return Err(Refused::KeyDestroyed(entry.name.clone()));
+    }
+    if entry.name.subject().is_some() {
+        let family = change.get::<Keys>(&(entry.tenant.slot, entry.name.family().clone().into()))?;
+        take_settings(&mut key, &family.ok_or_else(|| Refused::damaged(Keys::NAME))?);
     }
     revision::advance(&mut key.revision, expected)?;
     Ok(key)

@@ -5,9 +5,9 @@ use std::time::Duration;
 use kms_core::commitment::ALG_AES_256;
 use kms_core::event::{KeyCreate, KeyRotate, Origin};
 use kms_core::id::{TenantSlot, Uid};
-use kms_core::names::KeyName;
+use kms_core::names::TenantName;
 use kms_core::state::{KeyClass, LifecycleState};
-use kms_proto::storage::{KeyRecord, OutcomeRecord, VersionPointer, VersionRecord};
+use kms_proto::storage::{KeyRecord, OutcomeRecord, TenantRecord, VersionPointer, VersionRecord};
 
 use super::change_tenant::{living, put};
 use super::describe::{self, KeyView};
@@ -19,7 +19,9 @@ use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::Keyring;
 use crate::keyring::indexing::SETTLING_MARGIN;
-use crate::records::{Keys, VersionNumbers, Versions, class, class_number, millis, state, state_number, uid};
+use crate::records::{
+    KeyRef, Keys, VersionNumbers, Versions, class, class_number, millis, state, state_number, uid,
+};
 
 /// How a key is to be, beside what policy looked at.
 #[derive(Debug, Clone)]
@@ -28,6 +30,8 @@ pub struct Settings {
     pub lease: Option<Duration>,
     /// How often it is to be rotated.
     pub rotate_every: Option<Duration>,
+    /// Whether it is to have subjects, and no versions of its own.
+    pub family: bool,
 }
 
 /// Creates the key that the permit describes. The name of a destroyed key may be used again; version numbers go on.
@@ -38,15 +42,9 @@ pub async fn create_key(
     mutation: Mutation,
 ) -> Unrecorded<Result<KeyView, Refused>> {
     let new = permit.target().clone();
-    let (tenant, name) = (new.tenant.clone(), new.name.clone());
+    let (tenant, name) = (new.tenant.clone(), KeyRef::from(new.name.family().clone()));
     let made = mutation.run(keyring.writer(), move |change| {
-        let mut owner = living(change, &tenant)?;
-        if state(owner.state)? == LifecycleState::Suspended {
-            return Err(Refused::TenantSuspended(tenant));
-        }
-        if state(owner.state)? == LifecycleState::DestroyScheduled {
-            return Err(Refused::TenantScheduled(tenant));
-        }
+        let mut owner = open_to_new_keys(change, &tenant)?;
         let place = (TenantSlot(owner.slot), name);
         let before = change.get::<Keys>(&place)?;
         if let Some(existing) = &before
@@ -54,7 +52,13 @@ pub async fn create_key(
         {
             return Err(Refused::AlreadyExists { what: "key", name: place.1.to_string() });
         }
-        let number = before.map_or(0, |destroyed| destroyed.versions) + 1;
+        let before = before.map_or(0, |destroyed| destroyed.versions);
+        if settings.family && before > 0 {
+            let todo = "its ciphertexts are still told by its name; choose another for the family";
+            let what = format!("a key that was called `{}`", place.1);
+            return Err(Refused::State { what, state: LifecycleState::Destroyed, todo });
+        }
+        let number = before + 1;
         let lease = millis(settings.lease.unwrap_or(KeyClass::DEFAULT_LEASE));
         let mut key = KeyRecord {
             name: place.1.to_string(),
@@ -73,17 +77,25 @@ pub async fn create_key(
             deterministic_version: number,
             ..KeyRecord::default()
         };
-        key.created_entry = add_version(change, &place, &mut key, uid(&owner.uid)?)?;
+        let versions = if settings.family {
+            key.family = true;
+            (key.first_version, key.deterministic_version) = (0, 0);
+            Vec::new()
+        } else {
+            key.created_entry = add_version(change, &place, &mut key, uid(&owner.uid)?)?;
+            vec![number]
+        };
         if lease > owner.longest_lease_ms {
             owner.longest_lease_ms = lease;
             put(change, &tenant, &owner);
         }
         plan_rotation(change, &mut key)?;
         change.put::<Keys>(&place, &key);
-        Ok(OutcomeRecord { versions: vec![number], ..OutcomeRecord::default() })
+        Ok(OutcomeRecord { versions, ..OutcomeRecord::default() })
     });
+    let name = permit.target().name.family().clone().into();
     let result = match made.await {
-        Ok(_) => describe::key(&keyring.writer().snapshot(), &permit.target().tenant, &permit.target().name),
+        Ok(_) => describe::key(&keyring.writer().snapshot(), &permit.target().tenant, &name),
         Err(refused) => Err(refused),
     };
     let mut note = Note { state: Some(LifecycleState::Active), ..Note::default() };
@@ -91,17 +103,27 @@ pub async fn create_key(
     permit.finish(result, note)
 }
 
+/// The record of a tenant in which keys may be made.
+pub(super) fn open_to_new_keys(change: &Change<'_>, tenant: &TenantName) -> Result<TenantRecord, Refused> {
+    let owner = living(change, tenant)?;
+    match state(owner.state)? {
+        LifecycleState::Suspended => Err(Refused::TenantSuspended(tenant.clone())),
+        LifecycleState::DestroyScheduled => Err(Refused::TenantScheduled(tenant.clone())),
+        _ => Ok(owner),
+    }
+}
+
 /// Adds a version to a key and makes it the active one. Gives the index of its entry in the log.
 pub(super) fn add_version(
     change: &mut Change<'_>,
-    place: &(TenantSlot, KeyName),
+    place: &(TenantSlot, KeyRef),
     key: &mut KeyRecord,
     tenant_uid: Uid,
 ) -> Result<u64, Refused> {
     let version_uid = Uid::random().map_err(Refused::internal)?;
     let leaf = change.create_leaf(place.0, version_uid)?;
     let number = key.versions + 1;
-    let (slot, name) = (leaf.version.leaf_slot(), place.1.clone());
+    let (slot, name) = (leaf.version.leaf_slot(), place.1.logged());
     let (key_uid, class) = (uid(&key.uid)?, class(key.key_class)?);
     let (alg, kc, origin) = (ALG_AES_256, leaf.key_commitment, Origin::Generated);
     let entry = match number == key.first_version {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kms_core::id::{Epoch, LeafSlot, TenantSlot, VersionId};
-use kms_core::names::{KeyName, TenantName};
+use kms_core::names::{FamilyName, TenantName};
 use kms_core::state::{KeyClass, LifecycleState};
 use kms_proto::storage::{KeyRecord, TenantRecord, VersionRecord};
 
@@ -13,7 +13,9 @@ use crate::erasure::Snapshot;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::Keyring;
-use crate::records::{Keys, Tenants, VersionNumbers, Versions, class, state};
+use crate::records::{
+    KeyGroup, KeyRef, Keys, Tenants, VersionNumbers, Versions, class, state, state_number, take_settings,
+};
 
 /// Most versions that describing a key shows; a list shows the rest, a page at a time.
 pub const SHOWN_VERSIONS: usize = 1_000;
@@ -35,7 +37,7 @@ pub struct KeyView {
     /// The tenant that owns it.
     pub tenant: TenantName,
     /// Its name.
-    pub name: KeyName,
+    pub name: KeyRef,
     /// Its class.
     pub class: KeyClass,
     /// Its state, with that of its tenant taken in.
@@ -105,11 +107,12 @@ pub fn list_tenants(
     permit.finish(result, Note::default())
 }
 
-/// Keys of a tenant after a name, in order, without their versions.
+/// Keys of a tenant after a name, in order, without their versions: those that are no subjects', or those of a family's subjects.
 pub fn list_keys(
     permit: Permit<op::ListKeys>,
     keyring: &Keyring,
-    after: Option<KeyName>,
+    family: Option<FamilyName>,
+    after: Option<KeyRef>,
     limit: usize,
 ) -> Unrecorded<Result<Vec<KeyView>, Refused>> {
     let list = || {
@@ -117,7 +120,20 @@ pub fn list_keys(
         let tenant = tenant(&snapshot, permit.target())?;
         let slot = TenantSlot(tenant.record.slot);
         let after = after.map(|name| (slot, name));
-        let found = snapshot.range::<Keys>(&slot, after.as_ref(), limit)?;
+        let group = match &family {
+            None => KeyGroup::Tenant(slot),
+            Some(family) => KeyGroup::Subjects(slot, family.clone()),
+        };
+        let settings = match family.clone() {
+            None => None,
+            Some(family) => Some(key_record(&snapshot, &tenant, &family.into())?),
+        };
+        let mut found = snapshot.range::<Keys>(&group, after.as_ref(), limit)?;
+        // Keys of subjects come after all others of a tenant.
+        found.retain(|((_, name), _)| name.subject().is_some() == family.is_some());
+        if let Some(settings) = &settings {
+            found.iter_mut().for_each(|(_, record)| inherit(record, settings));
+        }
         found
             .into_iter()
             .map(|((_, name), record)| key_view(&snapshot, &tenant, name, record, Vec::new()))
@@ -152,7 +168,7 @@ pub(super) fn tenant(snapshot: &Snapshot, name: &TenantName) -> Result<TenantVie
 }
 
 /// A key by name, with its newest versions.
-pub(super) fn key(snapshot: &Snapshot, tenant: &TenantName, name: &KeyName) -> Result<KeyView, Refused> {
+pub(super) fn key(snapshot: &Snapshot, tenant: &TenantName, name: &KeyRef) -> Result<KeyView, Refused> {
     let tenant = self::tenant(snapshot, tenant)?;
     let record = key_record(snapshot, &tenant, name)?;
     let shown = u32::try_from(SHOWN_VERSIONS).unwrap_or(u32::MAX);
@@ -178,15 +194,30 @@ fn gone_for_good(
     }
 }
 
-fn key_record(snapshot: &Snapshot, tenant: &TenantView, name: &KeyName) -> Result<KeyRecord, Refused> {
-    let place = (TenantSlot(tenant.record.slot), name.clone());
-    snapshot.get::<Keys>(&place)?.ok_or_else(|| Refused::KeyDestroyed(name.clone()))
+fn key_record(snapshot: &Snapshot, tenant: &TenantView, name: &KeyRef) -> Result<KeyRecord, Refused> {
+    let slot = TenantSlot(tenant.record.slot);
+    let gone = || Refused::KeyDestroyed(name.clone());
+    let mut record = snapshot.get::<Keys>(&(slot, name.clone()))?.ok_or_else(gone)?;
+    if name.subject().is_some() {
+        let family = snapshot.get::<Keys>(&(slot, name.family().clone().into()))?.ok_or_else(gone)?;
+        inherit(&mut record, &family);
+    }
+    Ok(record)
+}
+
+/// A subject's key as it is under its family: with its settings, and stopped where that is.
+fn inherit(record: &mut KeyRecord, family: &KeyRecord) {
+    take_settings(record, family);
+    let suspended = state_number(LifecycleState::Suspended);
+    if family.state == suspended && !state(record.state).is_ok_and(LifecycleState::is_destroyed) {
+        record.state = suspended;
+    }
 }
 
 fn key_view(
     snapshot: &Snapshot,
     tenant: &TenantView,
-    name: KeyName,
+    name: KeyRef,
     mut record: KeyRecord,
     versions: Vec<VersionView>,
 ) -> Result<KeyView, Refused> {
@@ -217,7 +248,7 @@ fn key_view(
 fn versions(
     snapshot: &Snapshot,
     tenant: &TenantView,
-    (name, key): (&KeyName, &KeyRecord),
+    (name, key): (&KeyRef, &KeyRecord),
     after: u32,
     limit: usize,
 ) -> Result<Vec<VersionView>, Refused> {

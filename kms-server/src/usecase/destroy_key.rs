@@ -92,6 +92,9 @@ pub async fn destroy_key(
     let reopening = leases.reopening();
     let destroyed = mutation.run_destruction(keyring.writer(), move |change| {
         let mut key = living_key(change, &entry, request.expected_revision)?;
+        if key.family {
+            return Err(Refused::KeyIsFamily(entry.name.clone()));
+        }
         let outcome = destroy(change, &mut key, &entry, which, &request, &leases)?;
         write.put(change, &entry, key);
         Ok(outcome)
@@ -192,7 +195,7 @@ fn log(
     destroyed: &[(VersionId, VersionRecord)],
 ) -> Result<u64, Refused> {
     let (tenant_uid, epoch) = (tenant_uid(change, key)?, change.epoch());
-    let (key_uid, name, ticket) = (entry.uid, entry.name.clone(), Text::lossy(&request.ticket()));
+    let (key_uid, name, ticket) = (entry.uid, entry.name.logged(), Text::lossy(&request.ticket()));
     let (last, live, reason) = (key.versions, key.live_versions.into(), request.reason);
     match (which, destroyed) {
         (Which::Version { number, .. }, [(id, version)]) => {

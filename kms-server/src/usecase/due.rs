@@ -7,7 +7,7 @@ use kms_core::id::Epoch;
 use kms_core::names::TenantName;
 use kms_proto::storage::{DueRecord, OutcomeRecord};
 
-use super::change_key::living_key;
+use super::change_key::{living_key, put_key};
 use super::destroy_key::{self, Request, SealingLeases, Which};
 use super::destroy_tenant;
 use super::refused::Refused;
@@ -16,7 +16,7 @@ use super::schedule::plan_rotation;
 use crate::audit::Ticket;
 use crate::erasure::Change;
 use crate::keyring::{KeyEntry, Keyring, LookupError};
-use crate::records::{Due, DueKey, Keys, Tenants, Work, name, reason};
+use crate::records::{Due, DueKey, Tenants, Work, name, reason};
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +107,7 @@ async fn destroy_key(
             Err(Refused::VersionDestroyed { .. }) => return Ok(OutcomeRecord::default()),
             outcome => outcome?,
         };
-        change.put::<Keys>(&entry.place(), &key);
+        put_key(change, &entry, key);
         Ok(outcome)
     });
     let done = done.await.inspect_err(|_| reopening.reopen())?;
@@ -151,7 +151,7 @@ async fn rotate_key(keyring: &Keyring, at: DueKey, entry: Arc<KeyEntry>) -> Resu
             }
             Err(error) => return Err(error),
         };
-        change.put::<Keys>(&entry.place(), &key);
+        put_key(change, &entry, key);
         Ok(done)
     });
     Ok(done.await?.value)

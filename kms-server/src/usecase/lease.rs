@@ -8,6 +8,7 @@ use kms_core::names::KeyName;
 use kms_core::secret::DataKey;
 
 use super::data_key_ids::{self, BUDGET};
+use super::follow_family::up_to_date;
 use super::refused::Refused;
 use super::seal::destroyed;
 use crate::gate::permit::op;
@@ -42,7 +43,7 @@ pub struct Leased {
     pub budget: u64,
     /// Revision of the key.
     pub revision: u64,
-    /// The key.
+    /// The key, as it was asked for.
     pub key: KeyName,
 }
 
@@ -83,6 +84,9 @@ async fn seal_with(
     client: Option<&Client>,
 ) -> Result<Leased, Refused> {
     check_class(key)?;
+    let asked = key.as_asked();
+    let current = up_to_date(keyring, key).await?;
+    let key = current.as_ref().unwrap_or(key);
     let version = match kind {
         ToSeal::Randomized => key.sealing_version()?,
         ToSeal::Deterministic => key.deterministic_version()?,
@@ -108,7 +112,7 @@ async fn seal_with(
         lease: key.lease,
         budget: BUDGET,
         revision: key.revision,
-        key: key.name.clone(),
+        key: asked,
     })
 }
 
@@ -141,7 +145,7 @@ fn open_with(
         lease: key.lease,
         budget: 0,
         revision: key.revision,
-        key: key.name.clone(),
+        key: key.as_asked(),
     })
 }
 

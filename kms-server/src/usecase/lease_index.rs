@@ -97,6 +97,6 @@ async fn lease_version(
         lease: key.lease,
         budget: 0,
         revision: key.revision,
-        key: key.name.clone(),
+        key: key.as_asked(),
     })
 }

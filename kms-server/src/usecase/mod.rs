@@ -2,8 +2,8 @@
 //!
 //! # Layout
 //! - data plane: [`seal`], [`open`], [`reveal`], [`reencrypt`], [`envelope_key`], [`lease`], [`lease_index`], [`random`].
-//! - tenants: [`create_tenant`], [`change_tenant`], [`destroy_tenant`]; keys: [`create_key`], [`change_key`], [`rotate_key`],
-//!   [`destroy_key`]; reading both: [`describe`], [`census`].
+//! - tenants: [`create_tenant`], [`change_tenant`], [`destroy_tenant`]; keys: [`create_key`], [`subjects`], [`change_key`],
+//!   [`rotate_key`], [`destroy_key`]; reading both: [`describe`], [`census`].
 //! - later: [`schedule_key`], [`schedule_tenant`], [`confirm_clock`]; [`due`] carries out what fell due; `schedule` keeps the rows.
 //! - what policy says: [`explain`], [`list_masks`].
 //! - compliance: [`read_audit`], [`read_log`], [`certify`].
@@ -25,6 +25,7 @@ pub mod destroy_tenant;
 pub mod due;
 pub mod envelope_key;
 pub mod explain;
+mod follow_family;
 pub mod lease;
 pub mod lease_index;
 pub mod list_masks;
@@ -42,3 +43,4 @@ mod schedule;
 pub mod schedule_key;
 pub mod schedule_tenant;
 pub mod seal;
+pub mod subjects;

@@ -1,34 +1,42 @@
 //! Why a use case was not done: facts, each with its reason code. `rpc/status.rs` makes statuses of them.
 
 use kms_core::mask::{MaskError, MaskForm};
-use kms_core::names::{ColumnName, FamilyName, KeyName, TableName, TenantName};
+use kms_core::names::{ColumnName, FamilyName, TableName, TenantName};
 use kms_core::state::LifecycleState;
 use kms_proto::reason::Reason;
 
 use crate::erasure::{ChangeError, CommitFailed, RecordError};
 use crate::keyring::{LookupError, Unusable};
-use crate::records::Damaged;
+use crate::records::{Damaged, KeyRef};
 
 /// A permitted operation that could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The key neither seals nor opens.
     #[error("key `{0}` is suspended; an operator can resume it")]
-    KeySuspended(KeyName),
+    KeySuspended(KeyRef),
     /// Its tenant neither seals nor opens.
     #[error("tenant `{0}` is suspended; an operator can resume it")]
     TenantSuspended(TenantName),
     /// Nothing seals under it any more.
     #[error("key `{0}` opens but no longer seals; rotate it to seal again")]
-    KeyDeactivated(KeyName),
+    KeyDeactivated(KeyRef),
     /// Every version is gone.
     #[error("key `{0}` is destroyed; nothing opens what it sealed")]
-    KeyDestroyed(KeyName),
+    KeyDestroyed(KeyRef),
+    /// It has subjects, which are used in its place.
+    #[error(
+        "key `{0}` is a family: it seals nothing itself and has no versions; name one of its subjects, `{0}/SUBJECT`"
+    )]
+    KeyIsFamily(KeyRef),
+    /// It has none.
+    #[error("key `{0}` is no family and has no subjects; create one with `kms key create --family`")]
+    KeyIsNoFamily(KeyRef),
     /// The version is gone.
     #[error("version {version} of key `{key}` is destroyed; nothing opens what it sealed")]
     VersionDestroyed {
         /// Its key.
-        key: KeyName,
+        key: KeyRef,
         /// Its number.
         version: u32,
     },
@@ -36,7 +44,7 @@ pub enum Refused {
     #[error("key `{key}` has no version {version}; `kms key describe` lists them")]
     VersionNotFound {
         /// The key.
-        key: KeyName,
+        key: KeyRef,
         /// The number asked for.
         version: u32,
     },
@@ -117,19 +125,19 @@ pub enum Refused {
     )]
     SealingLeasesRun {
         /// The key.
-        key: KeyName,
+        key: KeyRef,
         /// Its active version, or that of its deterministic columns.
         version: u32,
     },
     /// Class L4.
     #[error("key `{0}` is of class L4 and releases no data keys; use Encrypt and Decrypt")]
-    ReleasesNoDataKeys(KeyName),
+    ReleasesNoDataKeys(KeyRef),
     /// Asked to seal.
     #[error("key `{0}` makes blind indexes and seals nothing; use a key that is not named `*.index`")]
-    OnlyIndexes(KeyName),
+    OnlyIndexes(KeyRef),
     /// Asked for a blind index.
     #[error("key `{0}` makes no blind indexes; create one named `*.index` for them")]
-    MakesNoIndexes(KeyName),
+    MakesNoIndexes(KeyRef),
     /// A data key that the server keeps.
     #[error("the server keeps this data key to itself; open the value with Decrypt")]
     ServerOwnDataKey,
@@ -155,6 +163,8 @@ impl Refused {
     pub fn reason(&self) -> Reason {
         match self {
             Self::KeySuspended(_) => Reason::KeySuspended,
+            Self::KeyIsFamily(_) => Reason::KeyIsFamily,
+            Self::KeyIsNoFamily(_) => Reason::KeyIsNoFamily,
             Self::TenantSuspended(_) => Reason::TenantSuspended,
             Self::KeyDeactivated(_) | Self::TenantScheduled(_) => Reason::KeyDeactivated,
             Self::KeyDestroyed(_) | Self::VersionDestroyed { .. } => Reason::KeyDestroyed,
@@ -206,6 +216,7 @@ impl From<Unusable> for Refused {
             Unusable::OnlyIndexes(key) => Self::OnlyIndexes(key),
             Unusable::MakesNoIndexes(key) => Self::MakesNoIndexes(key),
             Unusable::KeyDestroyed(key) => Self::KeyDestroyed(key),
+            Unusable::KeyIsFamily(key) => Self::KeyIsFamily(key),
             Unusable::TenantSuspended(tenant) => Self::TenantSuspended(tenant),
             Unusable::TenantScheduled(tenant) => Self::TenantScheduled(tenant),
             Unusable::TenantDestroyed(tenant) => Self::TenantDestroyed(tenant),

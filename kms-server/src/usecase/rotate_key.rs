@@ -1,7 +1,6 @@
 //! Rotates a key: a new version seals, the ones before open on.
 
 use kms_core::id::TenantSlot;
-use kms_core::names::KeyName;
 use kms_core::state::LifecycleState;
 use kms_proto::storage::{KeyRecord, OutcomeRecord};
 
@@ -16,7 +15,7 @@ use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::Keyring;
 use crate::keyring::indexing::MAX_INDEX_VERSIONS;
-use crate::records::{state, state_number, uid};
+use crate::records::{KeyRef, Keys, Table as _, state, state_number, uid};
 
 /// Makes a new active version. With `deterministic`, deterministic columns are sealed under it too from now on.
 pub async fn rotate_key(
@@ -29,7 +28,8 @@ pub async fn rotate_key(
     let name = permit.target().name.clone();
     change(permit, keyring, expected, mutation, Note::default(), move |change, key: &mut KeyRecord| {
         rotate(change, key, &name, deterministic)?;
-        Ok(OutcomeRecord { versions: vec![key.active_version], ..OutcomeRecord::default() })
+        let versions = if key.family { Vec::new() } else { vec![key.active_version] };
+        Ok(OutcomeRecord { versions, ..OutcomeRecord::default() })
     })
     .await
 }
@@ -38,7 +38,7 @@ pub async fn rotate_key(
 pub(super) fn rotate(
     change: &mut Change<'_>,
     key: &mut KeyRecord,
-    name: &KeyName,
+    name: &KeyRef,
     deterministic: bool,
 ) -> Result<(), Refused> {
     let refused = |state, todo| Refused::State { what: format!("key `{name}`"), state, todo };
@@ -59,15 +59,29 @@ pub(super) fn rotate(
         }
         _ => {}
     }
+    if key.family {
+        // Its subjects follow, each when it is next to seal: a sweep over millions would hold everybody up.
+        key.rotations += 1;
+        return plan_rotation(change, key);
+    }
     if name.is_index() && key.live_versions >= MAX_INDEX_VERSIONS {
         let what = format!("index key `{name}`, with {MAX_INDEX_VERSIONS} live versions,");
         let todo = "searches look through no more of them; rebuild its indexes, then destroy older versions";
         return Err(Refused::State { what, state: LifecycleState::Active, todo });
     }
-    add_version(change, &(TenantSlot(key.tenant_slot), name.clone()), key, uid(&owner.uid)?)?;
+    let slot = TenantSlot(key.tenant_slot);
+    add_version(change, &(slot, name.clone()), key, uid(&owner.uid)?)?;
+    if name.subject().is_some() {
+        let family = change.get::<Keys>(&(slot, name.family().clone().into()))?;
+        key.rotations = family.ok_or_else(|| Refused::damaged(Keys::NAME))?.rotations;
+    }
     key.state = state_number(LifecycleState::Active);
     if deterministic || key.deterministic_version == 0 {
         key.deterministic_version = key.active_version;
     }
-    plan_rotation(change, key)
+    match name.subject() {
+        // Its family has a period, and it has not.
+        Some(_) => Ok(()),
+        None => plan_rotation(change, key),
+    }
 }

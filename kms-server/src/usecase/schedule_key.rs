@@ -43,6 +43,9 @@ pub async fn schedule_key(
     let by = mutation.by();
     let scheduled = mutation.run(keyring.writer(), move |change| {
         let mut key = living_key(change, &entry, request.expected_revision)?;
+        if key.family {
+            return Err(Refused::KeyIsFamily(entry.name.clone()));
+        }
         let when = schedule::after(change, &running, window);
         let due = DueRecord {
             tenant: entry.tenant.name.to_string(),
@@ -120,7 +123,7 @@ fn version(
     let tenant_uid = uid(&owner(change, key)?.uid)?;
     change.log(ScheduleVersion {
         tenant_uid,
-        key: terms.entry.name.clone(),
+        key: terms.entry.name.logged(),
         key_uid: terms.entry.uid,
         number,
         due: terms.due(),
@@ -142,7 +145,7 @@ fn whole(change: &mut Change<'_>, key: &mut KeyRecord, terms: &Terms<'_>) -> Res
     let tenant_uid = uid(&owner(change, key)?.uid)?;
     change.log(ScheduleKey {
         tenant_uid,
-        key: terms.entry.name.clone(),
+        key: terms.entry.name.logged(),
         key_uid: terms.entry.uid,
         due: terms.due(),
         reason: terms.request.reason,
@@ -177,7 +180,7 @@ pub async fn cancel_destroy_key(
                 version.destroy_due_ms = 0;
                 version.state = state_number(LifecycleState::Active);
                 change.put::<Versions>(&id, &version);
-                change.log(CancelVersion { tenant_uid, key: name, key_uid, number });
+                change.log(CancelVersion { tenant_uid, key: name.logged(), key_uid, number });
             }
             None => {
                 if key.destroy_due_ms == 0 {
@@ -189,7 +192,7 @@ pub async fn cancel_destroy_key(
                 if state(key.state)? == LifecycleState::DestroyScheduled {
                     key.state = state_number(unscheduled_state(key));
                 }
-                change.log(CancelKey { tenant_uid, key: name, key_uid });
+                change.log(CancelKey { tenant_uid, key: name.logged(), key_uid });
             }
         }
         Ok(OutcomeRecord::default())

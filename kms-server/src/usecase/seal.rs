@@ -1,9 +1,9 @@
 //! Seals values under the active version of a key, one or many.
 
 use kms_core::id::VersionId;
-use kms_core::names::KeyName;
 
 use super::data_key_ids::{self, Today};
+use super::follow_family::up_to_date;
 use super::refused::Refused;
 use crate::audit::Counts;
 use crate::binding::Binding;
@@ -11,6 +11,7 @@ use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::version::SealFailure;
 use crate::keyring::{KeyEntry, Keyring};
+use crate::records::KeyRef;
 
 /// A sealed value.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub(super) async fn seal_under(
     binding: &Binding,
     plaintext: &[u8],
 ) -> Result<Sealed, Refused> {
+    let current = up_to_date(keyring, key).await?;
+    let key = current.as_deref().unwrap_or(key);
     let version = keyring.version_of(key, key.sealing_version()?)?;
     let prepared = version.prepared_ciphers();
     let ciphertext = loop {
@@ -73,7 +76,7 @@ pub(super) async fn seal_under(
     Ok(Sealed { ciphertext, id: version.id(), version: version.number })
 }
 
-pub(super) fn destroyed(key: &KeyName, version: u32) -> Refused {
+pub(super) fn destroyed(key: &KeyRef, version: u32) -> Refused {
     Refused::VersionDestroyed { key: key.clone(), version }
 }
 

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use tonic_reflection::pb::{v1 as reflection, v1alpha as reflection_alpha};
 
 /// Every call, its operation in policy and audit, and what it is done to. In an order in which each can be done after those before it.
-pub(crate) const CALLS: [(&str, &str, On); 49] = [
+pub(crate) const CALLS: [(&str, &str, On); 50] = [
     ("Encrypt", "Encrypt", On::Key),
     ("EncryptBatch", "Encrypt", On::Key),
     ("Decrypt", "Decrypt", On::Key),
@@ -31,6 +31,7 @@ pub(crate) const CALLS: [(&str, &str, On); 49] = [
     ("DescribeKey", "DescribeKey", On::Key),
     ("ListKeys", "ListKeys", On::Tenant),
     ("ListVersions", "DescribeKey", On::Key),
+    ("EnsureSubjects", "EnsureSubjects", On::Key),
     ("UpdateKey", "UpdateKey", On::Key),
     ("RotateKey", "RotateKey", On::Key),
     ("SuspendKey", "SuspendKey", On::Key),
@@ -168,8 +169,13 @@ pub(crate) async fn call(api: &Api, call: &str, id: &str, ground: &Ground) -> Re
         }
         "OpenDataKeys existing" => {
             let v1::LeasedDataKey { version_id, data_key_id, .. } = ground.leased;
-            lease(api, id, tenant, open::item::Item::Existing(open::Existing { version_id, data_key_id }))
-                .await
+            lease(
+                api,
+                id,
+                tenant,
+                open::item::Item::Existing(open::Existing { version_id, data_key_id, key: String::new() }),
+            )
+            .await
         }
         "GenerateRandom" => {
             done(crypto.generate_random(named(id, v1::GenerateRandomRequest { length: 16 })).await)
@@ -239,6 +245,11 @@ pub(crate) async fn call(api: &Api, call: &str, id: &str, ground: &Ground) -> Re
         "CreateKey" => {
             let message = v1::CreateKeyRequest { request_id, tenant, key, ..v1::CreateKeyRequest::default() };
             done(keys.create_key(named(id, message)).await)
+        }
+        "EnsureSubjects" => {
+            let (tenant, subjects) = (families(&tenant), vec!["employee-17".into()]);
+            let message = v1::EnsureSubjectsRequest { tenant, family: key, subjects };
+            done(keys.ensure_subjects(named(id, message)).await)
         }
         "DescribeKey" => done(keys.describe_key(named(id, v1::DescribeKeyRequest { tenant, key })).await),
         "ListKeys" => done(
@@ -363,6 +374,11 @@ fn place() -> v1::Binding {
     api::field("checkins", "phone", "1")
 }
 
+/// The tenant beside another, in which the key of the same name is a family.
+pub(crate) fn families(tenant: &str) -> String {
+    format!("{tenant}-f")
+}
+
 /// A tenant of somebody's own, with a key of which version 1 is destroyed.
 pub(crate) async fn ground(operator: &Api, attendance: &Api, who: &str) -> Ground {
     let tenant = format!("of-{who}");
@@ -370,6 +386,8 @@ pub(crate) async fn ground(operator: &Api, attendance: &Api, who: &str) -> Groun
     operator.create_key(&tenant, KEY).await.unwrap();
     operator.rotate(&tenant, KEY).await.unwrap();
     operator.destroy(&tenant, KEY, Some(1)).await.unwrap();
+    operator.create_tenant(&families(&tenant)).await.unwrap();
+    operator.create_family(&families(&tenant), KEY).await.unwrap();
     let ciphertext = attendance.encrypt(&tenant, KEY, b"1", context(&[("row", "1")])).await.unwrap();
     let phone = attendance.encrypt(&tenant, KEY, b"13800131234", place()).await.unwrap();
     let current = open::item::Item::Current(open::Current { key: KEY.into(), deterministic: false });

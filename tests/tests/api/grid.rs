@@ -8,7 +8,7 @@ use kms_tests::api::{self, Answer, Api, KEY};
 use prost::Message as _;
 use tonic::Status;
 
-use crate::calls::{CALLS, On, call, ground};
+use crate::calls::{CALLS, On, call, families, ground};
 
 /// What the agreed grid says: allowed, and the policies that decide.
 fn agreed(who: &str, operation: &str, on: On) -> (bool, Vec<String>) {
@@ -75,7 +75,11 @@ async fn each_of_the_five_may_do_what_the_grid_says_and_nothing_else_and_every_c
                 ("group", "X25519MLKEM768".into()),
             ];
             if on != On::System {
-                said.push(("tenant", ground.tenant.clone()));
+                let tenant = &ground.tenant;
+                said.push((
+                    "tenant",
+                    if name == "EnsureSubjects" { families(tenant) } else { tenant.clone() },
+                ));
             }
             if on == On::Key {
                 said.push(("key", KEY.to_owned()));

@@ -79,7 +79,8 @@ async fn an_index_key_seals_nothing_and_a_key_that_seals_makes_no_index() {
     let version = lease(&attendance, INDEX).await.unwrap().versions[0].version_id;
     assert_eq!(refusal(&attendance, index(KEY)).await, Reason::KeyUseMismatch);
     // Its number 0 is leased as an index and not as the data key of a deterministic column.
-    let existing = ask::item::Item::Existing(ask::Existing { version_id: version, data_key_id: 0 });
+    let existing =
+        ask::item::Item::Existing(ask::Existing { version_id: version, data_key_id: 0, key: String::new() });
     assert_eq!(refusal(&attendance, existing).await, Reason::KeyUseMismatch);
 
     // Nor does it for one whom policy lets seal with any key of the tenant.

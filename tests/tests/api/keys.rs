@@ -319,7 +319,8 @@ async fn lists_are_complete_in_order_and_a_page_at_a_time() {
         }
     }
     loop {
-        let message = v1::ListKeysRequest { tenant: TENANT.into(), page_size: 2, page_token };
+        let message =
+            v1::ListKeysRequest { tenant: TENANT.into(), page_size: 2, page_token, family: String::new() };
         let page = answer(operator.keys().list_keys(message).await).unwrap();
         keys.extend(page.keys.into_iter().map(|key| key.name));
         page_token = page.next_page_token;
@@ -344,16 +345,17 @@ async fn lists_are_complete_in_order_and_a_page_at_a_time() {
     let first = v1::ListTenantsRequest { page_size: 2, page_token: String::new() };
     let of_tenants = answer(operator.keys().list_tenants(first).await).unwrap().next_page_token;
     for page_token in [of_tenants, "!".into(), "bm90IG91cnM".into()] {
-        let message = v1::ListKeysRequest { tenant: TENANT.into(), page_size: 2, page_token };
+        let message =
+            v1::ListKeysRequest { tenant: TENANT.into(), page_size: 2, page_token, family: String::new() };
         let refused = answer(operator.keys().list_keys(message).await);
         assert_eq!(refused.map(drop), Err(Reason::PageTokenInvalid));
     }
 }
 
 #[tokio::test]
-async fn what_is_not_built_yet_is_refused_and_said_so() {
+async fn a_subject_is_made_under_a_family_only_and_a_family_under_a_name_that_no_key_had() {
     let (_place, _server, operator, _) = started().await;
-    for (key, family) in [("people", true), ("attendance/employee-17", false)] {
+    let create = async |key: &str, family| {
         let message = v1::CreateKeyRequest {
             request_id: fresh(),
             tenant: TENANT.into(),
@@ -361,11 +363,15 @@ async fn what_is_not_built_yet_is_refused_and_said_so() {
             family,
             ..v1::CreateKeyRequest::default()
         };
-        assert_eq!(
-            answer(operator.keys().create_key(message).await).map(drop),
-            Err(Reason::NotBuiltYet),
-            "{key}"
-        );
-    }
-    assert!(operator.describe_key(TENANT, KEY).await.is_ok());
+        answer(operator.keys().create_key(message).await).map(drop)
+    };
+    assert_eq!(create("attendance/employee-17", false).await, Err(Reason::KeyIsNoFamily));
+    assert_eq!(create("nothing/employee-17", false).await, Err(Reason::KeyNotAccessible));
+    let by_id = format!("attendance//{}", "ab".repeat(16));
+    assert_eq!(create(&by_id, false).await, Err(Reason::NameInvalid));
+    operator.destroy(TENANT, KEY, None).await.unwrap();
+    assert_eq!(create(KEY, true).await, Err(Reason::StateForbids));
+    assert_eq!(create("people", true).await, Ok(()));
+    assert_eq!(create("people/employee-17", true).await, Err(Reason::FieldInvalid));
+    assert_eq!(create("people/employee-17", false).await, Ok(()));
 }

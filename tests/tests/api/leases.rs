@@ -14,7 +14,7 @@ fn to_seal(key: &str) -> ask::item::Item {
 }
 
 fn to_open(version_id: u64, data_key_id: u32) -> ask::item::Item {
-    ask::item::Item::Existing(ask::Existing { version_id, data_key_id })
+    ask::item::Item::Existing(ask::Existing { version_id, data_key_id, key: String::new() })
 }
 
 fn to_seal_deterministically(key: &str) -> ask::item::Item {

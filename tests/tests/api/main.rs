@@ -6,6 +6,7 @@
 //! - `crypto`, `leases`, `indexes`: sealing, opening, batches, data keys, index keys. `keys`: tenants, keys, versions. `idempotence`: request ids, revisions.
 //! - `reveal`: masked forms.
 //! - `watch`: key events, and what confirming them is worth.
+//! - `subjects`, `many_subjects`: families, subjects ensured in batches, erased one by one, and their names found nowhere.
 //! - `certificates`: what they say of a running server; `witnesses`: cosignatures and pins of the transparency log.
 //! - `audit`: reading, tailing, exporting and deleting it; what it never holds. `surroundings`: health, reflection, explain.
 
@@ -24,9 +25,11 @@ mod idempotence;
 mod indexes;
 mod keys;
 mod leases;
+mod many_subjects;
 mod reveal;
 mod schedule;
 mod strangers;
+mod subjects;
 mod surroundings;
 mod watch;
 mod witnesses;

@@ -122,7 +122,11 @@ pub(super) fn calling(call: BenchCall, command: &args::Bench, subject: &Subject)
         BenchCall::OpenDataKeys => {
             use v1::open_data_keys_request::{Existing, Item, item};
             let existing = |n| Item {
-                item: Some(item::Item::Existing(Existing { version_id: version, data_key_id: n })),
+                item: Some(item::Item::Existing(Existing {
+                    version_id: version,
+                    data_key_id: n,
+                    key: String::new(),
+                })),
             };
             let items = (1..=command.batch).map(existing).collect();
             call!(open_data_keys, v1::OpenDataKeysRequest { tenant, items, ..Default::default() })

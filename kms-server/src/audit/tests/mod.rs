@@ -14,7 +14,7 @@ use std::{
 
 use kms_core::{
     id::InstanceId,
-    names::{KeyName, TenantName},
+    names::{FamilyName, TenantName},
 };
 
 use super::{AuditLog, Durability, Entry, Opened, Options, Outcome, RequestId};
@@ -30,7 +30,7 @@ struct Caller {
     request: RequestId,
     identity: Identity,
     tenant: TenantName,
-    key: KeyName,
+    key: FamilyName,
 }
 
 impl Caller {

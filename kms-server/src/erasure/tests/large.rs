@@ -1,23 +1,23 @@
 //! Changes that are too much for one commit: together, or alone.
 
 use futures_util::future::join_all;
-use kms_core::{id::TenantSlot, names::KeyName};
+use kms_core::id::TenantSlot;
 use kms_proto::storage::KeyRecord;
 
 use super::{sharing::held, world::*};
 use crate::{
     erasure::{ChangeError, Writer, writer::CommitFailed},
-    records::{Keys, Versions},
+    records::{KeyRef, Keys, Versions},
     store::fault::{Call, Faults, When},
 };
 
 /// Writes one record of this many bytes.
 async fn record(writer: &Writer, name: String, bytes: usize) -> Made<()> {
-    let place = (TenantSlot(0), KeyName::try_from(&*name).unwrap());
+    let place = (TenantSlot(0), KeyRef::try_from(&*name).unwrap());
     let put = writer.commit(move |change| {
         let purposes = vec!["p".repeat(4096); bytes / 4096];
         for (at, purpose) in purposes.into_iter().enumerate() {
-            let place = (place.0, KeyName::try_from(format!("{}.{at}", place.1).as_str()).unwrap());
+            let place = (place.0, KeyRef::try_from(format!("{}.{at}", place.1).as_str()).unwrap());
             change.put::<Keys>(&place, &KeyRecord { purposes: vec![purpose], ..KeyRecord::default() });
         }
         Ok::<_, ChangeError>(())
@@ -42,10 +42,10 @@ async fn changes_that_do_not_fit_one_commit_take_several_and_one_that_never_fits
     assert!(writer.revision().0 > before.0 + 3, "3.2 MB in commits of at most 1 MiB");
     let snapshot = writer.snapshot();
     for n in 0..200 {
-        let place = (TenantSlot(0), KeyName::try_from(format!("k{n}.3").as_str()).unwrap());
+        let place = (TenantSlot(0), KeyRef::try_from(format!("k{n}.3").as_str()).unwrap());
         assert!(snapshot.get::<Keys>(&place).unwrap().is_some());
     }
-    let place = (TenantSlot(0), KeyName::try_from("large.0").unwrap());
+    let place = (TenantSlot(0), KeyRef::try_from("large.0").unwrap());
     assert!(snapshot.get::<Keys>(&place).unwrap().is_none());
     writer.stop();
 }

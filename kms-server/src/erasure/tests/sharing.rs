@@ -7,7 +7,7 @@ use std::{
 
 use kms_core::{
     id::{TenantSlot, Uid},
-    names::{KeyName, TenantName},
+    names::TenantName,
 };
 use kms_proto::storage::{KeyRecord, TenantRecord};
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::world::*;
 use crate::{
     erasure::{ChangeError, Touched, Writer, writer::CommitFailed},
-    records::{Keys, Tenants, tree::TenantTrees},
+    records::{KeyRef, Keys, Tenants, tree::TenantTrees},
     store::{
         Store,
         fault::{Call, Faults, When},
@@ -94,7 +94,7 @@ async fn an_error_or_a_panic_rolls_back_itself_only() {
     let world = World::new();
     let writer = world.start();
     let tenant = tenant(&writer).await.unwrap().value;
-    let name = |name: &str| (tenant, KeyName::try_from(name).unwrap());
+    let name = |name: &str| (tenant, KeyRef::try_from(name).unwrap());
     let gate = hold(&writer);
     tokio::task::spawn_blocking({
         let gate = gate.clone();
