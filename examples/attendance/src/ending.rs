@@ -66,7 +66,7 @@ pub(crate) async fn erase(
     let done = "UPDATE employees SET erased = 1 WHERE company_id = $1 AND id = $2";
     on!(&register.database, pool => {
         let mut transaction = pool.begin().await?;
-        sqlx::query(clear).bind(company).bind(employee).bind(Vec::new()).execute(&mut *transaction).await?;
+        sqlx::query(clear).bind(company).bind(employee).bind(Vec::<u8>::new()).execute(&mut *transaction).await?;
         sqlx::query(done).bind(company).bind(employee).execute(&mut *transaction).await?;
         transaction.commit().await?;
     });

@@ -14,7 +14,7 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
@@ -124,13 +124,16 @@ async fn erase_company(State(service): State<Service>, Json(whose): Json<Whose>)
     Ok(kept(&service, ended))
 }
 
-fn kept(service: &Service, Ended { certificate, verdict }: Ended) -> Json<impl Serialize> {
+fn kept(service: &Service, Ended { certificate, verdict }: Ended) -> Json<Value> {
     let number = Uuid::now_v7();
     service.certificates.lock().unwrap_or_else(PoisonError::into_inner).insert(number, certificate);
     Json(json!({ "certificate": format!("/api/certificates/{number}"), "verdict": verdict }))
 }
 
-async fn certificate(State(service): State<Service>, Path(number): Path<Uuid>) -> Result<Response, StatusCode> {
+async fn certificate(
+    State(service): State<Service>,
+    Path(number): Path<Uuid>,
+) -> Result<Response, StatusCode> {
     let kept = service.certificates.lock().unwrap_or_else(PoisonError::into_inner);
     let file = kept.get(&number).cloned().ok_or(StatusCode::NOT_FOUND)?;
     Ok(([(header::CONTENT_TYPE, "application/json")], Bytes::from(file)).into_response())

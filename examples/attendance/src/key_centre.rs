@@ -53,7 +53,8 @@ impl KeyCentre {
         let connect = |name: &str| {
             let file = profiles.join(format!("{name}.toml"));
             async move {
-                let profile = Profile::load(&file).with_context(|| format!("no profile `{}`", file.display()))?;
+                let profile =
+                    Profile::load(&file).with_context(|| format!("no profile `{}`", file.display()))?;
                 anyhow::Ok(Kms::connect(profile).await?)
             }
         };

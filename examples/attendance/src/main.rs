@@ -60,11 +60,15 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         args.database.unwrap_or_else(|| format!("sqlite:{}", scratch.path().join("attendance.db").display()));
     let database = database::Database::open(&url).await?;
     let register = register::Register::open(database, &keys).await?;
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}; name another with --listen", args.listen))?;
+    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
+        anyhow::anyhow!("cannot listen on {}: {error}; name another with --listen", args.listen)
+    })?;
     println!("The page is at http://{}", listener.local_addr()?);
-    let routes = http::routes(http::Service { register, keys: keys.identities.clone(), certificates: http::Certificates::default() });
+    let routes = http::routes(http::Service {
+        register,
+        keys: keys.identities.clone(),
+        certificates: http::Certificates::default(),
+    });
     let stop = async { drop(tokio::signal::ctrl_c().await) };
     axum::serve(listener, routes).with_graceful_shutdown(stop).await?;
     keys.stop().await

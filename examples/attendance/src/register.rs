@@ -116,9 +116,15 @@ impl Register {
     }
 
     /// The sealed rows of a company, or of one of its employees.
-    pub(crate) async fn rows(&self, company: &str, employee: Option<&str>) -> anyhow::Result<Vec<SealedCheckIn>> {
+    pub(crate) async fn rows(
+        &self,
+        company: &str,
+        employee: Option<&str>,
+    ) -> anyhow::Result<Vec<SealedCheckIn>> {
         let select = "SELECT * FROM checkins WHERE company_id = $1 AND employee_id = COALESCE($2, employee_id) ORDER BY id";
-        Ok(on!(&self.database, pool => sqlx::query_as(select).bind(company).bind(employee).fetch_all(pool).await?))
+        Ok(
+            on!(&self.database, pool => sqlx::query_as(select).bind(company).bind(employee).fetch_all(pool).await?),
+        )
     }
 
     /// Rows with this phone number: few are found by the index, opened, and compared.

@@ -111,11 +111,13 @@ async fn masked(hr: &Kms, sealed: Vec<SealedCheckIn>) -> Vec<Row> {
     let row = |(row, masked): (&SealedCheckIn, Result<MaskedRow, _>)| {
         let mut cells = vec![Cell::Shown(moment(row.at)), Cell::Shown(row.employee_id.clone())];
         match masked {
-            Ok(masked) => cells.extend(["name", "phone", "location"].map(|column| match masked.column(column) {
-                Some(Ok(shown)) => Cell::Shown(shown.text.clone()),
-                Some(Err(error)) => Cell::Dead { dead: error.to_string() },
-                None => Cell::Dead { dead: "not shown".into() },
-            })),
+            Ok(masked) => {
+                cells.extend(["name", "phone", "location"].map(|column| match masked.column(column) {
+                    Some(Ok(shown)) => Cell::Shown(shown.text.clone()),
+                    Some(Err(error)) => Cell::Dead { dead: error.to_string() },
+                    None => Cell::Dead { dead: "not shown".into() },
+                }))
+            }
             Err(error) => cells.push(Cell::Dead { dead: format!("{error}") }),
         }
         Row { id: row.id, cells }

@@ -42,6 +42,7 @@
 //! - `row`: the traits that the derive implements, and what passes through them.
 //! - `place`: whose row it is, and which.
 //! - `seal`, `open`: batches, one call for all that is cold.
+//! - `masked`: for those who see masked forms only.
 //! - `migrate`: plaintext and older schemes, while they last.
 //! - `index`: equality search.
 //! - `error`: what went wrong, with which column.
@@ -50,6 +51,7 @@ mod codec;
 mod error;
 mod index;
 mod layout;
+mod masked;
 mod migrate;
 mod open;
 mod place;
@@ -66,6 +68,7 @@ mod value;
 pub use error::{FieldProblem, ProtectError};
 pub use index::Probes;
 pub use layout::Layout;
+pub use masked::MaskedRow;
 pub use place::Place;
 pub use row::{Ciphertexts, OpenedRow, Plaintexts, Protect, SealedRow, SealedValues};
 pub use schema::{ColumnSchema, IndexSchema, Mode, Previous, Schema, Storage};

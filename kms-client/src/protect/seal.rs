@@ -6,7 +6,8 @@ use std::{
 };
 
 use futures_util::future::{join, join_all};
-use kms_core::names::{KeyName, TenantName};
+use kms_core::names::{FamilyName, KeyName, SubjectName, TenantName};
+use kms_proto::reason::Reason;
 
 use super::{Encoded, FieldProblem, Layout, Place, Plaintexts, Protect, ProtectError, SealedValues, index};
 use crate::{
@@ -41,7 +42,7 @@ impl Kms {
         let mut batch = Batch::new(layout, rows);
         let tenants: Vec<_> = by_tenant(&batch.places).into_iter().collect();
         let each = tenants.iter().map(|(tenant, rows)| async {
-            if indexed > 0 {
+            if indexed > 0 || schema.per.is_some() {
                 batch.warm(self, tenant, rows).await;
             }
             join(batch.seal_tenant(self, tenant, rows), batch.index_tenant(self, tenant, rows)).await
@@ -145,7 +146,7 @@ impl<'a> Batch<'a> {
         slots.into_iter().zip(sealed).collect()
     }
 
-    /// Has the leases of index keys come in one call with those of data keys, where both are missing.
+    /// Has the leases of index keys come in one call with those of data keys, where both are missing; and ensures subjects.
     async fn warm(&self, kms: &Kms, tenant: &TenantName, rows: &[usize]) {
         let scope = Scope { tenant: tenant.clone(), purpose: Arc::from("") };
         let (mut met, mut wants) = (HashSet::new(), Vec::new());
@@ -169,7 +170,22 @@ impl<'a> Batch<'a> {
         for (_, index) in index::columns(self.layout) {
             want(What::Index { key: index.key.clone() });
         }
-        // What failed fails again, and says so, where it is used.
+        let leases = kms.leases(&scope, &wants).await;
+        // What failed fails again, and says so, where it is used; but subjects that are not there yet are made on first use.
+        let mut missing: HashMap<FamilyName, HashSet<SubjectName>> = HashMap::new();
+        for (want, lease) in wants.iter().zip(leases) {
+            let (What::Seal { key, .. }, Err(error)) = (&want.what, lease) else { continue };
+            if let (Some(subject), Some(Reason::KeyNotAccessible)) = (key.subject(), error.reason()) {
+                missing.entry(key.family().clone()).or_default().insert(subject.clone());
+            }
+        }
+        if missing.is_empty() {
+            return;
+        }
+        for (family, subjects) in missing {
+            let subjects: Vec<_> = subjects.into_iter().collect();
+            drop(kms.ensure_subjects(tenant, &family, &subjects).await);
+        }
         drop(kms.leases(&scope, &wants).await);
     }
 
