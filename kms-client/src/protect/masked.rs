@@ -27,6 +27,9 @@ impl MaskedRow {
     }
 }
 
+/// A ciphertext, its slot and its record.
+type ToMask<'r, 'c> = (usize, &'r RecordId, Cow<'c, [u8]>);
+
 impl Kms {
     /// Masked forms of the columns that declare a `mask`, in the form that the server's policy says; results in order. A call takes
     /// a thousand values of one key or family.
@@ -46,8 +49,7 @@ impl Kms {
             std::iter::repeat_with(|| None).take(stored.0.len()).collect();
         let mut wrong: Vec<Option<ProtectError>> = vec![None; rows.len()];
         // Values of all subjects of a family go together.
-        let mut groups: HashMap<(&TenantName, &KeyName), Vec<(usize, &RecordId, Cow<'_, [u8]>)>> =
-            HashMap::new();
+        let mut groups: HashMap<(&TenantName, &KeyName), Vec<ToMask<'_, '_>>> = HashMap::new();
         for (slot, stored) in stored.0.into_iter().enumerate() {
             let (row, column) = (slot / columns, &layout.columns[slot % columns]);
             let (Ok(place), Some(_)) = (&places[row], &column.schema.mask) else { continue };
