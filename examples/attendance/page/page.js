@@ -1,123 +1,160 @@
 // The page of the attendance example: asks the service, shows what it answers. It holds no key and no rule.
 
 const $ = selector => document.querySelector(selector);
-const company = $("#company"), employee = $("#employee");
-let state = { companies: [], employees: [] };
+const company = $("#company"), employee = $("#employee"), checkin = $("#checkin");
 let found = new Set();
+
+// People who do not exist, so that there is something to try at once.
+const people = [
+  { employee: "e-17", name: "Lin Xiaoyu", phone: "138 0013 8000", lat: 31.2304, lon: 121.4737 },
+  { employee: "e-23", name: "Zoë Übermüller", phone: "+49 30 23125 758", lat: 52.5211, lon: 13.4106 },
+  { employee: "e-31", name: "Ксения Примерная", phone: "+7 000 000-90-30", lat: 48.7071, lon: 44.5169 },
+];
+let next = 0;
 
 async function ask(path, body) {
   const answer = await fetch(path, body === undefined ? {} : {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
-  });
-  const text = await answer.text();
-  const message = text && JSON.parse(text);
-  if (!answer.ok) throw new Error(message?.error ?? answer.statusText);
+  }).catch(() => { throw new Error("The service does not answer; is it running?"); });
+  const message = await answer.json().catch(() => null);
+  if (!answer.ok) throw new Error(message?.error ?? `The service answered ${answer.status}.`);
   return message;
 }
 
 function say(text, bad = false) {
-  $("#said").textContent = text;
+  $("#said").replaceChildren(text);
   $("#said").classList.toggle("bad", bad);
 }
 
-function options(select, values, chosen) {
+function element(name, text, className = "") {
+  return Object.assign(document.createElement(name), { textContent: text, className });
+}
+
+function options(select, values) {
+  const chosen = select.value;
   select.replaceChildren(...values.map(value => new Option(value, value, false, value === chosen)));
 }
 
 function cell(value) {
-  const td = document.createElement("td");
-  if (value?.sealed !== undefined) { td.className = "sealed"; td.textContent = value.sealed; td.title = value.sealed; }
-  else if (value?.dead !== undefined) { td.className = "dead"; td.textContent = value.dead; }
-  else td.textContent = value ?? "";
+  const [[kind, content]] = Object.entries(value);
+  const td = element("td", "", kind);
+  if (kind === "moment") {
+    const time = element("time", new Date(content).toLocaleTimeString());
+    time.dateTime = time.title = content;
+    td.append(time);
+  } else if (kind === "dead") {
+    td.textContent = content.word;
+    td.title = content.why;
+  } else {
+    td.textContent = content;
+    if (kind === "sealed") td.title = content;
+  }
   return td;
 }
 
-function table(view) {
-  if (view.refused) {
-    const p = document.createElement("p");
-    p.className = "refused";
-    p.textContent = view.refused;
-    return p;
-  }
+// The rows, and under them once in full what short words in them mean.
+function table({ refused, columns, rows }) {
+  if (refused) return [element("p", refused, "refused")];
   const table = document.createElement("table");
   const head = table.createTHead().insertRow();
-  for (const name of view.columns) {
-    const th = document.createElement("th");
-    th.textContent = name;
-    head.append(th);
-  }
-  const body = table.createTBody();
-  for (const row of view.rows) {
+  for (const name of columns) head.append(Object.assign(element("th", name), { scope: "col" }));
+  const body = table.createTBody(), notes = new Map();
+  for (const row of rows) {
     const tr = body.insertRow();
     tr.dataset.id = row.id;
     tr.classList.toggle("found", found.has(row.id));
     tr.append(...row.cells.map(cell));
+    for (const { dead } of row.cells) if (dead) notes.set(dead.word, dead.why);
   }
-  return table;
+  return [table, ...[...notes].map(([word, why]) => element("p", `${word}: ${why}`, "note"))];
 }
 
 async function show() {
-  state = await ask("/api/state");
-  const chosen = state.companies.find(c => c.name === company.value) ?? state.companies[0];
-  options(company, state.companies.map(c => c.name), chosen?.name);
-  const people = state.employees.filter(e => e.company === chosen?.name);
-  const person = people.find(e => e.id === employee.value) ?? people[0];
-  options(employee, people.map(e => e.id), person?.id);
-  $("#standing").textContent = chosen?.gone ? "the company left" : person?.erased ? "key destroyed" : person?.left ? "has left" : person ? "employed" : "";
-  $("#leave").disabled = !person || person.left || chosen?.gone;
-  $("#erase").disabled = !person || !person.left || person.erased || chosen?.gone;
-  $("#erase-company").disabled = !chosen || chosen.gone;
-  if (!chosen) return;
-  const where = new URLSearchParams({ company: chosen.name, employee: person?.id ?? "" });
-  const views = await ask(`/api/views?${where}`);
+  const { companies, employees } = await ask("/api/state");
+  options(company, companies.map(({ id }) => id));
+  const firm = companies.find(({ id }) => id === company.value);
+  const staff = employees.filter(({ company_id }) => company_id === firm.id);
+  options(employee, staff.map(({ id }) => id));
+  const person = staff.find(({ id }) => id === employee.value);
+
+  const gone = firm.standing === "gone";
+  $("#standing").textContent = gone ? `${firm.id} has left, and its key is destroyed.` : !person ? "Nobody has checked in yet."
+    : { active: `${person.id} works here.`, left: `${person.id} has left; the rows are kept for a time.`, erased: `The key of ${person.id} is destroyed.` }[person.standing];
+  $("#leave").disabled = gone || person?.standing !== "active";
+  $("#erase").disabled = gone || person?.standing !== "left";
+  $("#erase-company").disabled = gone;
+
+  const views = await ask(`/api/views?${new URLSearchParams({ company: firm.id, employee: person?.id ?? "" })}`);
   for (const article of document.querySelectorAll("article")) {
-    article.querySelector(".rows").replaceChildren(table(views[article.dataset.view]));
+    article.querySelector(".rows").replaceChildren(...table(views[article.dataset.view]));
   }
-  document.body.dataset.shown = String(Number(document.body.dataset.shown ?? 0) + 1);
 }
 
+// Whatever somebody does ends with the views as they are then, or with what is wrong in words. One thing at a time.
+let busy = false;
 function on(target, event, act) {
   target.addEventListener(event, async happened => {
     happened.preventDefault();
-    try { await act(happened); } catch (error) { say(error.message, true); }
+    if (busy) return;
+    busy = true;
+    document.body.ariaBusy = "true";
+    try { await act(target); await show(); } catch (error) { say(error.message, true); }
+    busy = false;
+    document.body.ariaBusy = "false";
   });
 }
 
-on(company, "change", () => { found = new Set(); return show(); });
-on(employee, "change", show);
-on($("#checkin"), "submit", async ({ target }) => {
-  const fields = Object.fromEntries(new FormData(target));
-  const { id } = await ask("/api/checkins", {
-    company: company.value, employee: fields.employee, name: fields.name, phone: fields.phone,
-    place: { lat: Number(fields.lat), lon: Number(fields.lon) },
-  });
-  await show();
-  employee.value = fields.employee;
-  say(`Stored as row ${id}, sealed.`);
-  await show();
+function fill() {
+  for (const [name, value] of Object.entries(people[next++ % people.length])) checkin.elements[name].value = value;
+}
+
+// The same check-in submitted again, because no answer came, keeps its id; an edited one is another.
+let id = crypto.randomUUID();
+checkin.addEventListener("input", () => { id = crypto.randomUUID(); });
+
+on(checkin, "submit", async form => {
+  const { employee: who, name, phone, lat, lon } = Object.fromEntries(new FormData(form));
+  const place = { lat: Number(lat), lon: Number(lon) };
+  await ask("/api/checkins", { id, company: company.value, employee: who, name, phone, place });
+  id = crypto.randomUUID();
+  say(`${who} is checked in. The row is sealed.`);
+  fill();
+  employee.append(new Option(who, who));
+  employee.value = who;
 });
-on($("#search"), "submit", async ({ target }) => {
-  const phone = new FormData(target).get("phone");
-  const { ids } = await ask("/api/search", { company: company.value, phone });
+on($("#search"), "submit", async form => {
+  const { ids } = await ask("/api/search", { company: company.value, phone: new FormData(form).get("phone") });
   found = new Set(ids);
-  $("#found").textContent = ids.length ? `${ids.length} row${ids.length === 1 ? "" : "s"}, marked below` : "no row";
-  await show();
+  $("#found").textContent = ids.length === 0 ? "No row has this number." : ids.length === 1 ? "One row, marked below." : `${ids.length} rows, marked below.`;
 });
+on(company, "change", () => { found = new Set(); });
+on(employee, "change", () => {});
 on($("#leave"), "click", async () => {
   await ask("/api/leave", { company: company.value, employee: employee.value });
-  say("The employee's rights ended.");
-  await show();
+  say(`The rights of ${employee.value} have ended.`);
 });
-async function destroyed(path, body) {
-  say("Destroying, and waiting until it is erased …");
-  const { certificate, verdict } = await ask(path, body);
-  const link = document.createElement("a");
-  link.href = certificate; link.textContent = "certificate of destruction"; link.download = "certificate.json";
-  $("#ended").replaceChildren(link, ` (checked: ${verdict})`);
-  say("Destroyed.");
-  await show();
-}
-on($("#erase"), "click", () => destroyed("/api/erase", { company: company.value, employee: employee.value }));
-on($("#erase-company"), "click", () => destroyed("/api/erase-company", { company: company.value }));
+on($("#erase"), "click", () => destroy({ company: company.value, employee: employee.value }));
+on($("#erase-company"), "click", () => destroy({ company: company.value }));
 
+async function destroy(whose) {
+  const name = whose.employee ?? whose.company;
+  if (!await sure(`Destroy the key of ${name}? Nobody will read these rows again, in no copy and in no backup.`)) return;
+  say("Destroying, and waiting until nothing leads to the key any more …");
+  const { verdict } = await ask("/api/erase", whose);
+  const link = element("a", "certificate of destruction");
+  link.href = `/api/certificate?${new URLSearchParams(whose)}`;
+  link.download = `certificate-${name}.json`;
+  say(`The key of ${name} is destroyed. The `);
+  $("#said").append(link, ` was checked: ${verdict}.`);
+}
+
+function sure(question) {
+  const dialog = $("#sure");
+  dialog.querySelector("p").textContent = question;
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise(answered => dialog.addEventListener("close", () => answered(dialog.returnValue === "yes"), { once: true }));
+}
+
+fill();
 show().catch(error => say(error.message, true));

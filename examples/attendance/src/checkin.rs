@@ -5,13 +5,6 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Where somebody stood.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Place {
-    pub(crate) lat: f64,
-    pub(crate) lon: f64,
-}
-
 /// A check-in. Each employee's rows are under a key of their own, so that one person can be erased; HR finds a full phone number by
 /// its index, and sees names, phones and places masked.
 #[derive(Clone, Protect)]
@@ -23,8 +16,8 @@ pub(crate) struct Place {
     per = "employee_id"
 )]
 pub(crate) struct CheckIn {
-    pub(crate) company_id: String,
     pub(crate) id: Uuid,
+    pub(crate) company_id: String,
     pub(crate) employee_id: String,
     #[protect(encrypt, mask = "name")]
     pub(crate) name: String,
@@ -33,4 +26,11 @@ pub(crate) struct CheckIn {
     #[protect(encrypt, mask = "coarse-location")]
     pub(crate) location: Place,
     pub(crate) at: OffsetDateTime,
+}
+
+/// Where somebody stood, in degrees.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) lat: f64,
+    pub(crate) lon: f64,
 }

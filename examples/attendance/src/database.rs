@@ -1,9 +1,12 @@
-//! SQLite or PostgreSQL, by URL, and the tables.
+//! SQLite or PostgreSQL, and the tables.
 
-use std::str::FromStr;
+use std::path::Path;
 
 use anyhow::{Context, bail};
-use sqlx::{PgPool, SqlitePool, sqlite::SqliteConnectOptions};
+use sqlx::{
+    AssertSqlSafe, PgPool, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode},
+};
 
 /// A pool of connections.
 #[derive(Debug, Clone)]
@@ -23,37 +26,45 @@ macro_rules! on {
 }
 pub(crate) use on;
 
-const PEOPLE: &str = "CREATE TABLE IF NOT EXISTS companies (id TEXT PRIMARY KEY, gone INTEGER NOT NULL DEFAULT 0);
-    CREATE TABLE IF NOT EXISTS employees (company_id TEXT NOT NULL, id TEXT NOT NULL, left_it INTEGER NOT NULL DEFAULT 0,
-        erased INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (company_id, id));";
-const CHECKINS: [&str; 2] = [
-    "CREATE TABLE IF NOT EXISTS checkins (company_id TEXT NOT NULL, id BLOB PRIMARY KEY, employee_id TEXT NOT NULL, name BLOB NOT NULL,
-        phone BLOB NOT NULL, phone_index BLOB NOT NULL, location BLOB NOT NULL, at TEXT NOT NULL);",
-    "CREATE TABLE IF NOT EXISTS checkins (company_id TEXT NOT NULL, id UUID PRIMARY KEY, employee_id TEXT NOT NULL, name BYTEA NOT NULL,
-        phone BYTEA NOT NULL, phone_index BYTEA NOT NULL, location BYTEA NOT NULL, at TIMESTAMPTZ NOT NULL);",
-];
-const INDEX: &str = "CREATE INDEX IF NOT EXISTS checkins_phone ON checkins (company_id, phone_index);";
+/// The tables, in the words that a database has for a UUID, for bytes, and for a moment. Sealed columns are bytes, and so are index
+/// values. What is not sealed stands in the clear: whose row it is, and when.
+fn tables(uuid: &str, bytes: &str, moment: &str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "CREATE TABLE IF NOT EXISTS companies (id TEXT PRIMARY KEY, standing TEXT NOT NULL DEFAULT 'active');
+        CREATE TABLE IF NOT EXISTS employees (company_id TEXT NOT NULL, id TEXT NOT NULL,
+            standing TEXT NOT NULL DEFAULT 'active', PRIMARY KEY (company_id, id));
+        CREATE TABLE IF NOT EXISTS checkins (id {uuid} PRIMARY KEY, company_id TEXT NOT NULL, employee_id TEXT NOT NULL,
+            name {bytes} NOT NULL, phone {bytes} NOT NULL, phone_index {bytes} NOT NULL, location {bytes} NOT NULL,
+            at {moment} NOT NULL);
+        CREATE INDEX IF NOT EXISTS checkins_phone ON checkins (company_id, phone_index);
+        CREATE INDEX IF NOT EXISTS checkins_employee ON checkins (company_id, employee_id);"
+    ))
+}
 
 impl Database {
-    /// Opens it, and makes the tables that are not there.
+    /// Opens a file of SQLite, and makes it if it is not there.
+    pub(crate) async fn open_file(file: &Path) -> anyhow::Result<Self> {
+        Self::open_sqlite(SqliteConnectOptions::new().filename(file)).await
+    }
+
+    /// Opens what a URL names.
     pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
-        let database = match url.split_once(':').map(|(scheme, _)| scheme) {
-            Some("sqlite") => {
-                let options = SqliteConnectOptions::from_str(url)?.create_if_missing(true);
-                Self::Sqlite(SqlitePool::connect_with(options).await.context("cannot open the database")?)
-            }
+        match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("sqlite") => Self::open_sqlite(url.parse()?).await,
             Some("postgres" | "postgresql") => {
-                Self::Postgres(PgPool::connect(url).await.context("cannot reach the database")?)
+                let pool = PgPool::connect(url).await.context("cannot reach the database")?;
+                sqlx::raw_sql(tables("UUID", "BYTEA", "TIMESTAMPTZ")).execute(&pool).await?;
+                Ok(Self::Postgres(pool))
             }
-            _ => bail!("the database is `sqlite:PATH` or `postgres://...`"),
-        };
-        let checkins = match database {
-            Self::Sqlite(_) => CHECKINS[0],
-            Self::Postgres(_) => CHECKINS[1],
-        };
-        for statements in [PEOPLE, checkins, INDEX] {
-            on!(&database, pool => { sqlx::raw_sql(statements).execute(pool).await?; });
+            _ => bail!("the database is `sqlite:PATH` or `postgres://…`"),
         }
-        Ok(database)
+    }
+
+    async fn open_sqlite(options: SqliteConnectOptions) -> anyhow::Result<Self> {
+        // Readers do not wait for the writer.
+        let options = options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+        let pool = SqlitePool::connect_with(options).await.context("cannot open the database")?;
+        sqlx::raw_sql(tables("BLOB", "BLOB", "TEXT")).execute(&pool).await?;
+        Ok(Self::Sqlite(pool))
     }
 }

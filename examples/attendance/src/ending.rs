@@ -1,113 +1,135 @@
 //! Employees and companies leave. Rights end in the application, at once; data ends with its key, wherever copies of it are.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
-use anyhow::bail;
 use kms_client::{
-    DestroyReason, KeyName, LifecycleState, TenantName,
+    DestroyReason, Error, FamilyName, KeyName, LifecycleState, Reason, TenantName,
     api::{Change, DestroyKey, DestroyTarget, DestroyTenant, Gone},
 };
 use kms_core::{
     certificate::check::{Given, Verdict, verify},
+    names::SubjectName,
     transparency::VerifierKey,
 };
 
 use crate::{
     database::on,
     key_centre::{FAMILY, Identities},
+    problem::Problem,
     register::Register,
 };
 
 /// Longest wait for an erasure: leases of the example run for seconds.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A destruction, certified.
-pub(crate) struct Ended {
-    /// The file to keep.
-    pub(crate) certificate: Vec<u8>,
-    /// What checking it said.
-    pub(crate) verdict: String,
-}
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Takes the rights of an employee away.
-pub(crate) async fn leave(register: &Register, company: &str, employee: &str) -> anyhow::Result<()> {
-    let update = "UPDATE employees SET left_it = 1 WHERE company_id = $1 AND id = $2";
-    let changed = on!(&register.database, pool => sqlx::query(update).bind(company).bind(employee).execute(pool).await?.rows_affected());
-    if changed == 0 {
-        bail!("{company} has no employee {employee}");
-    }
+pub(crate) async fn leave(register: &Register, company: &str, employee: &str) -> Result<(), Problem> {
+    let known = register.employee(company, employee).await?.ok_or(Problem::NoEmployee)?;
+    let update =
+        "UPDATE employees SET standing = 'left' WHERE company_id = $1 AND id = $2 AND standing = 'active'";
+    on!(&register.database, pool => { sqlx::query(update).bind(company).bind(known.id).execute(pool).await?; });
     Ok(())
 }
 
-/// Retention is over: the employee's key is destroyed, and with it every copy of the rows. The index values are under the
-/// company's key and would outlive it: they are cleared.
+/// Retention is over: the employee's key is destroyed, and with it every copy of the rows. The index values are under the company's
+/// key and would outlive it: they are cleared.
+///
+/// May be repeated: what a crash left undone is done then.
 pub(crate) async fn erase(
     register: &Register,
     keys: &Identities,
     company: &str,
     employee: &str,
-) -> anyhow::Result<Ended> {
-    match register.employee(company, employee).await? {
-        None => bail!("{company} has no employee {employee}"),
-        Some(known) if !known.left => bail!("{employee} has not left {company}"),
-        Some(_) => {}
+) -> Result<(), Problem> {
+    let known = register.employee(company, employee).await?.ok_or(Problem::NoEmployee)?;
+    if known.standing == "active" {
+        return Err(Problem::EmployeeStays);
     }
-    let (tenant, key) = (TenantName::from_str(company)?, KeyName::from_str(&format!("{FAMILY}/{employee}"))?);
     let how = DestroyKey {
         target: DestroyTarget::All,
         reason: DestroyReason::RetentionEnded,
         ticket: String::new(),
+        // A lease that still seals must not keep the data of who has left.
         force: true,
         window: None,
         change: Change::default(),
     };
-    keys.operator.destroy_key(&tenant, &key, how).await?;
+    let destroyed = keys.operator.destroy_key(&company.parse()?, &key_of(employee)?, how).await;
+    done_before(destroyed.map(drop))?;
     let clear = "UPDATE checkins SET phone_index = $3 WHERE company_id = $1 AND employee_id = $2";
-    let done = "UPDATE employees SET erased = 1 WHERE company_id = $1 AND id = $2";
+    let done = "UPDATE employees SET standing = 'erased' WHERE company_id = $1 AND id = $2";
     on!(&register.database, pool => {
         let mut transaction = pool.begin().await?;
         sqlx::query(clear).bind(company).bind(employee).bind(Vec::<u8>::new()).execute(&mut *transaction).await?;
         sqlx::query(done).bind(company).bind(employee).execute(&mut *transaction).await?;
         transaction.commit().await?;
     });
-    certified(keys, &Gone::Key(tenant, key)).await
+    Ok(())
 }
 
-/// The company's key is destroyed, and with it all that its employees ever checked in.
+/// The company's key is destroyed, and with it all that its employees ever checked in. May be repeated.
 pub(crate) async fn erase_company(
     register: &Register,
     keys: &Identities,
     company: &str,
-) -> anyhow::Result<Ended> {
-    let tenant = TenantName::from_str(company)?;
+) -> Result<(), Problem> {
+    match register.active(company).await {
+        Ok(()) | Err(Problem::CompanyLeft) => {}
+        Err(problem) => return Err(problem),
+    }
+    // First of all nobody checks in any more.
+    let update = "UPDATE companies SET standing = 'gone' WHERE id = $1";
+    on!(&register.database, pool => { sqlx::query(update).bind(company).execute(pool).await?; });
     let how = DestroyTenant {
         reason: DestroyReason::ContractEnded,
         ticket: String::new(),
         window: None,
         change: Change::default(),
     };
-    keys.operator.destroy_tenant(&tenant, how).await?;
-    let done = "UPDATE companies SET gone = 1 WHERE id = $1";
-    on!(&register.database, pool => { sqlx::query(done).bind(company).execute(pool).await?; });
-    certified(keys, &Gone::Tenant(tenant)).await
+    done_before(keys.operator.destroy_tenant(&company.parse()?, how).await.map(drop))
 }
 
-/// Waits until nothing leads to the key any more, gets the certificate, and checks it as anybody can.
-async fn certified(keys: &Identities, gone: &Gone) -> anyhow::Result<Ended> {
-    let state = keys.compliance.wait_for_erasure(gone, PATIENCE).await?;
-    if state != LifecycleState::Erased {
-        bail!("it is destroyed; the last lease has not ended yet: ask for the certificate later");
-    }
-    let certificate = keys.compliance.certificate(gone, &[]).await?.file;
-    // An auditor would have this key from elsewhere.
-    let key = VerifierKey::from_str(&keys.compliance.checkpoint().await?.verifier_key)?;
-    let outcome = verify(&certificate, &Given { key: Some(key), policy: None, pin: None, mirror: None });
-    let risks: Vec<_> = outcome.risks.iter().map(|standing| standing.risk.to_string()).collect();
-    let verdict = match outcome.verdict {
-        Verdict::Erased => "erased".into(),
-        Verdict::Residual => format!("erased; residual risks: {}", risks.join(", ")),
-        Verdict::Pending => "pending".into(),
-        Verdict::Invalid => bail!("the certificate does not hold"),
+/// Waits until nothing leads to the key of a company, or of one of its employees, any more; gets the certificate of that.
+pub(crate) async fn certificate(
+    keys: &Identities,
+    company: &str,
+    employee: Option<&str>,
+) -> Result<Vec<u8>, Problem> {
+    let tenant: TenantName = company.parse()?;
+    let gone = match employee {
+        Some(employee) => Gone::Key(tenant, key_of(employee)?),
+        None => Gone::Tenant(tenant),
     };
-    Ok(Ended { certificate, verdict })
+    match keys.compliance.wait_for_erasure(&gone, PATIENCE).await? {
+        LifecycleState::Erased => Ok(keys.compliance.certificate(&gone, &[]).await?.file),
+        _ => Err(Problem::Pending),
+    }
+}
+
+/// Checks a certificate as anybody can, without the key centre; says what it proves.
+pub(crate) async fn checked(keys: &Identities, certificate: &[u8]) -> Result<String, Problem> {
+    // An auditor would have the log's key from elsewhere.
+    let key = keys.compliance.checkpoint().await?.verifier_key;
+    let key: VerifierKey = key.parse().map_err(|_| Problem::CertificateInvalid)?;
+    let outcome = verify(certificate, &Given { key: Some(key), policy: None, pin: None, mirror: None });
+    let risks: Vec<_> = outcome.risks.iter().map(|standing| standing.risk.to_string()).collect();
+    match outcome.verdict {
+        Verdict::Erased => Ok("erased".into()),
+        Verdict::Residual => Ok(format!("erased; for a policy to accept: {}", risks.join(", "))),
+        Verdict::Pending => Err(Problem::Pending),
+        Verdict::Invalid => Err(Problem::CertificateInvalid),
+    }
+}
+
+fn key_of(employee: &str) -> Result<KeyName, Problem> {
+    Ok(KeyName::of_subject(FamilyName::try_from(FAMILY)?, SubjectName::try_from(employee)?))
+}
+
+fn done_before(destroyed: Result<(), Error>) -> Result<(), Problem> {
+    match destroyed {
+        Err(error) if matches!(error.reason(), Some(Reason::KeyDestroyed | Reason::TenantDestroyed)) => {
+            Ok(())
+        }
+        destroyed => Ok(destroyed?),
+    }
 }

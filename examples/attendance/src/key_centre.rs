@@ -1,14 +1,11 @@
-//! The key centre: one that runs already, or a development server of our own, in a directory that goes with us.
+//! Who asks the key centre; and one of our own, for whoever has none: a development server beside us, which ends when we do.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::Path, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use kms_cli::own_server::OwnServer;
 use kms_client::{
-    Kms, Profile, TenantName,
+    Error, Kms, Profile, Reason, TenantName,
     api::{CreateKey, CreateTenant},
 };
 
@@ -17,10 +14,10 @@ pub(crate) const FAMILY: &str = "attendance";
 /// How long clients may hold a data key: a bound on how long an erasure can take.
 const LEASE: Duration = Duration::from_secs(5);
 
-/// Who asks the key centre.
+/// Who asks the key centre. They stand side by side here so that one page can show what each of them sees.
 #[derive(Debug, Clone)]
 pub(crate) struct Identities {
-    /// The attendance service: seals and opens.
+    /// The attendance service: seals and opens. It is all that an application needs.
     pub(crate) service: Kms,
     /// The HR portal: sees masked forms only.
     pub(crate) hr: Kms,
@@ -37,26 +34,15 @@ pub(crate) struct KeyCentre {
 }
 
 impl KeyCentre {
-    /// Connects; starts a server where no profiles are named.
-    pub(crate) async fn open(profiles: Option<PathBuf>, scratch: &Path) -> anyhow::Result<Self> {
+    /// Connects with these profiles; or starts a server in `directory`, and connects with its.
+    pub(crate) async fn open(profiles: Option<PathBuf>, directory: &Path) -> anyhow::Result<Self> {
         let (profiles, own) = match profiles {
             Some(profiles) => (profiles, None),
-            None => {
-                let data = scratch.join("key-centre");
-                std::fs::create_dir(&data)?;
-                let profiles = data.join("profiles");
-                let started = tokio::task::spawn_blocking(move || OwnServer::dev(&data, &[])).await?;
-                let server = started.map_err(|failure| anyhow::anyhow!("no key centre: {failure}"))?;
-                (profiles, Some(server))
-            }
+            None => (directory.join("profiles"), Some(start(directory.to_owned()).await?)),
         };
-        let connect = |name: &str| {
-            let file = profiles.join(format!("{name}.toml"));
-            async move {
-                let profile =
-                    Profile::load(&file).with_context(|| format!("no profile `{}`", file.display()))?;
-                anyhow::Ok(Kms::connect(profile).await?)
-            }
+        let connect = async |name: &str| {
+            let profile = Profile::load(profiles.join(format!("{name}.toml")))?;
+            Kms::connect(profile).await.with_context(|| format!("no connection as `{name}`"))
         };
         let identities = Identities {
             service: connect("attendance").await?,
@@ -69,24 +55,37 @@ impl KeyCentre {
 
     /// Takes up a company: a tenant with a family of keys, one for each employee to come, and the key of its indexes.
     pub(crate) async fn take_up(&self, company: &str) -> anyhow::Result<()> {
-        let tenant: TenantName = company.parse()?;
+        let tenant = TenantName::try_from(company)?;
         let operator = &self.identities.operator;
-        if operator.describe_tenant(&tenant).await.is_ok() {
-            return Ok(());
-        }
-        operator.create_tenant(&tenant, CreateTenant::default()).await?;
+        there_before(operator.create_tenant(&tenant, CreateTenant::default()).await.map(drop))?;
         for (key, family) in [(FAMILY, true), ("attendance.index", false)] {
             let how = CreateKey { family, lease: Some(LEASE), ..CreateKey::default() };
-            operator.create_key(&tenant, &key.parse()?, how).await?;
+            there_before(operator.create_key(&tenant, &key.parse()?, how).await.map(drop))?;
         }
         Ok(())
     }
 
+    /// Stops the server, if it is ours.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         drop(self.identities);
         if let Some(server) = self.own {
             tokio::task::spawn_blocking(move || server.stop()).await?;
         }
         Ok(())
+    }
+}
+
+async fn start(directory: PathBuf) -> anyhow::Result<OwnServer> {
+    let started = tokio::task::spawn_blocking(move || {
+        fs::create_dir_all(&directory)?;
+        OwnServer::dev(&directory, &[]).map_err(|failure| anyhow::anyhow!("no key centre: {failure}"))
+    });
+    started.await?
+}
+
+fn there_before(created: Result<(), Error>) -> Result<(), Error> {
+    match created {
+        Err(error) if error.reason() == Some(Reason::AlreadyExists) => Ok(()),
+        created => created,
     }
 }

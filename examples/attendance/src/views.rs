@@ -1,6 +1,9 @@
 //! One table as four people see it.
 
-use kms_client::{Kms, protect::MaskedRow};
+use kms_client::{
+    Kms, Reason,
+    protect::{MaskedRow, ProtectError},
+};
 use serde::Serialize;
 use sqlx::Row as _;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -10,14 +13,23 @@ use crate::{
     checkin::{CheckIn, SealedCheckIn},
     database::on,
     key_centre::Identities,
+    problem::Problem,
     register::Register,
 };
 
-/// What one of them sees.
+/// All four.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) struct View {
-    #[serde(skip_serializing_if = "Option::is_none")]
+pub(crate) struct Views {
+    employee: View,
+    hr: View,
+    admin: View,
+    thief: View,
+}
+
+/// What one of them sees.
+#[derive(Debug, Default, Serialize)]
+struct View {
+    /// Why there is nothing to see.
     refused: Option<String>,
     columns: &'static [&'static str],
     rows: Vec<Row>,
@@ -30,26 +42,14 @@ struct Row {
 }
 
 /// What stands in a cell.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "lowercase")]
 enum Cell {
     Shown(String),
-    Sealed { sealed: String },
-    Dead { dead: String },
+    Moment(String),
+    Sealed(String),
+    Dead { word: &'static str, why: String },
 }
-
-/// All four.
-#[derive(Debug, Serialize)]
-pub(crate) struct Views {
-    employee: View,
-    hr: View,
-    admin: View,
-    thief: View,
-}
-
-const OWN: &[&str] = &["at", "name", "phone", "place"];
-const DAY: &[&str] = &["at", "employee", "name", "phone", "place"];
-const RAW: &[&str] = &["at", "employee_id", "name", "phone", "phone_index", "location"];
 
 impl Views {
     /// Of a company's table, and of one employee's own rows in it.
@@ -58,99 +58,109 @@ impl Views {
         keys: &Identities,
         company: &str,
         employee: &str,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, Problem> {
         let all = register.rows(company, None).await?;
         Ok(Self {
             employee: own(register, company, employee).await?,
-            admin: administered(&keys.operator, all.clone()).await,
-            hr: View::of(DAY, masked(&keys.hr, all).await),
-            thief: View::of(RAW, raw(register, company).await?),
+            hr: masked(&keys.hr, &all).await,
+            thief: raw(register, company).await?,
+            admin: administered(&keys.operator, all).await,
         })
     }
 }
 
 /// The employee asks the service, which opens the employee's rows and no others; who has left has no rights any more.
-async fn own(register: &Register, company: &str, employee: &str) -> anyhow::Result<View> {
+async fn own(register: &Register, company: &str, employee: &str) -> Result<View, Problem> {
     match register.employee(company, employee).await? {
-        None => return Ok(View::refused(format!("no employee of {company} is chosen"))),
-        Some(known) if known.left => return Ok(View::refused(format!("{employee} has left {company}"))),
+        None => return Ok(View::refused("nobody has checked in yet")),
+        Some(known) if known.standing != "active" => return Ok(View::refused(Problem::EmployeeLeft)),
         Some(_) => {}
     }
     let sealed = register.rows(company, Some(employee)).await?;
-    Ok(View::of(OWN, opened_by(&register.kms, sealed).await))
+    let places: Vec<_> = sealed.iter().map(|row| (row.id, row.at)).collect();
+    let opened = register.kms.open_all(sealed).await;
+    let rows = places.into_iter().zip(opened).map(|((id, at), opened)| {
+        let cells = match opened {
+            Ok(CheckIn { name, phone, location, .. }) => {
+                [name, phone, format!("{:.4}, {:.4}", location.lat, location.lon)].map(Cell::Shown)
+            }
+            Err(error) => std::array::from_fn(|_| Cell::dead(error.reason(), &error)),
+        };
+        Row { id, cells: [Cell::moment(at)].into_iter().chain(cells).collect() }
+    });
+    Ok(View { refused: None, columns: &["when", "name", "phone", "place"], rows: rows.collect() })
+}
+
+/// HR asks the key centre itself, which opens and masks: not even this service sees more than HR does.
+async fn masked(hr: &Kms, sealed: &[SealedCheckIn]) -> View {
+    let rows = sealed.iter().zip(hr.open_masked(sealed).await).map(|(row, masked)| {
+        let shown = ["name", "phone", "location"].map(|column| masked_cell(&masked, column));
+        let known = [Cell::moment(row.at), Cell::Shown(row.employee_id.clone())];
+        Row { id: row.id, cells: known.into_iter().chain(shown).collect() }
+    });
+    View { refused: None, columns: &["when", "employee", "name", "phone", "place"], rows: rows.collect() }
+}
+
+fn masked_cell(row: &Result<MaskedRow, ProtectError>, column: &str) -> Cell {
+    match row.as_ref().map(|row| row.column(column)) {
+        Ok(Some(Ok(masked))) if column == "location" => Cell::Shown(place(&masked.text)),
+        Ok(Some(Ok(masked))) => Cell::Shown(masked.text.clone()),
+        Ok(Some(Err(error))) => Cell::dead(error.reason(), error),
+        Ok(None) => Cell::Shown(String::new()),
+        Err(error) => Cell::dead(error.reason(), error),
+    }
 }
 
 /// The administrator's own certificate opens nothing: policy refuses, and the refusal is on record.
 async fn administered(operator: &Kms, sealed: Vec<SealedCheckIn>) -> View {
     match operator.open_all(sealed).await.into_iter().find_map(Result::err) {
-        Some(refusal) => View::refused(refusal.to_string()),
-        None => View::refused("there is nothing to open yet".into()),
+        Some(refusal) => View::refused(refusal),
+        None => View::refused("there is nothing to open yet"),
     }
-}
-
-async fn opened_by(kms: &Kms, sealed: Vec<SealedCheckIn>) -> Vec<Row> {
-    let places: Vec<_> = sealed.iter().map(|row| (row.id, row.at)).collect();
-    let opened = kms.open_all(sealed).await;
-    let row = |((id, at), opened): ((Uuid, OffsetDateTime), _)| {
-        let mut cells = vec![Cell::Shown(moment(at))];
-        match opened {
-            Ok(CheckIn { name, phone, location, .. }) => {
-                let place = format!("{:.4}, {:.4}", location.lat, location.lon);
-                cells.extend([name, phone, place].map(Cell::Shown));
-            }
-            Err(error) => cells.push(Cell::Dead { dead: format!("{error}") }),
-        }
-        Row { id, cells }
-    };
-    places.into_iter().zip(opened).map(row).collect()
-}
-
-/// HR asks the key centre itself, which opens and masks: not even this service sees more than HR does.
-async fn masked(hr: &Kms, sealed: Vec<SealedCheckIn>) -> Vec<Row> {
-    let masked = hr.open_masked(&sealed).await;
-    let row = |(row, masked): (&SealedCheckIn, Result<MaskedRow, _>)| {
-        let mut cells = vec![Cell::Shown(moment(row.at)), Cell::Shown(row.employee_id.clone())];
-        match masked {
-            Ok(masked) => {
-                cells.extend(["name", "phone", "location"].map(|column| match masked.column(column) {
-                    Some(Ok(shown)) => Cell::Shown(shown.text.clone()),
-                    Some(Err(error)) => Cell::Dead { dead: error.to_string() },
-                    None => Cell::Dead { dead: "not shown".into() },
-                }))
-            }
-            Err(error) => cells.push(Cell::Dead { dead: format!("{error}") }),
-        }
-        Row { id: row.id, cells }
-    };
-    sealed.iter().zip(masked).map(row).collect()
 }
 
 /// What lies in the database, as it lies there.
-async fn raw(register: &Register, company: &str) -> anyhow::Result<Vec<Row>> {
-    let select = "SELECT id, at, employee_id, name, phone, phone_index, location FROM checkins WHERE company_id = $1 ORDER BY id";
-    Ok(on!(&register.database, pool => {
-        let rows = sqlx::query(select).bind(company).fetch_all(pool).await?;
-        rows.iter().map(|row| {
-            let mut cells = vec![Cell::Shown(moment(row.try_get("at")?)), Cell::Shown(row.try_get("employee_id")?)];
+async fn raw(register: &Register, company: &str) -> Result<View, Problem> {
+    let select = "SELECT id, at, employee_id, name, phone, phone_index, location FROM checkins WHERE company_id = $1 ORDER BY at, id";
+    let rows = on!(&register.database, pool => {
+        let mut rows = Vec::new();
+        for row in sqlx::query(select).bind(company).fetch_all(pool).await? {
+            let mut cells = vec![Cell::moment(row.try_get("at")?), Cell::Shown(row.try_get("employee_id")?)];
             for column in ["name", "phone", "phone_index", "location"] {
                 let bytes: Vec<u8> = row.try_get(column)?;
-                cells.push(Cell::Sealed { sealed: bytes.iter().map(|byte| format!("{byte:02x}")).collect() });
+                cells.push(Cell::Sealed(bytes.iter().map(|byte| format!("{byte:02x}")).collect()));
             }
-            anyhow::Ok(Row { id: row.try_get("id")?, cells })
-        }).collect::<Result<_, _>>()?
-    }))
+            rows.push(Row { id: row.try_get("id")?, cells });
+        }
+        rows
+    });
+    Ok(View { refused: None, columns: &["when", "employee", "name", "phone", "phone index", "place"], rows })
 }
 
 impl View {
-    fn of(columns: &'static [&'static str], rows: Vec<Row>) -> Self {
-        Self { refused: None, columns, rows }
-    }
-
-    fn refused(why: String) -> Self {
-        Self { refused: Some(why), columns: &[], rows: Vec::new() }
+    fn refused(why: impl ToString) -> Self {
+        Self { refused: Some(why.to_string()), ..Self::default() }
     }
 }
 
-fn moment(at: OffsetDateTime) -> String {
-    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
+impl Cell {
+    fn moment(at: OffsetDateTime) -> Self {
+        Self::Moment(at.format(&Rfc3339).unwrap_or_else(|_| at.to_string()))
+    }
+
+    fn dead(reason: Option<Reason>, error: &impl ToString) -> Self {
+        let word = match reason {
+            Some(Reason::KeyDestroyed | Reason::TenantDestroyed) => "erased",
+            _ => "does not open",
+        };
+        Self::Dead { word, why: error.to_string() }
+    }
+}
+
+/// A masked place is the JSON of a [`Place`](crate::checkin::Place) with fewer decimals.
+fn place(masked: &str) -> String {
+    match serde_json::from_str::<serde_json::Value>(masked) {
+        Ok(place) => format!("{}, {}", place["lat"], place["lon"]),
+        Err(_) => masked.to_owned(),
+    }
 }
