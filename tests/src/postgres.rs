@@ -74,6 +74,13 @@ impl PostgreSql {
     pub fn files(&self) -> PathBuf {
         self.directory.path().join("data")
     }
+
+    /// What `pg_dump` makes of it.
+    pub fn dump(&self) -> Vec<u8> {
+        let dumped = Command::new(programs().unwrap().join("pg_dump")).arg(self.url()).output().unwrap();
+        assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+        dumped.stdout
+    }
 }
 
 impl Drop for PostgreSql {

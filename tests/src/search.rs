@@ -1,10 +1,12 @@
-//! Looks for secrets where they must not be: raw, in hex, in Base64.
+//! Looks for secrets where they must not be: raw, in hex, in Base64; text in UTF-16 too.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
+use aho_corasick::AhoCorasick;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 
 /// What a secret may look like in a file.
@@ -27,6 +29,14 @@ impl Needles {
             forms.push(inner.replace('+', "-").replace('/', "_").into_bytes());
             forms.push(inner.into_bytes());
         }
+        Self(forms)
+    }
+
+    /// Every form of a text, also in UTF-16.
+    pub fn of_text(text: &str) -> Self {
+        let Self(mut forms) = Self::of(text.as_bytes());
+        forms.push(text.encode_utf16().flat_map(u16::to_le_bytes).collect());
+        forms.push(text.encode_utf16().flat_map(u16::to_be_bytes).collect());
         Self(forms)
     }
 
@@ -55,6 +65,49 @@ impl Needles {
     }
 }
 
+/// Needles of many secrets, looked for in one pass.
+#[derive(Debug)]
+pub struct ManyNeedles {
+    automaton: AhoCorasick,
+    /// Whose each pattern is.
+    secrets: Vec<usize>,
+}
+
+impl ManyNeedles {
+    /// Of these, numbered as they come.
+    pub fn of(needles: &[Needles]) -> Self {
+        let forms = needles
+            .iter()
+            .enumerate()
+            .flat_map(|(secret, needles)| needles.forms().iter().map(move |form| (secret, form.as_slice())));
+        let (secrets, forms): (Vec<usize>, Vec<&[u8]>) = forms.unzip();
+        Self { automaton: AhoCorasick::new(forms).unwrap(), secrets }
+    }
+
+    /// The secrets of which any form is in there.
+    pub fn found_in(&self, hay: &[u8]) -> BTreeSet<usize> {
+        self.automaton
+            .find_overlapping_iter(hay)
+            .map(|found| self.secrets[found.pattern().as_usize()])
+            .collect()
+    }
+
+    /// The secrets of which any form is in a file below a directory.
+    pub fn found_below(&self, directory: &Path) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        for entry in fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                found.extend(self.found_below(&entry.path()));
+            } else if kind.is_file() {
+                found.extend(self.found_in(&fs::read(entry.path()).unwrap()));
+            }
+        }
+        found
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -77,5 +130,23 @@ mod tests {
             }
         }
         assert!(!needles.are_in(&[0xf0; 200]));
+    }
+
+    #[test]
+    fn many_secrets_are_told_apart_in_one_pass() {
+        let texts = ["Zoë Übermüller", "138 0013 8000", "not in there"];
+        let needles = ManyNeedles::of(&texts.map(Needles::of_text));
+        let wide: Vec<u8> = texts[0].encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let hay = [&wide[..], b"..", hex::encode_upper(texts[1]).as_bytes()].concat();
+        assert_eq!(needles.found_in(&hay), BTreeSet::from([0, 1]));
+        assert_eq!(needles.found_in(&wide), BTreeSet::from([0]));
+        assert!(needles.found_in(b"138 0013 800").is_empty());
+
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("deep")).unwrap();
+        fs::write(dir.path().join("deep/file"), &wide[2..]).unwrap();
+        assert!(needles.found_below(dir.path()).is_empty());
+        fs::write(dir.path().join("deep/file"), STANDARD.encode(texts[1])).unwrap();
+        assert_eq!(needles.found_below(dir.path()), BTreeSet::from([1]));
     }
 }

@@ -140,12 +140,14 @@ async function destroy(whose) {
   const name = whose.employee ?? whose.company;
   if (!await sure(`Destroy the key of ${name}? Nobody will read these rows again, in no copy and in no backup.`)) return;
   say("Destroying, and waiting until nothing leads to the key any more …");
-  const { verdict } = await ask("/api/erase", whose);
+  const { risks } = await ask("/api/erase", whose);
   const link = element("a", "certificate of destruction");
   link.href = `/api/certificate?${new URLSearchParams(whose)}`;
   link.download = `certificate-${name}.json`;
+  const details = element("details", "");
+  details.append(element("summary", "What a policy still has to accept"), element("p", risks.join(", ")));
   say(`The key of ${name} is destroyed. The `);
-  $("#said").append(link, ` was checked: ${verdict}.`);
+  $("#said").append(link, " was checked: erased.", details);
 }
 
 function sure(question) {

@@ -106,16 +106,16 @@ pub(crate) async fn certificate(
     }
 }
 
-/// Checks a certificate as anybody can, without the key centre; says what it proves.
-pub(crate) async fn checked(keys: &Identities, certificate: &[u8]) -> Result<String, Problem> {
+/// Checks a certificate of an erasure as anybody can, without the key centre; gives what stays for a policy to accept.
+pub(crate) async fn checked(keys: &Identities, certificate: &[u8]) -> Result<Vec<String>, Problem> {
     // An auditor would have the log's key from elsewhere.
     let key = keys.compliance.checkpoint().await?.verifier_key;
     let key: VerifierKey = key.parse().map_err(|_| Problem::CertificateInvalid)?;
     let outcome = verify(certificate, &Given { key: Some(key), policy: None, pin: None, mirror: None });
-    let risks: Vec<_> = outcome.risks.iter().map(|standing| standing.risk.to_string()).collect();
     match outcome.verdict {
-        Verdict::Erased => Ok("erased".into()),
-        Verdict::Residual => Ok(format!("erased; for a policy to accept: {}", risks.join(", "))),
+        Verdict::Erased | Verdict::Residual => {
+            Ok(outcome.risks.iter().map(|standing| standing.risk.to_string()).collect())
+        }
         Verdict::Pending => Err(Problem::Pending),
         Verdict::Invalid => Err(Problem::CertificateInvalid),
     }

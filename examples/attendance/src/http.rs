@@ -117,7 +117,7 @@ async fn leave(State(service): State<Service>, Asked(whose): Asked<Whose>) -> Do
     DONE
 }
 
-/// Destroys the key of an employee or of a company, and says what the certificate proves.
+/// Destroys the key of an employee or of a company; answers once the certificate proves it, with what stays for a policy to accept.
 async fn erase(
     State(service): State<Service>,
     Asked(whose): Asked<Whose>,
@@ -128,7 +128,7 @@ async fn erase(
         None => ending::erase_company(&register, &keys, &whose.company).await?,
     }
     let certificate = ending::certificate(&keys, &whose.company, whose.employee.as_deref()).await?;
-    Ok(Json(json!({ "verdict": ending::checked(&keys, &certificate).await? })))
+    Ok(Json(json!({ "risks": ending::checked(&keys, &certificate).await? })))
 }
 
 async fn certificate(

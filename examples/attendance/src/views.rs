@@ -151,6 +151,7 @@ impl Cell {
     fn dead(reason: Option<Reason>, error: &impl ToString) -> Self {
         let word = match reason {
             Some(Reason::KeyDestroyed | Reason::TenantDestroyed) => "erased",
+            Some(Reason::KeyNotAccessible) => "no key",
             _ => "does not open",
         };
         Self::Dead { word, why: error.to_string() }
