@@ -77,7 +77,7 @@ impl PostgreSql {
 
     /// What `pg_dump` makes of it.
     pub fn dump(&self) -> Vec<u8> {
-        let dumped = Command::new(programs().unwrap().join("pg_dump")).arg(self.url()).output().unwrap();
+        let dumped = Command::new(installed("pg_dump").unwrap()).arg(self.url()).output().unwrap();
         assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
         dumped.stdout
     }
@@ -94,11 +94,16 @@ impl Drop for PostgreSql {
 
 /// The directory of its programs, the newest version's.
 fn programs() -> Option<PathBuf> {
+    Some(installed("postgres")?.parent()?.to_owned())
+}
+
+/// One of its programs.
+fn installed(name: &str) -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut directories: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
     directories.sort();
     let directories: Vec<_> = directories.iter().rev().filter_map(|bin| bin.to_str()).collect();
-    Some(program("postgres", &directories)?.parent()?.to_owned())
+    program(name, &directories)
 }
 
 fn as_other(program: &Path, directory: &Path) -> Command {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, FromRequest, Query, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header, uri::Authority},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -136,8 +136,9 @@ async fn certificate(
     Query(whose): Query<Whose>,
 ) -> Result<impl IntoResponse, Problem> {
     let file = ending::certificate(&service.keys, &whose.company, whose.employee.as_deref()).await?;
-    let named = "attachment; filename=\"certificate.json\"";
-    Ok(([(header::CONTENT_TYPE, "application/json"), (header::CONTENT_DISPOSITION, named)], file))
+    // The page gives the file its name.
+    let kept = (header::CONTENT_DISPOSITION, "attachment");
+    Ok(([(header::CONTENT_TYPE, "application/json"), kept], file))
 }
 
 type Done = Result<Json<Value>, Problem>;
@@ -170,7 +171,7 @@ async fn guarded(request: Request, next: Next) -> Response {
 
 /// ATTACK: a page of others whose name is made to lead to this machine (DNS rebinding) would be one with ours.
 fn is_this_machine(host: &str) -> bool {
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse();
-    name == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
+    let Ok(host) = host.parse::<Authority>() else { return false };
+    let address = host.host().trim_start_matches('[').trim_end_matches(']').parse();
+    host.host() == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
 }

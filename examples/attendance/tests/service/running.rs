@@ -123,7 +123,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        drop(kill_process(Pid::from_child(&self.process), Signal::TERM));
+        // Where it has ended already there is nothing to signal.
+        let _ended = kill_process(Pid::from_child(&self.process), Signal::TERM);
         if !matches!(ended_within(&mut self.process, PATIENCE), Ok(Some(_))) {
             drop(self.process.kill());
             drop(self.process.wait());
