@@ -35,9 +35,10 @@ function options(select, values) {
   select.replaceChildren(...values.map(value => new Option(value, value, false, value === chosen)));
 }
 
-function cell(value) {
+function cell(value, name) {
   const [[kind, content]] = Object.entries(value);
   const td = element("td", "", kind);
+  td.dataset.name = name;
   if (kind === "moment") {
     const time = element("time", new Date(content).toLocaleTimeString());
     time.dateTime = time.title = content;
@@ -63,7 +64,7 @@ function table({ refused, columns, rows }) {
     const tr = body.insertRow();
     tr.dataset.id = row.id;
     tr.classList.toggle("found", found.has(row.id));
-    tr.append(...row.cells.map(cell));
+    tr.append(...row.cells.map((value, at) => cell(value, columns[at])));
     for (const { dead } of row.cells) if (dead) notes.set(dead.word, dead.why);
   }
   return [table, ...[...notes].map(([word, why]) => element("p", `${word}: ${why}`, "note"))];
@@ -77,6 +78,7 @@ async function show() {
   options(employee, staff.map(({ id }) => id));
   const person = staff.find(({ id }) => id === employee.value);
 
+  $("[data-view=employee] h2").textContent = person ? `The employee ${person.id}` : "The employee";
   const gone = firm.standing === "gone";
   $("#standing").textContent = gone ? `${firm.id} has left, and its key is destroyed.` : !person ? "Nobody has checked in yet."
     : { active: `${person.id} works here.`, left: `${person.id} has left; the rows are kept for a time.`, erased: `The key of ${person.id} is destroyed.` }[person.standing];

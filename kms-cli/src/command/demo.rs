@@ -19,6 +19,8 @@ use crate::{
     print, words,
 };
 
+mod application;
+
 const CHECKINS: &str = include_str!("../../../examples/attendance/checkins.csv");
 /// Rows of the second day.
 const MORE: usize = 250;
@@ -84,6 +86,7 @@ impl Story {
         self.denial()?;
         self.destruction()?;
         self.certificate()?;
+        self.application()?;
         self.audit()
     }
 
@@ -236,7 +239,7 @@ impl Story {
 
     fn audit(&self) -> Result<(), Failure> {
         self.chapter(
-            "7. The audit",
+            "8. The audit",
             "Everything above is on record: who, what, with which key, allowed by which rule. Each line carries the\n\
              hash of the one before, and now and then the server signs the last one, which vouches for all before it.\n\
              Compliance reads the audit, and checks a copy of it offline. (Each thread of the HR portal's command asked,\n\
@@ -279,7 +282,7 @@ impl Story {
         let output = Command::new(myself)
             .args(command.split_whitespace())
             .current_dir(&self.dir)
-            .env("KMS_PROFILE", self.dir.join("server/profiles").join(format!("{who}.toml")))
+            .env("KMS_PROFILE", self.profile(who))
             .stdin(Stdio::null())
             .output()
             .map_err(broken)?;
@@ -292,6 +295,10 @@ impl Story {
                 String::from_utf8_lossy(&output.stderr).trim()
             ))),
         }
+    }
+
+    fn profile(&self, who: &str) -> PathBuf {
+        self.dir.join("server/profiles").join(format!("{who}.toml"))
     }
 
     fn chapter(&self, title: &str, text: &str) -> Result<(), Failure> {
