@@ -1,6 +1,6 @@
 //! A thief with everything that the database ever wrote.
 
-use std::{fs, path::Path, thread};
+use std::{collections::BTreeSet, fs, thread};
 
 use kms_tests::{
     PostgreSql,
@@ -53,18 +53,18 @@ fn check_in(service: &Running) {
     assert_eq!(service.column("employee", "acme", &employees[41], "name"), [plaintexts[4 * 41].as_str()]);
 }
 
-/// That all rows are in there, and of the 1,000 plaintexts none; or the one that was put there.
-fn holds_rows_and(control: &[usize], found: impl Fn(&ManyNeedles) -> Vec<usize>) {
-    let needles = |texts: &[String]| {
-        ManyNeedles::of(&texts.iter().map(|text| Needles::of_text(text)).collect::<Vec<_>>())
-    };
-    assert_eq!(found(&needles(&employees())).len(), PEOPLE, "the search reaches every row");
+/// What is looked for: employees first, then the 1,000 plaintexts.
+fn needles() -> ManyNeedles {
     assert_eq!(plaintexts().len(), 1_000);
-    assert_eq!(found(&needles(&plaintexts())), control);
+    let texts = employees().into_iter().chain(plaintexts());
+    ManyNeedles::of(&texts.map(|text| Needles::of_text(&text)).collect::<Vec<_>>())
 }
 
-fn below(directory: &Path) -> impl Fn(&ManyNeedles) -> Vec<usize> {
-    move |needles| needles.found_below(directory).into_iter().collect()
+/// That all rows were searched, and none of the plaintexts was there; or the one that was put there.
+fn assert_rows_and(control: &[usize], found: BTreeSet<usize>) {
+    assert_eq!(found.range(..PEOPLE).count(), PEOPLE, "the search reaches every row");
+    let plaintexts: Vec<_> = found.range(PEOPLE..).map(|at| at - PEOPLE).collect();
+    assert_eq!(plaintexts, control);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,18 +72,20 @@ async fn sqlite_holds_no_plaintext_in_any_form() {
     let kept = tempfile::tempdir().unwrap();
     let service = Running::start(&["--data", kept.path().to_str().unwrap()]);
     check_in(&service);
+    let needles = needles();
     let file = kept.path().join("attendance.db");
     let mut database = SqliteConnection::connect(file.to_str().unwrap()).await.unwrap();
     // Leaves the log of writes as it is.
     sqlx::raw_sql("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut database).await.unwrap();
     assert!(fs::metadata(kept.path().join("attendance.db-wal")).unwrap().len() > 0);
+    assert_rows_and(&[], needles.found_in(&fs::read(&file).unwrap()));
     // The database, its log, and all that the key centre keeps beside them.
-    holds_rows_and(&[], below(kept.path()));
+    assert_rows_and(&[], needles.found_below(kept.path()));
 
     let insert = sqlx::query("INSERT INTO control VALUES ($1)").bind(&plaintexts()[CONTROL]);
     sqlx::raw_sql("CREATE TABLE control (unsealed TEXT)").execute(&mut database).await.unwrap();
     insert.execute(&mut database).await.unwrap();
-    holds_rows_and(&[CONTROL], below(kept.path()));
+    assert_rows_and(&[CONTROL], needles.found_below(kept.path()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,17 +95,16 @@ async fn postgresql_holds_no_plaintext_in_any_form_and_dumps_none() {
     let words = ["--data", kept.path().to_str().unwrap(), "--database", &postgres.url()];
     let service = Running::start(&words);
     check_in(&service);
-    let dumped =
-        |needles: &ManyNeedles| -> Vec<usize> { needles.found_in(&postgres.dump()).into_iter().collect() };
+    let needles = needles();
     let mut database = PgConnection::connect(&postgres.url()).await.unwrap();
     sqlx::raw_sql("CHECKPOINT").execute(&mut database).await.unwrap();
-    holds_rows_and(&[], dumped);
-    holds_rows_and(&[], below(&postgres.files()));
+    assert_rows_and(&[], needles.found_in(&postgres.dump()));
+    assert_rows_and(&[], needles.found_below(&postgres.files()));
 
     let insert = sqlx::query("INSERT INTO control VALUES ($1)").bind(plaintexts()[CONTROL].as_bytes());
     sqlx::raw_sql("CREATE TABLE control (unsealed BYTEA)").execute(&mut database).await.unwrap();
     insert.execute(&mut database).await.unwrap();
     sqlx::raw_sql("CHECKPOINT").execute(&mut database).await.unwrap();
-    holds_rows_and(&[CONTROL], dumped);
-    holds_rows_and(&[CONTROL], below(&postgres.files()));
+    assert_rows_and(&[CONTROL], needles.found_in(&postgres.dump()));
+    assert_rows_and(&[CONTROL], needles.found_below(&postgres.files()));
 }
