@@ -73,22 +73,22 @@ fn run(args: Args) -> anyhow::Result<()> {
         "rows in a database of yours would outlive their keys; name a directory for the key centre with --data, \
          or the profiles of one that runs already with --profiles"
     );
+    let runtime = Runtime::new()?;
+    let interruption = runtime.block_on(async { Interruption::catch() })?;
     let scratch = match &args.data {
         Some(_) => None,
         None => Some(tempfile::Builder::new().prefix("attendance-").tempdir()?),
     };
     let directory = args.data.clone().or_else(|| scratch.as_ref().map(|dir| dir.path().to_owned()));
     let directory = directory.context("no directory")?;
-    let runtime = Runtime::new()?;
-    let served = runtime.block_on(serve(args, &directory));
+    let served = runtime.block_on(serve(args, &directory, interruption));
     // A key centre that was still starting is waited for, and stopped; then nobody writes to the directory any more.
     drop(runtime);
     served
 }
 
 /// Serves until a signal comes.
-async fn serve(args: Args, directory: &Path) -> anyhow::Result<()> {
-    let mut interruption = Interruption::catch()?;
+async fn serve(args: Args, directory: &Path, mut interruption: Interruption) -> anyhow::Result<()> {
     let kept = args.data.is_some();
     let (listener, routes, keys) = select! {
         started = start(args, directory) => started?,

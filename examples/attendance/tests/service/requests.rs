@@ -1,5 +1,7 @@
 //! What requests may do, and what they may not.
 
+use std::{sync::mpsc, thread};
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -117,6 +119,35 @@ fn each_sees_what_is_theirs_and_hr_finds_a_full_number() {
         [found("acme", "138 0013 8001"), found("globex", "13800138000"), found("acme", "")],
         [0, 0, 0]
     );
+}
+
+#[test]
+fn no_row_is_stored_after_an_employee_has_left_however_many_are_on_their_way() {
+    let service = Running::start(&[]);
+    let new = || checkin("acme", "e-1", "Lin Xiaoyu", "138 0013 8000");
+    service.post("/api/checkins", &new()).ok();
+    let (stored, told) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            let stored = stored.clone();
+            let service = &service;
+            // Each goes on until it is turned away.
+            scope.spawn(move || {
+                while service.post("/api/checkins", &new()).status == 200 {
+                    stored.send(()).unwrap();
+                }
+            });
+        }
+        for _ in 0..8 {
+            told.recv().unwrap();
+        }
+        service.post("/api/leave", &json!({ "company": "acme", "employee": "e-1" })).ok();
+        let rows = service.column("thief", "acme", "", "employee").len();
+        assert_eq!(service.post("/api/checkins", &new()).error(403), "the employee has left");
+        drop(stored);
+        while told.recv().is_ok() {}
+        assert_eq!(service.column("thief", "acme", "", "employee").len(), rows);
+    });
 }
 
 #[test]

@@ -32,7 +32,8 @@ pub(crate) struct Reply {
     pub(crate) body: String,
 }
 
-fn command(words: &[&str]) -> Command {
+/// The service, not yet started.
+pub(crate) fn command(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_attendance"));
     command.args(words).env_remove("ATTENDANCE_DATABASE");
     command

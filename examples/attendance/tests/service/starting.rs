@@ -1,11 +1,17 @@
 //! Started with nothing installed, stopped, started again.
 
-use std::{net::TcpListener, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
+    process::Stdio,
+    thread,
+};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::running::{Running, assert_empty, checkin, refused};
+use crate::running::{Running, assert_empty, checkin, command, refused};
 
 #[test]
 fn it_starts_with_nothing_and_leaves_nothing() {
@@ -24,10 +30,27 @@ fn it_starts_with_nothing_and_leaves_nothing() {
 }
 
 #[test]
+fn a_signal_while_it_starts_leaves_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut process = command(&["--listen", "127.0.0.1:0"])
+        .env("TMPDIR", scratch.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    while fs::read_dir(scratch.path()).unwrap().next().is_none() {
+        assert!(process.try_wait().unwrap().is_none(), "it starts");
+        thread::yield_now();
+    }
+    kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
+    assert_eq!(process.wait().unwrap().code(), Some(0));
+    assert_empty(scratch.path());
+}
+
+#[test]
 fn an_open_connection_does_not_keep_it_from_stopping() {
     let service = Running::start(&[]);
     // As browsers do: connected ahead of a request that may never come.
-    let ahead = std::net::TcpStream::connect(service.address).unwrap();
+    let ahead = TcpStream::connect(service.address).unwrap();
     service.get("/").ok();
     service.signal(Signal::TERM);
     let (status, ..) = service.ended();
