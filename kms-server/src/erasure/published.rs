@@ -91,6 +91,11 @@ impl Published {
         self.commits.send_replace(notice.revision);
     }
 
+    /// The last commit that was told to every listener.
+    pub(super) fn heard(&self) -> CommitNumber {
+        *self.commits.borrow()
+    }
+
     pub(super) fn commits(&self) -> watch::Receiver<CommitNumber> {
         self.commits.subscribe()
     }

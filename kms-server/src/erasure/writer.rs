@@ -216,9 +216,11 @@ impl Writer {
         Snapshot::new(self.published.clone())
     }
 
-    /// Number of the last durable commit.
+    /// Number of the last durable commit of which every listener has heard.
+    // ATTACK: a moment before, a copy of what it destroyed can still be in use. A data key that is leased under its number would pass
+    // for one that was leased after it, and a client that has confirmed the purge would keep it.
     pub fn revision(&self) -> CommitNumber {
-        self.published.roots().revision
+        self.published.heard()
     }
 
     /// The slot that the next tenant will have: they are given away in rising order.

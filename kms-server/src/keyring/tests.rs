@@ -91,6 +91,18 @@ impl Ground {
         destroyed.await.unwrap();
     }
 
+    /// Changes the record of a key.
+    pub(crate) async fn turn(&self, key: &str, edit: impl FnOnce(&mut KeyRecord) + Send + 'static) {
+        let place = (self.slot, KeyRef::try_from(key).unwrap());
+        let turned = self.writer.commit(move |change| -> Result<(), ChangeError> {
+            let mut record = change.get::<Keys>(&place)?.unwrap_or_default();
+            edit(&mut record);
+            change.put::<Keys>(&place, &record);
+            Ok(())
+        });
+        turned.await.unwrap();
+    }
+
     async fn label_tenant(&self) {
         let slot = self.slot;
         let labelled = self.writer.commit(move |change| -> Result<(), ChangeError> {

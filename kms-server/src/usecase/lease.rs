@@ -95,7 +95,7 @@ async fn seal_with(
     // ORDER: noted before the key leaves: a destruction is either decided before, and this is refused, or it sees the lease.
     let noted = keyring.leases().note(version.id(), kind, key.lease);
     noted.map_err(|_| Refused::KeyDeactivated(key.name.clone()))?;
-    note(keyring, key, &version, Some(kind), client);
+    note(keyring, key, &version, Some(kind), client)?;
     let data_key_id = match kind {
         ToSeal::Randomized => data_key_ids::leased(keyring, &version).await?,
         ToSeal::Deterministic => {
@@ -135,7 +135,7 @@ fn open_with(
     if !version.was_leased(item.data_key) {
         return Err(Refused::CiphertextRejected);
     }
-    note(keyring, key, &version, None, client);
+    note(keyring, key, &version, None, client)?;
     let data_key = version.data_key(item.data_key).map_err(|_| destroyed(&key.name, version.number))?;
     Ok(Leased {
         version_id: version.id(),
@@ -149,18 +149,85 @@ fn open_with(
     })
 }
 
-// ORDER: before the data key leaves, and before a first one is put on record.
+// ORDER: before the data key leaves, and before a first one is put on record; and then the key is looked at once more. A suspension
+// that came since it was looked up is seen here, and a later one finds the lease and tells its holder.
 pub(super) fn note(
     keyring: &Keyring,
     key: &Arc<KeyEntry>,
     version: &LiveVersion,
     to_seal: Option<ToSeal>,
     client: Option<&Client>,
-) {
+) -> Result<(), Refused> {
     let issued_before = version.was_ever_leased();
     keyring.holders().note(Lease { key, version: version.id(), to_seal, issued_before, client });
+    let now = keyring.key_at(&key.tenant, &key.name)?;
+    if (now.tenant.slot, now.uid) != (key.tenant.slot, key.uid) {
+        return Err(Refused::KeyDestroyed(key.name.clone()));
+    }
+    match to_seal {
+        None => now.check_opens()?,
+        // Which version seals now does not matter: what was rotated out meanwhile goes on for a lease's time.
+        Some(ToSeal::Randomized) => drop(now.sealing_version()?),
+        Some(ToSeal::Deterministic) => drop(now.deterministic_version()?),
+    }
+    Ok(())
 }
 
 pub(super) fn check_class(key: &KeyEntry) -> Result<(), Refused> {
     if key.class.releases_data_keys() { Ok(()) } else { Err(Refused::ReleasesNoDataKeys(key.name.clone())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use kms_core::state::LifecycleState;
+
+    use super::*;
+    use crate::keyring::tests::{Ground, KEY};
+    use crate::records::state_number;
+
+    fn ways() -> [Option<ToSeal>; 3] {
+        [None, Some(ToSeal::Randomized), Some(ToSeal::Deterministic)]
+    }
+
+    /// What a request that looked the key up before comes to, for each thing that it may want.
+    fn noted(ground: &Ground, looked_up: &Arc<KeyEntry>) -> [Result<(), Refused>; 3] {
+        let version = ground.version(2);
+        ways().map(|to_seal| note(&ground.keyring, looked_up, &version, to_seal, None))
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_suspended_since_it_was_looked_up_is_not_leased() {
+        let ground = Ground::new(1 << 20).await;
+        let looked_up = ground.key(KEY);
+        assert!(noted(&ground, &looked_up).iter().all(Result::is_ok));
+        ground.turn(KEY, |key| key.state = state_number(LifecycleState::Suspended)).await;
+        assert!(looked_up.check_opens().is_ok(), "that is what it was looked up as");
+        for refused in noted(&ground, &looked_up) {
+            assert!(matches!(refused, Err(Refused::KeySuspended(_))), "{refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_to_be_destroyed_since_opens_and_does_not_seal_and_what_was_rotated_does_both() {
+        let ground = Ground::new(1 << 20).await;
+        let looked_up = ground.key(KEY);
+        ground.turn(KEY, |key| (key.active_version, key.deterministic_version) = (1, 1)).await;
+        assert!(noted(&ground, &looked_up).iter().all(Result::is_ok), "for a lease's time");
+        ground.turn(KEY, |key| key.state = state_number(LifecycleState::DestroyScheduled)).await;
+        let [open, randomized, deterministic] = noted(&ground, &looked_up);
+        assert!(open.is_ok());
+        for refused in [randomized, deterministic] {
+            assert!(matches!(refused, Err(Refused::KeyDeactivated(_))), "{refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_made_anew_under_its_name_is_another_one() {
+        let ground = Ground::new(1 << 20).await;
+        let looked_up = ground.key(KEY);
+        ground.turn(KEY, |key| key.uid = vec![9; 16]).await;
+        for refused in noted(&ground, &looked_up) {
+            assert!(matches!(refused, Err(Refused::KeyDestroyed(_))), "{refused:?}");
+        }
+    }
 }

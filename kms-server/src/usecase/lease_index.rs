@@ -85,7 +85,7 @@ async fn lease_version(
     client: Option<&Client>,
 ) -> Result<Leased, Refused> {
     let version = keyring.version_of(key, id)?;
-    note(keyring, key, &version, None, client);
+    note(keyring, key, &version, None, client)?;
     data_key_ids::lease_deterministic(keyring, &version).await?;
     let data_key_id = DataKeyId::DETERMINISTIC;
     let data_key = version.data_key(data_key_id).map_err(|_| destroyed(&key.name, version.number))?;

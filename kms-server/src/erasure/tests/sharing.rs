@@ -89,6 +89,26 @@ async fn sixty_four_changes_that_wait_together_share_a_commit() {
     assert_eq!(world.recount().1, world.head().state_root);
 }
 
+// A data key that is leased under the number of the commit that destroys it would count as leased after that, and outlive its purge.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commits_number_is_shown_only_once_every_listener_has_heard_of_it() {
+    let world = World::new();
+    let writer = world.start();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    writer.on_commit({
+        let (writer, heard) = (writer.clone(), heard.clone());
+        move |notice| heard.lock().push((notice.revision, writer.revision()))
+    });
+    tenant(&writer).await.unwrap();
+    let heard = std::mem::take(&mut *heard.lock());
+    assert!(!heard.is_empty());
+    for (commit, shown) in heard {
+        assert!(shown < commit, "{shown:?} is shown while {commit:?} is told");
+        assert!(writer.revision() >= commit);
+    }
+    writer.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_or_a_panic_rolls_back_itself_only() {
     let world = World::new();
