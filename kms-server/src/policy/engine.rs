@@ -16,6 +16,7 @@ use super::{
     cache::DecisionCache,
     evaluate::{self, Question},
     explain,
+    family::{FamilyForbids, unless_forbidden},
     load::{self, Loaded, Texts},
     masks::Masks,
     problem::{PolicyProblems, Problem},
@@ -201,12 +202,6 @@ struct Shard {
     volatile: Vec<Scope>,
 }
 
-/// A policy that looks at the subject, and where.
-struct SubjectReader {
-    id: PolicyId,
-    scope: Scope,
-}
-
 /// A policy set in force, with the decisions made under it.
 struct Force {
     epoch: PolicyEpoch,
@@ -214,7 +209,9 @@ struct Force {
     loaded: Loaded,
     actions: HashMap<Operation, Entity>,
     shards: HashMap<ShardKey, Shard>,
-    subject_readers: Vec<SubjectReader>,
+    /// Policies that look at the subject, and where.
+    subject_readers: Vec<(PolicyId, Scope)>,
+    family_forbids: FamilyForbids,
     cache: DecisionCache,
 }
 
@@ -235,10 +232,10 @@ impl Force {
             }
         }
         let readers = loaded.rules.iter().filter(|rule| rule.reads_subject);
-        let reader = |rule: &load::Rule| SubjectReader { id: rule.id.clone(), scope: rule.scope.clone() };
-        let subject_readers = readers.map(reader).collect();
+        let subject_readers = readers.map(|rule| (rule.id.clone(), rule.scope.clone())).collect();
+        let family_forbids = FamilyForbids::of(&loaded.rules).map_err(|problem| vec![problem])?;
         let cache = DecisionCache::new(options.cache_bytes);
-        let force = Self { epoch, texts, loaded, actions, shards, subject_readers, cache };
+        let force = Self { epoch, texts, loaded, actions, shards, subject_readers, family_forbids, cache };
         problems.extend(force.probe());
         if problems.is_empty() { Ok(force) } else { Err(problems) }
     }
@@ -258,14 +255,13 @@ impl Force {
         *key_revision = 0;
         let reader = (!self.subject_readers.is_empty()).then(|| {
             let caller = request.principal.to_string();
-            self.subject_readers.iter().find(|reader| reader.scope.may_reach(request, &caller))
+            self.subject_readers.iter().find(|(_, scope)| scope.may_reach(request, &caller))
         });
         match (reader.flatten(), name.subject) {
             (None, _) => name.subject = Subject::Unnamed,
             (Some(_), Subject::Named(_) | Subject::None) => {}
-            (Some(reader), Subject::Unnamed) => {
-                let error =
-                    format!("policy `{}` looks at the subject, which the request must name", reader.id);
+            (Some((id, _)), Subject::Unnamed) => {
+                let error = format!("policy `{id}` looks at the subject, which the request must name");
                 return Err(Arc::new(Decision::Deny { policies: Vec::new(), errors: vec![error.into()] }));
             }
         }
@@ -288,16 +284,28 @@ impl Force {
         }
         let shards: Vec<&Shard> = keys.iter().filter_map(|key| self.shards.get(key)).collect();
 
-        let decision = match Question::new(request, &self.loaded.schema, &self.actions) {
-            Ok(question) => question.ask(shards.iter().map(|shard| &shard.set)),
-            Err(unfit) => Decision::Deny { policies: Vec::new(), errors: vec![unfit.to_string().into()] },
-        };
+        let mut decision = self.ask(request, shards.iter().map(|shard| &shard.set));
+        let mut volatile = shards
+            .iter()
+            .flat_map(|shard| &shard.volatile)
+            .any(|scope| scope.agreement(request, &caller).is_full());
+        if let Some(family) = self.family_forbids.above(request) {
+            let of_family = self.ask(&family, std::iter::once(self.family_forbids.set()));
+            decision = unless_forbidden(decision, of_family);
+            volatile |= self.family_forbids.is_volatile(&family, &caller);
+        }
         let decision = Arc::new(decision);
-        let mut volatile = shards.iter().flat_map(|shard| &shard.volatile);
-        if !volatile.any(|scope| scope.agreement(request, &caller).is_full()) {
+        if !volatile {
             self.cache.keep(request, decision.clone());
         }
         decision
+    }
+
+    fn ask<'p>(&self, request: &PolicyRequest<'_>, sets: impl Iterator<Item = &'p PolicySet>) -> Decision {
+        match Question::new(request, &self.loaded.schema, &self.actions) {
+            Ok(question) => question.ask(sets),
+            Err(unfit) => Decision::Deny { policies: Vec::new(), errors: vec![unfit.to_string().into()] },
+        }
     }
 
     /// Asks the schema for everything this release will ask: one that is older or was edited is found now, not at a request.

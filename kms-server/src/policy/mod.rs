@@ -9,6 +9,7 @@
 //! - [`masks`]: which masked form `Reveal` shows of which column.
 //! - `load`, [`problem`]: a directory becomes rules, or a list of all that is wrong with it.
 //! - [`scope`], `volatile`, `subject`: what a policy can apply to, whether its answer may be kept, whether it is one for a whole family.
+//! - `family`: what is forbidden of a family is forbidden of its subjects.
 //! - `evaluate`, `cache`, `explain`: one evaluation, the decisions kept, the words.
 //! - [`examples`]: the schema and the policies of `policies/`.
 
@@ -17,6 +18,7 @@ pub mod engine;
 mod evaluate;
 pub mod examples;
 mod explain;
+mod family;
 mod load;
 pub mod masks;
 pub mod problem;

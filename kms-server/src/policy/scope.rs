@@ -189,6 +189,11 @@ impl Scope {
         self.key.as_ref().is_some_and(|key| key.matches('/').count() > 1)
     }
 
+    /// Whether it names one key, which may be a family.
+    pub(super) fn names_key_or_family(&self) -> bool {
+        self.key.is_some() && !self.names_subject()
+    }
+
     fn covers(&self, operation: Operation) -> bool {
         self.operations & bit(operation) != 0
     }
