@@ -28,6 +28,9 @@ const RECORDED: Duration = Duration::from_secs(60);
 const MOST_REPORTS: usize = 1_000;
 /// What may wait for the store; more is counted as left out.
 const MOST_PENDING: usize = 20_000;
+/// How much of that may be one identity's.
+// ATTACK: version ids can be invented, and no policy is asked about a report; so one identity does not take the others' places.
+const MOST_OF_ONE: usize = MOST_PENDING / 4;
 /// Bytes of one version and day, from which on nothing new is added: an engine takes 64 KiB, and names have up to 2 KiB.
 const FULL: usize = 48 * 1024;
 /// Versions in one commit.
@@ -45,6 +48,29 @@ pub struct Census {
 struct Pending {
     versions: HashMap<VersionId, Said>,
     entries: usize,
+    /// Of those, each identity's.
+    of: HashMap<IdentityName, usize>,
+}
+
+impl Pending {
+    /// What is said of a version, where one more entry of this identity finds room.
+    fn room_for(&mut self, identity: &IdentityName, version: VersionId) -> Option<&mut Said> {
+        let of = self.of.get(identity).copied().unwrap_or_default();
+        if self.entries >= MOST_PENDING || of >= MOST_OF_ONE {
+            metrics::counter!("kms_census_left_out_total").increment(1);
+            return None;
+        }
+        self.entries += 1;
+        *self.of.entry(identity.clone()).or_default() += 1;
+        Some(self.versions.entry(version).or_default())
+    }
+
+    /// Of a version of which something is said, there is more, which found no room.
+    fn leave_out(&mut self, version: VersionId, really: impl Fn(&Said) -> bool) {
+        if let Some(said) = self.versions.get_mut(&version).filter(|said| really(said)) {
+            said.left_out = said.left_out.saturating_add(1);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -72,19 +98,14 @@ impl Census {
     pub fn leased(&self, identity: &IdentityName, versions: impl Iterator<Item = VersionId>) {
         let pending = &mut *self.pending.lock();
         for version in versions {
-            let Pending { versions, entries } = &mut *pending;
-            if *entries >= MOST_PENDING && !versions.contains_key(&version) {
+            let known = pending.versions.get(&version).is_some_and(|said| said.holders.contains(identity));
+            if known {
                 continue;
             }
-            let said = versions.entry(version).or_default();
-            if said.holders.contains(identity) {
-                continue;
+            match pending.room_for(identity, version) {
+                Some(said) => said.holders.push(identity.clone()),
+                None => pending.leave_out(version, |_| true),
             }
-            match *entries < MOST_PENDING {
-                true => said.holders.push(identity.clone()),
-                false => said.left_out += 1,
-            }
-            *entries += 1;
         }
     }
 
@@ -96,14 +117,21 @@ impl Census {
             let version = VersionId::from(version_id);
             let (Ok(table), Ok(column)) = (table.parse(), column.parse()) else { continue };
             // ATTACK: a version of another tenant is as good as none.
-            if version.tenant_slot() != tenant || pending.entries >= MOST_PENDING {
+            if version.tenant_slot() != tenant {
                 continue;
             }
             let used = Use { identity: identity.clone(), table, column };
-            let counts = pending.versions.entry(version).or_default().uses.entry(used).or_insert_with(|| {
-                pending.entries += 1;
-                Counts::default()
-            });
+            let known = pending.versions.get(&version).is_some_and(|said| said.uses.contains_key(&used));
+            let said = match known {
+                true => pending.versions.get_mut(&version),
+                false => pending.room_for(identity, version),
+            };
+            let Some(said) = said else {
+                // ATTACK: who was never leased a version cannot make it look as if something were missing of it.
+                pending.leave_out(version, |said| said.holders.contains(identity));
+                continue;
+            };
+            let counts = said.uses.entry(used).or_default();
             counts.seals = counts.seals.saturating_add(seals);
             counts.opens = counts.opens.saturating_add(opens);
         }
@@ -165,7 +193,7 @@ fn merge(change: &mut Change<'_>, version: VersionId, today: u32, said: &Said) -
 }
 
 fn add(record: &mut UsesRecord, yesterday: &UsesRecord, said: &Said) {
-    record.left_out += said.left_out;
+    record.left_out = record.left_out.saturating_add(said.left_out);
     for identity in &said.holders {
         hold(record, identity.to_string(), false);
     }
@@ -190,7 +218,7 @@ fn add(record: &mut UsesRecord, yesterday: &UsesRecord, said: &Said) {
                 seals: counts.seals,
                 opens: counts.opens,
             }),
-            None => record.left_out += 1,
+            None => record.left_out = record.left_out.saturating_add(1),
         }
     }
 }
@@ -200,6 +228,65 @@ fn hold(record: &mut UsesRecord, identity: String, reported: bool) {
     match record.holders.iter_mut().find(|holder| holder.identity == identity) {
         Some(holder) => holder.reported |= reported,
         None if has_room => record.holders.push(UseHolder { identity, reported }),
-        None => record.left_out += 1,
+        None => record.left_out = record.left_out.saturating_add(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENANT: TenantSlot = TenantSlot(3);
+
+    fn version(number: usize) -> VersionId {
+        VersionId::new(TENANT, kms_core::id::LeafSlot(u32::try_from(number).unwrap()))
+    }
+
+    fn identity(name: &str) -> IdentityName {
+        IdentityName::Spiffe(name.into())
+    }
+
+    fn report(version: VersionId) -> UseReport {
+        let (table, column) = ("checkins".into(), "phone".into());
+        UseReport { version_id: version.get(), table, column, seals: 1, opens: 2 }
+    }
+
+    fn flood(census: &Census, name: &str) {
+        for number in 0..2 * MOST_OF_ONE {
+            census.reported(&identity(name), TENANT, vec![report(version(1_000 + number))]);
+        }
+    }
+
+    #[test]
+    fn who_invents_versions_takes_no_more_than_a_quarter_and_another_is_still_heard() {
+        let census = Census::default();
+        flood(&census, "greedy");
+        assert_eq!(census.pending.lock().entries, MOST_OF_ONE);
+        let honest = identity("honest");
+        census.leased(&honest, [version(1)].into_iter());
+        census.reported(&honest, TENANT, vec![report(version(1)), report(version(1))]);
+        let pending = census.pending.lock();
+        let said = &pending.versions[&version(1)];
+        assert_eq!((said.holders.len(), said.uses.len(), said.left_out), (1, 1, 0));
+        assert!(said.uses.values().all(|counts| (counts.seals, counts.opens) == (2, 4)));
+    }
+
+    #[test]
+    fn what_finds_no_room_is_said_of_its_version() {
+        let census = Census::default();
+        census.leased(&identity("honest"), [version(1)].into_iter());
+        for name in ["a", "b", "c", "d"] {
+            flood(&census, name);
+        }
+        assert_eq!(census.pending.lock().entries, MOST_PENDING);
+        census.leased(&identity("honest"), [version(1)].into_iter());
+        assert_eq!(census.pending.lock().versions[&version(1)].left_out, 0, "that is known");
+        census.reported(&identity("a"), TENANT, vec![report(version(1))]);
+        assert_eq!(census.pending.lock().versions[&version(1)].left_out, 0, "that one was never leased it");
+        census.reported(&identity("honest"), TENANT, vec![report(version(1))]);
+        census.leased(&identity("another"), [version(1)].into_iter());
+        let pending = census.pending.lock();
+        assert_eq!(pending.versions[&version(1)].left_out, 2);
+        assert!(!pending.versions.contains_key(&version(2)));
     }
 }
