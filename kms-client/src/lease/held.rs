@@ -78,6 +78,14 @@ struct Columns {
     beyond: Option<Budget>,
 }
 
+impl Columns {
+    /// Keeps a cipher that one holder has, for as long as it has it.
+    fn give(&mut self, prepared: &Arc<Prepared>) {
+        self.own.retain(|own| own.strong_count() > 0);
+        self.own.push(Arc::downgrade(prepared));
+    }
+}
+
 /// The cipher of one column, until its lease ends.
 pub(crate) struct Prepared {
     cipher: RwLock<Option<Cipher>>,
@@ -200,7 +208,7 @@ impl Lease {
         };
         let prepared = Arc::new(self.prepare(table, column, budget)?);
         match beyond {
-            true => columns.own.push(Arc::downgrade(&prepared)),
+            true => columns.give(&prepared),
             false => drop(columns.shared.insert(name, prepared.clone())),
         }
         Ok(prepared)
@@ -214,10 +222,7 @@ impl Lease {
     ) -> Result<Arc<Prepared>, Stop> {
         let budget = self.prepared(table, column)?.budget.clone();
         let prepared = Arc::new(self.prepare(table, column, budget)?);
-        let mut columns = self.columns.lock();
-        columns.own.retain(|own| own.strong_count() > 0);
-        columns.own.push(Arc::downgrade(&prepared));
-        drop(columns);
+        self.columns.lock().give(&prepared);
         // ORDER: a wipe that came before the push took the key first, so it shows here.
         self.with_data_key(|_| ())?;
         Ok(prepared)

@@ -18,6 +18,8 @@ use crate::running::BootTime;
 
 /// Events that may wait for a slow client, beside those that it missed; with more it is cut off.
 const AHEAD: usize = 64;
+/// Events that a client may have been told and not have confirmed.
+const UNCONFIRMED: usize = 4_096;
 /// Clients that may listen at a time.
 const MOST: usize = 16_384;
 
@@ -188,6 +190,9 @@ impl Watching {
     /// # Errors
     /// Why there is no more.
     pub async fn next(&mut self) -> Result<(u64, KeyEvent), Cut> {
+        if self.told.len() >= UNCONFIRMED {
+            return Err(Cut::Overtaken);
+        }
         tokio::select! {
             biased;
             () = self.cut.cancelled() => Err(self.why()),

@@ -43,9 +43,9 @@ fn sized<'a>(what: &str, payload: &'a [u8], max: usize) -> Result<&'a [u8], Fail
     Ok(payload)
 }
 
-/// Longest lease of a data key.
 /// Longest time in which a destruction can be called off.
 const MAX_WINDOW: Duration = Duration::from_secs(10 * 366 * 86_400);
+/// Longest lease of a data key.
 const MAX_LEASE: Duration = Duration::from_secs(86_400);
 
 /// Refuses a batch with no items, too many items or too many bytes in all.

@@ -80,6 +80,22 @@ async fn what_was_told_and_not_confirmed_may_be_lost() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_its_events_and_confirms_none_is_cut_off() {
+    let ground = Ground::new(1 << 20).await;
+    let one = client();
+    let id = ground.held_by(&one);
+    let mut watching = ground.keyring.watch(&one).unwrap();
+    for number in 1..=u64::try_from(UNCONFIRMED).unwrap() {
+        ground.tell(id, 1);
+        assert_eq!(watching.next().await.unwrap().0, number);
+    }
+    ground.tell(id, 1);
+    assert_eq!(watching.next().await, Err(Cut::Overtaken));
+    watching.confirm(1).unwrap();
+    watching.next().await.unwrap();
+}
+
+#[tokio::test]
 async fn numbers_are_confirmed_once_in_order_and_only_when_told() {
     let ground = Ground::new(1 << 20).await;
     let one = client();
