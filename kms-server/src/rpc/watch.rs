@@ -145,7 +145,7 @@ fn failure(cut: Cut) -> Failure {
         Cut::Closed => Reason::ShuttingDown.into(),
         Cut::Overtaken => Failure::message(
             Reason::Overloaded,
-            "this client did not take its events in time, or watches by another stream; open one again",
+            "this client did not take or confirm its events in time, or watches by another stream; open one again",
         ),
     }
 }
