@@ -5,14 +5,11 @@
 //! scalar of its one column, or `u32 length || scalar` of each of several. Each value has one encoding only: reading refuses the
 //! others, for an id that is written two ways is two ids.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-use crate::{
-    kdf::extend_length_prefixed,
-    names::{NameError, RecordId},
-};
+use crate::names::{NameError, RecordId};
 
 /// A value before it is sealed, or bound as part of a record id.
 #[derive(Clone, Copy)]
@@ -69,10 +66,11 @@ impl Scalar<'_> {
         match self {
             Self::Text(text) | Self::Json(text) => out.extend_from_slice(text.as_bytes()),
             Self::Bytes(bytes) => out.extend_from_slice(bytes),
-            Self::Integer(number) => out.extend_from_slice(number.to_string().as_bytes()),
+            // A vector takes all that is written.
+            Self::Integer(number) => drop(write!(out, "{number}")),
             Self::Boolean(true) => out.extend_from_slice(b"true"),
             Self::Boolean(false) => out.extend_from_slice(b"false"),
-            Self::Uuid(bytes) => out.extend_from_slice(uuid_text(bytes).as_bytes()),
+            Self::Uuid(bytes) => out.extend_from_slice(&uuid_text(bytes)),
             Self::Time { seconds, nanoseconds } => {
                 out.extend_from_slice(
                     time_text(*seconds, *nanoseconds).ok_or(EncodingError::Time)?.as_bytes(),
@@ -99,17 +97,25 @@ impl Scalar<'_> {
 /// Where it is empty or over 1,024 bytes, or a time is out of range.
 pub fn record_id(columns: &[Scalar<'_>]) -> Result<RecordId, RecordIdError> {
     let id = match columns {
+        [Scalar::Bytes(only)] => return Ok(RecordId::try_from(*only)?),
         [only] => only.encode()?,
         several => {
             let mut id = Vec::new();
             for column in several {
-                extend_length_prefixed(&mut id, &column.encode()?);
+                let start = id.len() + LENGTH;
+                id.extend_from_slice(&[0; LENGTH]);
+                column.write(&mut id)?;
+                let len = (id.len() - start) as u32;
+                id[start - LENGTH..start].copy_from_slice(&len.to_be_bytes());
             }
             id
         }
     };
     Ok(RecordId::try_from(id.as_slice())?)
 }
+
+/// Bytes of the length before each of several columns.
+const LENGTH: usize = 4;
 
 /// Reads a text.
 ///
@@ -124,7 +130,11 @@ pub fn text(encoded: &[u8]) -> Result<&str, EncodingError> {
 /// # Errors
 /// Where it is not decimal, over 128 bits, or has a plus sign or zeros in front.
 pub fn integer(encoded: &[u8]) -> Result<i128, EncodingError> {
-    canonical(encoded, "a decimal integer", |text| text.parse().ok(), |number: &i128| number.to_string())
+    let sound = match encoded {
+        [b'0'] | [b'1'..=b'9', ..] | [b'-', b'1'..=b'9', ..] => str::from_utf8(encoded).ok(),
+        _ => None,
+    };
+    sound.and_then(|text| text.parse().ok()).ok_or(EncodingError::NotCanonical("a decimal integer"))
 }
 
 /// Reads a boolean.
@@ -164,26 +174,26 @@ pub fn time(encoded: &[u8]) -> Result<(i64, u32), EncodingError> {
 }
 
 /// Reads what `parse` takes and `write` would write the same way again.
-fn canonical<T>(
+fn canonical<T, W: AsRef<[u8]>>(
     encoded: &[u8],
     what: &'static str,
     parse: impl FnOnce(&str) -> Option<T>,
-    write: impl FnOnce(&T) -> String,
+    write: impl FnOnce(&T) -> W,
 ) -> Result<T, EncodingError> {
     str::from_utf8(encoded)
         .ok()
         .and_then(parse)
-        .filter(|value| write(value).as_bytes() == encoded)
+        .filter(|value| write(value).as_ref() == encoded)
         .ok_or(EncodingError::NotCanonical(what))
 }
 
-fn uuid_text(bytes: &[u8; 16]) -> String {
-    let mut text = String::with_capacity(36);
-    for (at, byte) in bytes.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        write!(text, "{byte:02x}").ok();
+fn uuid_text(bytes: &[u8; 16]) -> [u8; 36] {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let mut text = [b'-'; 36];
+    let places = (0..36).filter(|at| !matches!(at, 8 | 13 | 18 | 23));
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xF]);
+    for (at, digit) in places.zip(digits) {
+        text[at] = DIGITS[usize::from(digit)];
     }
     text
 }

@@ -156,7 +156,7 @@ fn place(table: &Table) -> TokenStream {
     };
     quote! {
         fn place(&self) -> ::core::result::Result<d::Place, d::ProtectError> {
-            d::Place::new(&SCHEMA, #tenant, ::std::vec![#(#bind),*], #per)
+            d::Place::new(&SCHEMA, #tenant, [#(#bind),*], #per)
         }
     }
 }

@@ -3,10 +3,10 @@
 //! Every use looks at the clock first. `wipe` takes the key out of whoever still holds the lease.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     fmt,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
@@ -17,17 +17,15 @@ use kms_core::{
     names::{ColumnName, KeyName, RecordId, TableName, TenantName},
     secret::{DataKey, Plaintext},
 };
-use parking_lot::{Mutex, RwLock};
 
 use super::{
     budget::Budget,
+    columns::{Cipher, Ciphers, Columns, Prepared},
     index::IndexKeys,
-    report::{Reports, Uses},
+    report::Reports,
+    revocable::Revocable,
 };
 use crate::clock::{BootTime, Clock};
-
-/// Most columns whose ciphers one lease keeps; more are prepared each time and share one budget.
-const KEPT_COLUMNS: usize = 1_024;
 
 /// Why a lease does nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,43 +60,12 @@ pub(crate) enum Material {
 pub(crate) struct Lease {
     terms: Terms,
     clock: Arc<dyn Clock>,
-    material: RwLock<Option<Material>>,
-    columns: Mutex<Columns>,
+    material: Revocable<Material>,
+    columns: Columns,
     reports: Arc<Reports>,
     reported: AtomicU64,
     touched: AtomicBool,
     renewal_due: AtomicBool,
-}
-
-#[derive(Default)]
-struct Columns {
-    shared: HashMap<(TableName, ColumnName), Arc<Prepared>>,
-    /// Given to one holder each, kept here to be wiped with the rest.
-    own: Vec<Weak<Prepared>>,
-    beyond: Option<Budget>,
-}
-
-impl Columns {
-    /// Keeps a cipher that one holder has, for as long as it has it.
-    fn give(&mut self, prepared: &Arc<Prepared>) {
-        self.own.retain(|own| own.strong_count() > 0);
-        self.own.push(Arc::downgrade(prepared));
-    }
-}
-
-/// The cipher of one column, until its lease ends.
-pub(crate) struct Prepared {
-    cipher: RwLock<Option<Cipher>>,
-    budget: Budget,
-    /// For the census; a lone counter in nobody's way.
-    opens: AtomicU64,
-    /// What of seals and opens was taken for a report.
-    reported: Mutex<Uses>,
-}
-
-enum Cipher {
-    Randomized(FieldCipher),
-    Deterministic(DeterministicCipher),
 }
 
 impl Lease {
@@ -111,8 +78,8 @@ impl Lease {
         Self {
             terms,
             clock,
-            material: RwLock::new(Some(material)),
-            columns: Mutex::default(),
+            material: Revocable::new(material),
+            columns: Columns::default(),
             reports,
             reported: AtomicU64::new(0),
             touched: AtomicBool::new(false),
@@ -134,17 +101,19 @@ impl Lease {
 
     /// Whether another version takes its place with the next rotation: what is leased by the name of a key.
     pub(super) fn is_by_name(&self) -> bool {
-        self.terms.budget.is_some() || matches!(&*self.material.read(), Some(Material::Index(_)))
+        let is_index = |material: &Material| matches!(material, Material::Index(_));
+        self.terms.budget.is_some() || self.material.with(is_index).unwrap_or(false)
     }
 
     /// Whether something of it is derived from one of these versions.
     pub(super) fn is_of(&self, versions: &HashSet<VersionId>) -> bool {
-        match &*self.material.read() {
-            Some(Material::Index(keys)) => {
-                keys.versions().live.iter().any(|version| versions.contains(version))
+        let of_index = |material: &Material| match material {
+            Material::Index(keys) => {
+                Some(keys.versions().live.iter().any(|version| versions.contains(version)))
             }
-            _ => versions.contains(&self.terms.version),
-        }
+            Material::DataKey(_) => None,
+        };
+        self.material.with(of_index).flatten().unwrap_or_else(|| versions.contains(&self.terms.version))
     }
 
     pub(super) fn deadline(&self) -> BootTime {
@@ -158,7 +127,10 @@ impl Lease {
 
     /// Notes that somebody uses it, which is why it will be renewed.
     pub(super) fn touch(&self) {
-        self.touched.store(true, Relaxed);
+        // Written once: a line that threads only read does not go from core to core.
+        if !self.was_touched() {
+            self.touched.store(true, Relaxed);
+        }
     }
 
     pub(super) fn was_touched(&self) -> bool {
@@ -177,41 +149,33 @@ impl Lease {
 
     /// Shows the data key to `use_it`, if the lease runs.
     pub(crate) fn with_data_key<R>(&self, use_it: impl FnOnce(&DataKey) -> R) -> Result<R, Stop> {
-        let material = self.material.read();
-        match &*material {
-            Some(Material::DataKey(data_key)) if self.is_live() => Ok(use_it(data_key)),
-            _ => Err(Stop::Ended),
-        }
+        let used = self.material.with(|material| match material {
+            Material::DataKey(data_key) if self.is_live() => Some(use_it(data_key)),
+            _ => None,
+        });
+        used.flatten().ok_or(Stop::Ended)
     }
 
     /// Shows the index keys to `use_it`, if the lease runs and has some.
     // INVARIANT: held to the end of the use, so that `wipe` waits for it and nothing prepared outlives it.
     pub(crate) fn with_index_keys<R>(&self, use_it: impl FnOnce(&IndexKeys) -> R) -> Result<R, Stop> {
-        let material = self.material.read();
-        match &*material {
-            Some(Material::Index(keys)) if self.is_live() => Ok(use_it(keys)),
-            _ => Err(Stop::Ended),
-        }
+        let used = self.material.with(|material| match material {
+            Material::Index(keys) if self.is_live() => Some(use_it(keys)),
+            _ => None,
+        });
+        used.flatten().ok_or(Stop::Ended)
     }
 
-    /// The cipher of a column, shared with whoever else seals or opens that column.
+    /// The ciphers that are prepared.
+    pub(crate) fn ciphers(&self) -> Ciphers {
+        self.columns.ciphers()
+    }
+
+    /// The cipher of a column, shared with whoever else seals or opens that column. [`Self::ciphers`] has it afterwards, unless the
+    /// lease has too many columns to keep them all.
     pub(crate) fn prepared(&self, table: &TableName, column: &ColumnName) -> Result<Arc<Prepared>, Stop> {
-        let name = (table.clone(), column.clone());
-        let mut columns = self.columns.lock();
-        if let Some(prepared) = columns.shared.get(&name) {
-            return Ok(prepared.clone());
-        }
-        let beyond = columns.shared.len() >= KEPT_COLUMNS;
-        let budget = match beyond {
-            true => columns.beyond.get_or_insert_with(|| self.budget()).clone(),
-            false => self.budget(),
-        };
-        let prepared = Arc::new(self.prepare(table, column, budget)?);
-        match beyond {
-            true => columns.give(&prepared),
-            false => drop(columns.shared.insert(name, prepared.clone())),
-        }
-        Ok(prepared)
+        let budget = || Budget::new(self.terms.budget.unwrap_or(0));
+        self.columns.shared((table, column), budget, |budget| self.prepare(table, column, budget))
     }
 
     /// A cipher of a column for one holder, so that threads do not meet at its lock; the budget is shared.
@@ -221,11 +185,8 @@ impl Lease {
         column: &ColumnName,
     ) -> Result<Arc<Prepared>, Stop> {
         let budget = self.prepared(table, column)?.budget.clone();
-        let prepared = Arc::new(self.prepare(table, column, budget)?);
-        self.columns.lock().give(&prepared);
-        // ORDER: a wipe that came before the push took the key first, so it shows here.
-        self.with_data_key(|_| ())?;
-        Ok(prepared)
+        let mut adding = self.columns.adding();
+        Ok(adding.keep(self.prepare(table, column, budget)?))
     }
 
     fn prepare(&self, table: &TableName, column: &ColumnName, budget: Budget) -> Result<Prepared, Stop> {
@@ -237,16 +198,7 @@ impl Lease {
             }
             id => Cipher::Randomized(FieldCipher::new(data_key, *version, id, column)),
         })?;
-        Ok(Prepared {
-            cipher: RwLock::new(Some(cipher)),
-            budget,
-            opens: AtomicU64::new(0),
-            reported: Mutex::default(),
-        })
-    }
-
-    fn budget(&self) -> Budget {
-        Budget::new(self.terms.budget.unwrap_or(0))
+        Ok(Prepared::new(cipher, budget))
     }
 
     /// Takes up to `wanted` seals of a column's field key.
@@ -265,15 +217,10 @@ impl Lease {
         record: &RecordId,
         plaintext: &[u8],
     ) -> Result<Result<Vec<u8>, SealError>, Stop> {
-        let cipher = prepared.cipher.read();
-        if !self.is_live() {
-            return Err(Stop::Ended);
-        }
-        match &*cipher {
-            Some(Cipher::Randomized(cipher)) => Ok(cipher.seal(record, plaintext)),
-            Some(Cipher::Deterministic(cipher)) => Ok(cipher.seal(plaintext)),
-            None => Err(Stop::Ended),
-        }
+        self.used(prepared, |cipher| match cipher {
+            Cipher::Randomized(cipher) => cipher.seal(record, plaintext),
+            Cipher::Deterministic(cipher) => cipher.seal(plaintext),
+        })
     }
 
     /// Opens a value.
@@ -283,81 +230,43 @@ impl Lease {
         record: &RecordId,
         ciphertext: &[u8],
     ) -> Result<Result<Plaintext, OpenError>, Stop> {
-        let cipher = prepared.cipher.read();
-        if !self.is_live() {
-            return Err(Stop::Ended);
-        }
-        prepared.opens.fetch_add(1, Relaxed);
-        match &*cipher {
-            Some(Cipher::Randomized(cipher)) => Ok(cipher.open(record, ciphertext)),
-            Some(Cipher::Deterministic(cipher)) => Ok(cipher.open(ciphertext)),
-            None => Err(Stop::Ended),
-        }
+        self.used(prepared, |cipher| match cipher {
+            Cipher::Randomized(cipher) => cipher.open(record, ciphertext),
+            Cipher::Deterministic(cipher) => cipher.open(ciphertext),
+        })
+    }
+
+    fn used<R>(&self, prepared: &Prepared, use_it: impl FnOnce(&Cipher) -> R) -> Result<R, Stop> {
+        let used = prepared.cipher.with(|cipher| self.is_live().then(|| use_it(cipher)));
+        used.flatten().ok_or(Stop::Ended)
     }
 
     /// Takes key and ciphers away from all who hold them.
     // ORDER: the key first, so that no cipher is prepared after the ciphers are gone.
     pub(crate) fn wipe(&self) {
-        drop(self.material.write().take());
-        let columns = self.columns.lock();
-        let own = columns.own.iter().filter_map(Weak::upgrade);
-        for prepared in columns.shared.values().cloned().chain(own) {
-            drop(prepared.cipher.write().take());
-        }
+        self.material.revoke();
+        self.columns.revoke();
     }
 
     /// How many seals were made that nobody has reported yet; counts as reported from now on.
     pub(super) fn take_report(&self) -> u64 {
-        let made = self.seals();
+        let made = self.columns.seals();
         made.saturating_sub(self.reported.fetch_max(made, Relaxed))
     }
 
     /// Adds to the reports what each column did since the last time.
     pub(super) fn report_uses(&self) {
-        let columns = self.columns.lock();
-        for ((table, column), prepared) in &columns.shared {
-            let since = prepared.take_uses();
-            if since != Uses::default() {
-                let place = (self.terms.version, table.clone(), column.clone());
-                self.reports.add_uses(&self.terms.tenant, place, since);
-            }
-        }
-    }
-
-    fn seals(&self) -> u64 {
-        let columns = self.columns.lock();
-        let beyond = columns.beyond.as_ref().map_or(0, Budget::used);
-        columns.shared.values().map(|prepared| prepared.budget.used()).sum::<u64>() + beyond
+        let Terms { tenant, version, .. } = &self.terms;
+        self.columns.take_uses(|table, column, since| {
+            self.reports.add_uses(tenant, (*version, table.clone(), column.clone()), since);
+        });
     }
 }
 
 #[cfg(test)]
 impl Lease {
     pub(crate) fn is_wiped(&self) -> bool {
-        self.material.read().is_none()
-    }
-}
-
-impl Prepared {
-    fn take_uses(&self) -> Uses {
-        let now = Uses { seals: self.budget.used(), opens: self.opens.load(Relaxed) };
-        let mut reported = self.reported.lock();
-        let since = Uses {
-            seals: now.seals.saturating_sub(reported.seals),
-            opens: now.opens.saturating_sub(reported.opens),
-        };
-        *reported = Uses { seals: now.seals.max(reported.seals), opens: now.opens.max(reported.opens) };
-        since
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_wiped(&self) -> bool {
-        self.cipher.read().is_none()
-    }
-
-    /// Gives back seals that were taken and not made.
-    pub(crate) fn give_back(&self, seals: u64) {
-        self.budget.give_back(seals);
+        self.material.is_revoked()
     }
 }
 
@@ -372,11 +281,5 @@ impl Drop for Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").field("terms", &self.terms).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Prepared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Prepared").field("budget", &self.budget).finish_non_exhaustive()
     }
 }

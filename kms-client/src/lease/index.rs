@@ -3,10 +3,11 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
+    sync::Arc,
 };
 
+use arc_swap::ArcSwap;
 use kms_core::{blind_index::BlindIndex, field, id::VersionId, names::TenantName, secret::IndexKey};
-use parking_lot::RwLock;
 
 use crate::{
     clock::BootTime,
@@ -25,7 +26,7 @@ pub(crate) struct IndexKeys {
     writes_under: Option<usize>,
     /// When the newest takes new rows, where it does not yet.
     settles: Option<BootTime>,
-    prepared: RwLock<HashMap<IndexedColumn, Vec<BlindIndex>>>,
+    prepared: ArcSwap<HashMap<IndexedColumn, Arc<[BlindIndex]>>>,
 }
 
 impl IndexKeys {
@@ -44,7 +45,7 @@ impl IndexKeys {
             Some(version) => Some(at(version).ok_or("an index key that writes under a version it lacks")?),
             None => None,
         };
-        Ok(Self { tenant, keys, writes_under, settles, prepared: RwLock::default() })
+        Ok(Self { tenant, keys, writes_under, settles, prepared: ArcSwap::default() })
     }
 
     /// The newest version.
@@ -85,20 +86,23 @@ impl IndexKeys {
     }
 
     fn prepared<R>(&self, column: &IndexedColumn, use_it: impl FnOnce(&[BlindIndex]) -> R) -> R {
-        if let Some(indexes) = self.prepared.read().get(column) {
+        let known = self.prepared.load();
+        if let Some(indexes) = known.get(column) {
             return use_it(indexes);
         }
         let place = field::Column { tenant: &self.tenant, table: column.table(), column: column.column() };
         let prepare = |(_, key): &(VersionId, IndexKey)| {
             BlindIndex::new(key, place, column.name().as_str(), column.bits())
         };
-        let indexes: Vec<BlindIndex> = self.keys.iter().map(prepare).collect();
-        let used = use_it(&indexes);
-        let mut prepared = self.prepared.write();
-        if prepared.len() < KEPT {
-            prepared.entry(column.clone()).or_insert(indexes);
+        let indexes: Arc<[BlindIndex]> = self.keys.iter().map(prepare).collect();
+        if known.len() < KEPT {
+            self.prepared.rcu(|known| {
+                let mut more = HashMap::clone(known);
+                more.insert(column.clone(), indexes.clone());
+                more
+            });
         }
-        used
+        use_it(&indexes)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Data keys under lease: held no longer than the server said, fetched once however many ask, renewed ahead of their end.
 //!
 //! # Layout
-//! - `held`: one lease, its key and prepared ciphers; what it may still do. `index`: the same of blind indexes.
+//! - `held`: one lease, its key; what it may still do. `columns`: the ciphers prepared from it. `index`: the same of blind indexes.
+//! - `revocable`: keys and ciphers, used by many threads without a lock and taken away from all by one.
 //! - `budget`: how many seals a field key may still make.
 //! - `store`: the leases at hand, and the one fetch that all who miss one wait for.
 //! - `fetch`: the call that brings leases; nothing enters that is not exactly what was asked for.
@@ -13,12 +14,14 @@
 //! Denials are never remembered. A renewal that the server denies ends the lease at once; one that merely fails does not.
 
 mod budget;
+mod columns;
 mod fetch;
 mod held;
 mod index;
 mod keeper;
 mod purge;
 mod report;
+mod revocable;
 mod setback;
 mod store;
 #[cfg(test)]
@@ -32,7 +35,8 @@ use kms_core::{
     names::{KeyName, TenantName},
 };
 
-pub(crate) use held::{Lease, Prepared, Stop};
+pub(crate) use columns::{Ciphers, Prepared};
+pub(crate) use held::{Lease, Stop};
 pub(crate) use index::IndexKeys;
 pub(crate) use keeper::keep;
 pub(crate) use store::Leases;

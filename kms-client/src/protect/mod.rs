@@ -42,6 +42,7 @@
 //! - `row`: the traits that the derive implements, and what passes through them.
 //! - `place`: whose row it is, and which.
 //! - `seal`, `open`: batches, one call for all that is cold.
+//! - `stream`: rows opened as they come.
 //! - `masked`: for those who see masked forms only.
 //! - `migrate`: plaintext and older schemes, while they last.
 //! - `index`: equality search.
@@ -61,6 +62,7 @@ mod seal;
 #[cfg(feature = "sqlx")]
 pub mod sql;
 mod stored;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -15,7 +15,7 @@ use super::{
     layout::{LaidColumn, Scheme},
     migrate::{self, Found},
     row::Stored,
-    seal::{by_tenant, refuse_all},
+    seal::{by_tenant, refuse_all, row_keys},
 };
 use crate::{Error, Kms, ToOpenField, records::Under};
 
@@ -66,41 +66,36 @@ impl Kms {
             row.ciphertexts(&mut stored);
         }
         let mut places: Vec<_> = rows.iter().map(SealedRow::place).collect();
-        let mut keys = Vec::with_capacity(rows.len());
-        for place in &mut places {
-            let own = place.as_ref().map_err(Clone::clone).and_then(|place| place.keys(layout));
-            keys.push(own.unwrap_or_else(|error| {
-                *place = Err(error);
-                None
-            }));
-        }
+        let keys = row_keys(layout, &mut places);
         let mut values: Vec<Option<Plaintext>> =
             std::iter::repeat_with(|| None).take(stored.0.len()).collect();
-        let mut pending: Vec<Vec<Pending<'_>>> = Vec::new();
-        let tenants: Vec<_> = by_tenant(&places).into_iter().collect();
-        pending.resize_with(tenants.len(), Vec::new);
-        let mut tenant_of = vec![0; rows.len()];
-        for (tenant, (_, rows)) in tenants.iter().enumerate() {
-            rows.iter().for_each(|row| tenant_of[*row] = tenant);
-        }
-        for (slot, stored) in stored.0.into_iter().enumerate() {
-            let (row, column) = (slot / columns, slot % columns);
-            if places[row].is_err() {
-                continue;
-            }
-            match look(&layout.columns[column], stored) {
-                Ok(Look::Null) => {}
-                Ok(Look::Plain(plaintext)) => values[slot] = Some(plaintext),
-                Ok(Look::Sealed(ciphertext, deterministic)) => {
-                    pending[tenant_of[row]].push(Pending { slot, ciphertext, deterministic, scheme: 0 });
+        let mut tenants = Vec::new();
+        for (tenant, rows) in by_tenant(&places) {
+            let mut pending = Vec::with_capacity(rows.len() * columns);
+            for row in rows {
+                let begun = pending.len();
+                for (at, column) in layout.columns.iter().enumerate() {
+                    let slot = row * columns + at;
+                    match look(column, stored.0[slot]) {
+                        Ok(Look::Null) => {}
+                        Ok(Look::Plain(plaintext)) => values[slot] = Some(plaintext),
+                        Ok(Look::Sealed(ciphertext, scheme)) => {
+                            pending.push(Pending { slot, ciphertext, scheme, tried: 0 });
+                        }
+                        Err(problem) => {
+                            // Of a row that failed in one column nothing is opened.
+                            places[row] = Err(layout.error(at, problem));
+                            pending.truncate(begun);
+                            break;
+                        }
+                    }
                 }
-                Err(problem) => places[row] = Err(layout.error(column, problem)),
             }
+            tenants.push((tenant, pending));
         }
         let opening = Opening { kms: self, layout, places: &places, keys: &keys };
-        let each = tenants.iter().zip(pending).map(|((tenant, _), pending)| opening.tenant(tenant, pending));
-        let results: Vec<_> = join_all(each).await.into_iter().flatten().collect();
-        for (slot, opened) in results {
+        let each = tenants.into_iter().map(|(tenant, pending)| opening.tenant(tenant, pending));
+        for (slot, opened) in join_all(each).await.into_iter().flatten() {
             let row = slot / columns;
             match opened {
                 Ok(plaintext) => values[slot] = Some(plaintext),
@@ -115,11 +110,11 @@ impl Kms {
 enum Look<'a> {
     Null,
     Plain(Plaintext),
-    Sealed(Cow<'a, [u8]>, bool),
+    Sealed(Cow<'a, [u8]>, &'static Scheme),
 }
 
-/// What stands in a column, and whether it was sealed deterministically.
-fn look<'a>(column: &LaidColumn, stored: Stored<'a>) -> Result<Look<'a>, FieldProblem> {
+/// What stands in a column, and the newest scheme that it may have been sealed in.
+fn look<'a>(column: &'static LaidColumn, stored: Stored<'a>) -> Result<Look<'a>, FieldProblem> {
     let ciphertext = match migrate::look(stored)? {
         Found::Null => return Ok(Look::Null),
         Found::Never(value) => return Ok(Look::Plain(migrate::take_plaintext(column, value)?)),
@@ -129,7 +124,7 @@ fn look<'a>(column: &LaidColumn, stored: Stored<'a>) -> Result<Look<'a>, FieldPr
     let deterministic = Header::parse(&ciphertext).map_err(malformed)?.kind == Kind::Deterministic;
     // ATTACK: a deterministic value is not bound to its row; in a column whose values are, it would open anywhere.
     match column.schemes(deterministic).next() {
-        Some(_) => Ok(Look::Sealed(ciphertext, deterministic)),
+        Some(scheme) => Ok(Look::Sealed(ciphertext, scheme)),
         None => Err(FieldProblem::OtherMode),
     }
 }
@@ -137,14 +132,16 @@ fn look<'a>(column: &LaidColumn, stored: Stored<'a>) -> Result<Look<'a>, FieldPr
 struct Pending<'a> {
     slot: usize,
     ciphertext: Cow<'a, [u8]>,
-    deterministic: bool,
-    /// Which of the column's schemes of that kind is tried.
-    scheme: usize,
+    scheme: &'static Scheme,
+    /// How many newer ones did not open it.
+    tried: usize,
 }
 
 impl Pending<'_> {
-    fn scheme(&self, layout: &'static Layout, at: usize) -> Option<&'static Scheme> {
-        layout.columns[self.slot % layout.columns.len()].schemes(self.deterministic).nth(at)
+    /// The next older scheme, if there is one.
+    fn older(&self, layout: &'static Layout) -> Option<&'static Scheme> {
+        let column = &layout.columns[self.slot % layout.columns.len()];
+        column.schemes(self.scheme.column.is_deterministic()).nth(self.tried + 1)
     }
 }
 
@@ -160,43 +157,36 @@ impl Opening<'_> {
     /// key is the same.
     async fn tenant(
         &self,
-        tenant: &TenantName,
+        tenant: TenantName,
         mut pending: Vec<Pending<'_>>,
     ) -> Vec<(usize, Result<Plaintext, Error>)> {
         let mut done = Vec::with_capacity(pending.len());
-        loop {
-            // Of rows that failed in another column nothing is opened.
-            pending.retain(|one| self.places[self.row(one)].is_ok());
+        while !pending.is_empty() {
             let (mut items, mut under) =
                 (Vec::with_capacity(pending.len()), Vec::with_capacity(pending.len()));
-            for one in &pending {
-                let (Ok(place), Some(scheme)) =
-                    (&self.places[self.row(one)], one.scheme(self.layout, one.scheme))
-                else {
-                    return done;
-                };
-                let ciphertext = &one.ciphertext;
+            for Pending { slot, ciphertext, scheme, .. } in &pending {
+                let row = slot / self.layout.columns.len();
+                let Ok(place) = &self.places[row] else { return done };
                 items.push(ToOpenField { column: &scheme.column, record: &place.record, ciphertext });
-                under.push(&self.keys[self.row(one)].as_deref().unwrap_or(&self.layout.keys)[scheme.key]);
+                under.push(&self.keys[row].as_deref().unwrap_or(&self.layout.keys)[scheme.key]);
             }
-            let Some(first) = under.first() else { return done };
-            let opened = self.kms.records(tenant, first).open_each(&items, Under::Each(&under)).await;
+            let Some(first) = under.first() else { break };
+            let opened = self.kms.records(&tenant, first).open_each(&items, Under::Each(&under)).await;
             let mut again = Vec::new();
             for (mut one, opened) in pending.into_iter().zip(opened) {
                 let rejected = |error: &Error| error.reason() == Some(Reason::CiphertextRejected);
-                match opened {
-                    Err(error) if rejected(&error) && one.scheme(self.layout, one.scheme + 1).is_some() => {
-                        one.scheme += 1;
+                let older = opened.as_ref().err().filter(|error| rejected(error));
+                match older.and_then(|_| one.older(self.layout)) {
+                    Some(scheme) => {
+                        one.scheme = scheme;
+                        one.tried += 1;
                         again.push(one);
                     }
-                    opened => done.push((one.slot, opened)),
+                    None => done.push((one.slot, opened)),
                 }
             }
             pending = again;
         }
-    }
-
-    fn row(&self, pending: &Pending<'_>) -> usize {
-        pending.slot / self.layout.columns.len()
+        done
     }
 }

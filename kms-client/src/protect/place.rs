@@ -23,20 +23,20 @@ impl Place {
     ///
     /// # Errors
     /// Where a value cannot be a tenant's name, a record id or a subject's name.
-    pub fn new(
+    pub fn new<const N: usize>(
         schema: &Schema,
         tenant: Bound<'_>,
-        bound: Vec<Bound<'_>>,
+        bound: [Bound<'_>; N],
         subject: Option<Bound<'_>>,
     ) -> Result<Self, ProtectError> {
         let wrong = |column: &str, problem| ProtectError::new(&schema.stored_as, column, problem);
         let tenant = tenant.and_then(|tenant| Ok(text(&tenant)?.parse::<TenantName>()?));
         let tenant = tenant.map_err(|problem| wrong(&schema.tenant, problem))?;
-        let mut encoded = Vec::with_capacity(bound.len());
-        for (value, column) in bound.into_iter().zip(schema.bind.iter()) {
-            encoded.push(value.map_err(|problem| wrong(column, problem))?);
+        let mut scalars = [Scalar::Bytes(b""); N];
+        for ((value, column), scalar) in bound.iter().zip(schema.bind.iter()).zip(&mut scalars) {
+            let value = value.as_ref().map_err(|problem| wrong(column, problem.clone()))?;
+            *scalar = Scalar::Bytes(value.as_bytes());
         }
-        let scalars: Vec<_> = encoded.iter().map(|value| Scalar::Bytes(value.as_bytes())).collect();
         let record = encoding::record_id(&scalars).map_err(|error| {
             let problem = match error {
                 RecordIdError::Encoding(error) => error.into(),

@@ -59,17 +59,30 @@ pub trait SealedRow: Sized {
 
 /// Values on their way to be sealed.
 #[derive(Debug, Default)]
-pub struct Plaintexts<'a>(pub(super) Vec<Result<Option<Encoded<'a>>, FieldProblem>>);
+pub struct Plaintexts<'a> {
+    /// Row after row, the columns of each; `None` is NULL, or a value that has a problem.
+    pub(super) values: Vec<Option<Encoded<'a>>>,
+    /// Where among the values, and which.
+    pub(super) problems: Vec<(usize, FieldProblem)>,
+}
 
 impl<'a> Plaintexts<'a> {
+    pub(super) fn with_capacity(values: usize) -> Self {
+        Self { values: Vec::with_capacity(values), problems: Vec::new() }
+    }
+
     /// The value of the next column.
     pub fn push(&mut self, value: Result<Encoded<'a>, FieldProblem>) {
-        self.0.push(value.map(Some));
+        self.push_optional(Some(value));
     }
 
     /// The value of the next column, or NULL.
     pub fn push_optional(&mut self, value: Option<Result<Encoded<'a>, FieldProblem>>) {
-        self.0.push(value.transpose());
+        let value = value.transpose().unwrap_or_else(|problem| {
+            self.problems.push((self.values.len(), problem));
+            None
+        });
+        self.values.push(value);
     }
 }
 

@@ -40,7 +40,7 @@ impl Kms {
         };
         let (columns, indexed) = (layout.columns.len(), index::columns(layout).count());
         let mut batch = Batch::new(layout, rows);
-        let tenants: Vec<_> = by_tenant(&batch.places).into_iter().collect();
+        let tenants = by_tenant(&batch.places);
         let each = tenants.iter().map(|(tenant, rows)| async {
             if indexed > 0 || schema.per.is_some() {
                 batch.warm(self, tenant, rows).await;
@@ -86,30 +86,17 @@ pub(super) struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     fn new<T: Protect>(layout: &'static Layout, rows: &'a [T]) -> Self {
-        let mut plaintexts = Plaintexts(Vec::with_capacity(rows.len() * layout.columns.len()));
+        let mut plaintexts = Plaintexts::with_capacity(rows.len() * layout.columns.len());
         for row in rows {
             row.plaintexts(&mut plaintexts);
         }
-        let mut batch = Self {
-            layout,
-            places: rows.iter().map(Protect::place).collect(),
-            keys: Vec::with_capacity(rows.len()),
-            values: Vec::with_capacity(plaintexts.0.len()),
-        };
-        for (slot, encoded) in plaintexts.0.into_iter().enumerate() {
-            let value = encoded.unwrap_or_else(|problem| {
-                let columns = layout.columns.len();
-                batch.fail(slot / columns, layout.error(slot % columns, problem));
-                None
-            });
-            batch.values.push(value);
-        }
-        for place in &mut batch.places {
-            let keys = place.as_ref().map_err(Clone::clone).and_then(|place| place.keys(layout));
-            batch.keys.push(keys.unwrap_or_else(|error| {
-                *place = Err(error);
-                None
-            }));
+        let mut places: Vec<_> = rows.iter().map(Protect::place).collect();
+        let keys = row_keys(layout, &mut places);
+        let Plaintexts { values, problems } = plaintexts;
+        let mut batch = Self { layout, places, keys, values };
+        for (slot, problem) in problems {
+            let columns = layout.columns.len();
+            batch.fail(slot / columns, layout.error(slot % columns, problem));
         }
         batch
     }
@@ -128,16 +115,18 @@ impl<'a> Batch<'a> {
         rows: &[usize],
     ) -> Vec<(usize, Result<Vec<u8>, crate::Error>)> {
         let columns = self.layout.columns.len();
-        let (mut items, mut under, mut slots) = (Vec::new(), Vec::new(), Vec::new());
+        let most = rows.len() * columns;
+        let (mut items, mut under, mut slots) =
+            (Vec::with_capacity(most), Vec::with_capacity(most), Vec::with_capacity(most));
         for row in rows {
             let Ok(place) = &self.places[*row] else { continue };
             let keys = self.keys[*row].as_deref().unwrap_or(&self.layout.keys);
             for (at, column) in self.layout.columns.iter().enumerate() {
                 let slot = row * columns + at;
                 let Some(value) = &self.values[slot] else { continue };
+                under.push(&keys[column.now.key]);
                 let (column, record) = (&column.now.column, &place.record);
                 items.push(ToSealField { column, record, plaintext: value.as_bytes() });
-                under.push(&keys[self.layout.columns[at].now.key]);
                 slots.push(slot);
             }
         }
@@ -218,16 +207,39 @@ impl<'a> Batch<'a> {
 }
 
 /// Which rows are whose.
-pub(super) fn by_tenant(places: &[Result<Place, ProtectError>]) -> HashMap<TenantName, Vec<usize>> {
-    let mut rows: HashMap<TenantName, Vec<usize>> = HashMap::new();
-    for (at, place) in places.iter().enumerate() {
-        let Ok(place) = place else { continue };
-        match rows.get_mut(&place.tenant) {
-            Some(rows) => rows.push(at),
-            None => drop(rows.insert(place.tenant.clone(), vec![at])),
-        }
+pub(super) fn by_tenant(places: &[Result<Place, ProtectError>]) -> Vec<(TenantName, Vec<usize>)> {
+    let mut tenants: Vec<(TenantName, Vec<usize>)> = Vec::new();
+    let mut known: HashMap<&TenantName, usize> = HashMap::new();
+    let mut last: Option<(&TenantName, usize)> = None;
+    for (row, place) in places.iter().enumerate() {
+        let Ok(Place { tenant, .. }) = place else { continue };
+        // Neighbours mostly have one tenant.
+        let at = match last {
+            Some((same, at)) if same == tenant => at,
+            _ => *known.entry(tenant).or_insert_with(|| {
+                tenants.push((tenant.clone(), Vec::new()));
+                tenants.len() - 1
+            }),
+        };
+        last = Some((tenant, at));
+        tenants[at].1.push(row);
     }
-    rows
+    tenants
+}
+
+/// Each row's own keys; none where they are the layout's. Where a subject has no name for them the place says so.
+pub(super) fn row_keys(
+    layout: &Layout,
+    places: &mut [Result<Place, ProtectError>],
+) -> Vec<Option<Vec<KeyName>>> {
+    let own = |place: &mut Result<Place, ProtectError>| {
+        let keys = place.as_ref().ok()?.keys(layout);
+        keys.unwrap_or_else(|error| {
+            *place = Err(error);
+            None
+        })
+    };
+    places.iter_mut().map(own).collect()
 }
 
 pub(super) fn refuse_all<T>(rows: usize, error: &ProtectError) -> Vec<Result<T, ProtectError>> {

@@ -3,6 +3,7 @@
 //! # Layout
 //! - `column`: where values stand and how they are sealed.
 //! - `seal`, `open`: batches. A warm batch makes no call, a cold one makes one.
+//! - `stretch`: values one after another under one lease.
 //! - `remote`: what the server seals and opens itself: keys of class L4, and data keys that it keeps.
 //! - `reveal`: masked forms, which only the server makes.
 //! - `sealer`: one column without waiting, for whoever seals by the million.
@@ -15,6 +16,7 @@ mod remote;
 mod reveal;
 mod seal;
 mod sealer;
+mod stretch;
 #[cfg(test)]
 mod tests;
 

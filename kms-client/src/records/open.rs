@@ -13,7 +13,8 @@ use super::{
     FRUITLESS, NO_RESULT, Records, STRETCH,
     column::{ToOpenField, open_error},
     remote::Bound,
-    seal::{Under, fail, prepared},
+    seal::{Under, fail},
+    stretch::Stretch,
 };
 use crate::{
     error::Error,
@@ -146,25 +147,20 @@ fn open_stretch(
     wanted: &[usize],
     results: &mut [Opened],
 ) -> (usize, Option<Stop>) {
-    let mut columns = Vec::new();
-    let mut done = 0;
-    for at in wanted.iter().take(STRETCH) {
+    let mut stretch = Stretch::new(lease);
+    for (done, at) in wanted.iter().take(STRETCH).enumerate() {
         let ToOpenField { column, record, ciphertext } = items[*at];
         // ATTACK: a value of another key of the tenant is not opened in the name of this one.
         if lease.key() != under.key(*at) {
             results[*at] = Err(other_key(lease, under.key(*at)));
-            done += 1;
             continue;
         }
-        let opened = prepared(lease, &mut columns, column)
-            .and_then(|prepared| lease.open(prepared, record, ciphertext));
-        match opened {
+        match stretch.open(column, record, ciphertext) {
             Ok(opened) => results[*at] = opened.map_err(|error| open_error(&error)),
             Err(stop) => return (done, Some(stop)),
         }
-        done += 1;
     }
-    (done, None)
+    (wanted.len().min(STRETCH), None)
 }
 
 /// Says which key it is: the server leased it, so the caller may know.

@@ -5,12 +5,13 @@ use std::{collections::HashMap, sync::Arc};
 use kms_core::names::KeyName;
 
 use super::{
-    Column, FRUITLESS, NO_RESULT, Records, STRETCH,
+    FRUITLESS, NO_RESULT, Records, STRETCH,
     column::{ToSealField, seal_error},
+    stretch::Stretch,
 };
 use crate::{
     error::Error,
-    lease::{Lease, Prepared, Stop, Want},
+    lease::{Lease, Stop, Want},
 };
 
 type Results = Vec<Result<Vec<u8>, Error>>;
@@ -134,38 +135,13 @@ fn seal_stretch(
     wanted: &[usize],
     results: &mut Results,
 ) -> (usize, Option<Stop>) {
-    let mut columns: Vec<(&Column, Arc<Prepared>)> = Vec::new();
-    let mut done = 0;
-    for at in wanted.iter().take(STRETCH) {
+    let mut stretch = Stretch::new(lease);
+    for (done, at) in wanted.iter().take(STRETCH).enumerate() {
         let ToSealField { column, record, plaintext } = items[*at];
-        let sealed = prepared(lease, &mut columns, column).and_then(|prepared| {
-            lease.take_seals(prepared, 1)?;
-            lease.seal_taken(prepared, record, plaintext)
-        });
-        match sealed {
+        match stretch.seal(column, record, plaintext) {
             Ok(sealed) => results[*at] = sealed.map_err(|error| seal_error(&error)),
             Err(stop) => return (done, Some(stop)),
         }
-        done += 1;
     }
-    (done, None)
-}
-
-/// The cipher of a column, out of those that this stretch has met.
-pub(super) fn prepared<'a, 'c>(
-    lease: &Lease,
-    met: &'a mut Vec<(&'c Column, Arc<Prepared>)>,
-    column: &'c Column,
-) -> Result<&'a Prepared, Stop> {
-    let same = |other: &Column| {
-        std::ptr::eq(other, column) || (other.table() == column.table() && other.column() == column.column())
-    };
-    let at = match met.iter().position(|(other, _)| same(other)) {
-        Some(at) => at,
-        None => {
-            met.push((column, lease.prepared(column.table(), column.column())?));
-            met.len() - 1
-        }
-    };
-    Ok(&met[at].1)
+    (wanted.len().min(STRETCH), None)
 }

@@ -7,7 +7,7 @@ use super::{CheckIn, SealedCheckIn, checkin, sealed};
 use crate::{
     Protect,
     protect::Schema,
-    testing::{ATTENDANCE, scene},
+    testing::{ATTENDANCE, scene, until},
 };
 
 const OPEN: &str = "OpenDataKeys";
@@ -33,6 +33,33 @@ async fn a_cold_batch_makes_one_call_and_a_warm_one_none() {
     }
     assert!(cold.open_all(both).await.iter().all(Result::is_ok));
     assert_eq!(scene.server.state.calls(OPEN), before + 1, "then none");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_tasks_that_seal_or_open_under_one_cold_key_make_one_call() {
+    let scene = scene();
+    let twin = scene.kms.seal(&checkin(1)).await.unwrap();
+    for seals in [true, false] {
+        let cold = scene.cold();
+        let before = scene.server.state.calls(OPEN);
+        scene.server.state.open.send_replace(false);
+        let task = |_| {
+            let (cold, twin) = (cold.clone(), twin.clone());
+            tokio::spawn(async move {
+                match seals {
+                    true => cold.seal(&checkin(1)).await.map(|_| ()),
+                    false => cold.open(&twin).await.map(|_| ()),
+                }
+            })
+        };
+        let tasks: Vec<_> = (0..1_000).map(task).collect();
+        until("the call has arrived", || scene.server.state.calls(OPEN) == before + 1).await;
+        scene.server.state.open.send_replace(true);
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        assert_eq!(scene.server.state.calls(OPEN), before + 1);
+    }
 }
 
 #[tokio::test]

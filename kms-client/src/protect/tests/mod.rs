@@ -5,6 +5,7 @@ mod binding;
 mod calls;
 mod index;
 mod migrate;
+mod stream;
 mod subjects;
 
 use serde::{Deserialize, Serialize};
