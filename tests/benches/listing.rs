@@ -121,9 +121,10 @@ fn main() {
     let kms = runtime.block_on(warm(&place));
     let pool = runtime.block_on(PgPool::connect(&postgres.url())).unwrap();
     runtime.block_on(fill(&pool, &kms));
-    for opened in
-        [runtime.block_on(fetched_then_opened(&pool, &kms)), runtime.block_on(opened_as_they_come(&pool, &kms))]
-    {
+    for opened in [
+        runtime.block_on(fetched_then_opened(&pool, &kms)),
+        runtime.block_on(opened_as_they_come(&pool, &kms)),
+    ] {
         assert!(opened.len() == ROWS as usize && opened.iter().all(|row| row.born == 19_900_101));
     }
     let calls = kms.server_calls();
@@ -138,7 +139,11 @@ fn main() {
     );
     assert_eq!(kms.server_calls(), calls, "warm");
     println!("{ROWS} rows of five fields listed unsealed: {:.1?}", turns.least(0, WALL));
-    let names = ["sealed, not opened", "sealed, fetched and then opened", "sealed, opened as they come (at most 1.5)"];
+    let names = [
+        "sealed, not opened",
+        "sealed, fetched and then opened",
+        "sealed, opened as they come (at most 1.5)",
+    ];
     for (name, contender) in names.into_iter().zip(1..) {
         println!(
             "{name}: {:.2}x, best turns {:.2}x ({:.1?}); processor time of the client {:.2}x",

@@ -9,7 +9,8 @@
 mod measure;
 
 use std::{
-    fs, hint::black_box,
+    fs,
+    hint::black_box,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     thread,
 };
@@ -116,7 +117,8 @@ fn main() {
     let kms = runtime.block_on(warm(&place));
 
     let data_key = DataKey::copied_from(&[7; 32]).unwrap();
-    let (tenant, table, column) = ("acme".parse().unwrap(), "people".parse().unwrap(), "name".parse().unwrap());
+    let (tenant, table, column) =
+        ("acme".parse().unwrap(), "people".parse().unwrap(), "name".parse().unwrap());
     let column = Column { tenant: &tenant, table: &table, column: &column };
     let cipher = FieldCipher::new(&data_key, VersionId::from(1 << 32 | 1), DataKeyId::from(1), column);
     let record = RecordId::try_from(&b"17"[..]).unwrap();

@@ -106,7 +106,10 @@ impl Columns {
         }
         let prepared = Arc::new(prepare(budget())?);
         let mut more = Vec::clone(&known);
-        more.insert(place, Known { table: table.clone(), column: column.clone(), prepared: prepared.clone() });
+        more.insert(
+            place,
+            Known { table: table.clone(), column: column.clone(), prepared: prepared.clone() },
+        );
         self.known.store(Arc::new(more));
         Ok(prepared)
     }

@@ -34,55 +34,57 @@ impl<T> Revocable<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    };
 
     use super::*;
 
-    struct TellsOfItsEnd(mpsc::Sender<()>);
+    struct TellsOfItsEnd<'a>(&'a AtomicBool);
 
-    impl Drop for TellsOfItsEnd {
+    impl Drop for TellsOfItsEnd<'_> {
         fn drop(&mut self) {
-            drop(self.0.send(()));
+            self.0.store(true, SeqCst);
         }
     }
 
     #[test]
     fn it_is_gone_when_revoking_returns_and_not_before_its_uses_have_ended() {
-        let (ended, end) = mpsc::channel();
-        let secret = Revocable::new(TellsOfItsEnd(ended));
-        let (using, begun) = mpsc::channel();
-        let (go_on, told) = mpsc::channel::<()>();
+        let (ended, begun, go_on) = (AtomicBool::new(false), Barrier::new(2), Barrier::new(2));
+        let secret = Revocable::new(TellsOfItsEnd(&ended));
         thread::scope(|scope| {
             scope.spawn(|| {
                 secret.with(|_| {
-                    using.send(()).unwrap();
-                    told.recv().unwrap();
-                    assert!(end.try_recv().is_err(), "it lives as long as it is used");
+                    begun.wait();
+                    go_on.wait();
+                    assert!(!ended.load(SeqCst), "it lives as long as it is used");
                 })
             });
-            begun.recv().unwrap();
+            begun.wait();
             let revoking = scope.spawn(|| secret.revoke());
             while secret.with(|_| ()).is_some() {
                 thread::yield_now();
             }
-            assert!(!revoking.is_finished(), "it waits for the use");
-            go_on.send(()).unwrap();
+            assert!(!revoking.is_finished() && !ended.load(SeqCst), "it waits for the use");
+            go_on.wait();
             revoking.join().unwrap();
+            assert!(ended.load(SeqCst));
         });
         secret.revoke();
-        assert!(secret.is_revoked() && secret.with(|_| ()).is_none());
+        assert!(secret.is_revoked());
     }
 
     #[test]
-    fn however_many_threads_use_it_each_use_is_whole_or_refused() {
-        let (ended, end) = mpsc::channel();
-        let secret = Revocable::new(TellsOfItsEnd(ended));
+    fn however_many_threads_use_it_it_is_gone_when_revoking_returns() {
+        let ended = AtomicBool::new(false);
+        let secret = Revocable::new(TellsOfItsEnd(&ended));
         thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| while secret.with(|_| ()).is_some() {});
+                scope.spawn(|| while secret.with(|held| assert!(!held.0.load(SeqCst))).is_some() {});
             }
             secret.revoke();
-            assert_eq!(end.try_recv(), Ok(()), "dropped");
+            assert!(ended.load(SeqCst));
         });
     }
 }
