@@ -52,6 +52,8 @@ pub(crate) struct Leases {
     to_open: Cache<Want, Arc<Lease>>,
     gone: Cache<Want, &'static str>,
     releases_none: Cache<(TenantName, KeyName), BootTime>,
+    /// Whether that was ever said of any key: mostly not, and then nobody needs to look.
+    some_release_none: AtomicBool,
     flights: Mutex<HashMap<Want, Flight>>,
     setbacks: Setbacks,
     reports: Arc<Reports>,
@@ -75,6 +77,7 @@ impl Leases {
             to_open: Cache::new(KEPT_TO_OPEN),
             gone: Cache::new(KEPT_TO_SEAL),
             releases_none: Cache::new(KEPT_TO_SEAL),
+            some_release_none: AtomicBool::new(false),
             flights: Mutex::default(),
             setbacks: Setbacks::default(),
             reports: Arc::default(),
@@ -127,6 +130,9 @@ impl Leases {
 
     /// Whether the server has said that the key's values are sealed and opened by the server only.
     pub(crate) fn releases_none(&self, tenant: &TenantName, key: &KeyName) -> bool {
+        if !self.some_release_none.load(Relaxed) {
+            return false;
+        }
         let said = self.releases_none.get(&(tenant.clone(), key.clone()));
         said.is_some_and(|until| self.now() < until)
     }
@@ -189,6 +195,7 @@ impl Leases {
                 {
                     let name = (want.scope.tenant.clone(), key.clone());
                     self.releases_none.insert(name, self.now().after(REMEMBER_CLASS));
+                    self.some_release_none.store(true, Relaxed);
                 }
                 Err(error)
             }

@@ -1,8 +1,10 @@
 //! Whose row it is, and which: what a row's values are bound to.
 
+use std::cell::RefCell;
+
 use kms_core::{
     encoding::{self, RecordIdError, Scalar},
-    names::{KeyName, RecordId, SubjectName, TenantName},
+    names::{KeyName, NameError, RecordId, SubjectName, TenantName},
 };
 
 use super::{Encoded, FieldProblem, Layout, ProtectError, Schema};
@@ -30,7 +32,7 @@ impl Place {
         subject: Option<Bound<'_>>,
     ) -> Result<Self, ProtectError> {
         let wrong = |column: &str, problem| ProtectError::new(&schema.stored_as, column, problem);
-        let tenant = tenant.and_then(|tenant| Ok(text(&tenant)?.parse::<TenantName>()?));
+        let tenant = tenant.and_then(|tenant| Ok(tenant_name(text(&tenant)?)?));
         let tenant = tenant.map_err(|problem| wrong(&schema.tenant, problem))?;
         let mut scalars = [Scalar::Bytes(b""); N];
         for ((value, column), scalar) in bound.iter().zip(schema.bind.iter()).zip(&mut scalars) {
@@ -59,6 +61,17 @@ impl Place {
         let per = layout.schema.per.as_deref().unwrap_or_default();
         keys.map(Some).map_err(|error| ProtectError::new(&layout.schema.stored_as, per, error))
     }
+}
+
+/// A tenant's name, checked and copied once for all rows in a row that are that tenant's.
+fn tenant_name(text: &str) -> Result<TenantName, NameError> {
+    thread_local! {
+        static LAST: RefCell<Option<TenantName>> = const { RefCell::new(None) };
+    }
+    LAST.with_borrow_mut(|last| match last {
+        Some(same) if same.as_str() == text => Ok(same.clone()),
+        _ => Ok(last.insert(text.parse()?).clone()),
+    })
 }
 
 fn text<'a>(encoded: &'a Encoded<'_>) -> Result<&'a str, FieldProblem> {

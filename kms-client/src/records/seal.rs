@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    lease::{Lease, Stop, Want},
+    lease::{Lease, Stop, Want, What},
 };
 
 type Results = Vec<Result<Vec<u8>, Error>>;
@@ -56,11 +56,14 @@ impl Records {
         for Group { key, wanted, .. } in remote {
             self.under(key).seal_remotely(items, &wanted, &mut results).await;
         }
-        let want = |group: &Group<'_>| self.under(group.key).want_to_seal(group.deterministic);
+        let want = |group: &Group<'_>| {
+            let what = What::Seal { key: group.key.clone(), deterministic: group.deterministic };
+            Want { scope: self.scope.clone(), what }
+        };
         let wants: Vec<Want> = local.iter().map(want).collect();
         let leases = self.leases(&wants).await;
-        for ((Group { key, wanted, .. }, want), leased) in local.iter().zip(&wants).zip(leases) {
-            self.under(key).seal_group(items, want, wanted, leased, &mut results).await;
+        for ((group, want), leased) in local.iter().zip(&wants).zip(leases) {
+            self.seal_group(items, want, group, leased, &mut results).await;
         }
         results
     }
@@ -69,16 +72,18 @@ impl Records {
         &self,
         items: &[ToSealField<'_>],
         want: &Want,
-        wanted: &[usize],
+        Group { key, wanted, .. }: &Group<'_>,
         mut leased: Result<Arc<Lease>, Error>,
         results: &mut Results,
     ) {
-        let (mut left, mut fruitless) = (wanted, 0);
+        let (mut left, mut fruitless) = (wanted.as_slice(), 0);
         while !left.is_empty() {
             let lease = match leased {
                 Ok(lease) if fruitless < FRUITLESS => lease,
                 Ok(_) => return fail(left, &OVER, results),
-                Err(error) if releases_none(&error) => return self.seal_remotely(items, left, results).await,
+                Err(error) if releases_none(&error) => {
+                    return self.under(key).seal_remotely(items, left, results).await;
+                }
                 Err(error) => return fail(left, &error, results),
             };
             let (done, stop) = seal_stretch(&lease, items, left, results);

@@ -77,11 +77,11 @@ impl<'a> Stretch<'a> {
 
     /// Where the column stands among those met.
     fn meet(&mut self, column: &'a Column) -> Result<usize, Stop> {
-        let same = |met: &Met<'_>| {
-            std::ptr::eq(met.column, column)
-                || (met.column.table() == column.table() && met.column.column() == column.column())
-        };
-        if let Some(at) = self.met.iter().position(same) {
+        // Batches mostly name their columns by the same few references.
+        let same = |met: &Met<'_>| std::ptr::eq(met.column, column);
+        let equal =
+            |met: &Met<'_>| met.column.table() == column.table() && met.column.column() == column.column();
+        if let Some(at) = self.met.iter().position(same).or_else(|| self.met.iter().position(equal)) {
             return Ok(at);
         }
         let (table, name) = (column.table(), column.column());
