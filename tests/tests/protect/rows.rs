@@ -25,6 +25,20 @@ macro_rules! a_table_of_sealed_rows {
         cold.open_all(list().await).await;
         assert_eq!(cold.server_calls(), before + 1, "none for a warm one");
 
+        // Opened as the database sends them, into the same rows, for the same one call.
+        let cold = $scene.cold().await;
+        let before = cold.server_calls();
+        for _ in 0..2 {
+            let sent = sqlx::query_as::<_, SealedCheckIn>("SELECT * FROM checkins ORDER BY id").fetch(&$pool);
+            let opened: Vec<_> = cold.open_stream(sent).try_collect().await.unwrap();
+            assert!(opened.into_iter().map(Result::unwrap).eq(rows.iter().cloned()));
+            assert_eq!(cold.server_calls(), before + 1, "one call when cold, none when warm");
+        }
+        // Left in the middle, it leaves the pool as it was.
+        let sent = sqlx::query_as::<_, SealedCheckIn>("SELECT * FROM checkins ORDER BY id").fetch(&$pool);
+        let some: Vec<_> = cold.open_stream(sent).take(10).try_collect().await.unwrap();
+        assert_eq!((some.len(), list().await.len()), (10, 1_000));
+
         // Rotation asks nothing of the application.
         let (tenant, key) = ("acme".parse().unwrap(), "attendance".parse().unwrap());
         $scene.operator.rotate_key(&tenant, &key, RotateKey::default()).await.unwrap();

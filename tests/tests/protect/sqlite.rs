@@ -1,5 +1,6 @@
 //! In SQLite.
 
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use kms_client::{Reason, api::RotateKey, protect::sql};
 use sqlx::{SqlitePool, sqlite::SqliteConnectOptions};
 use uuid::Uuid;
