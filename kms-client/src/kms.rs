@@ -46,6 +46,8 @@ pub(crate) struct Shared {
 pub(crate) struct Terms {
     pub(crate) deadline: Duration,
     pub(crate) traceparent: Option<MetadataValue<Ascii>>,
+    /// Policy attribute; empty for none.
+    pub(crate) purpose: Arc<str>,
 }
 
 /// Makes a [`Kms`] with other settings than the usual.
@@ -96,7 +98,7 @@ impl Builder {
         let leases = Leases::new(self.clock, self.watch);
         let shared =
             Arc::new(Shared { endpoint, pool, leases, calls: AtomicU64::new(0), runtime: Handle::current() });
-        let terms = Terms { deadline: self.deadline, traceparent: None };
+        let terms = Terms { deadline: self.deadline, traceparent: None, purpose: Arc::from("") };
         tokio::spawn(lease::keep(Arc::downgrade(&shared), terms.clone()));
         Ok(Kms { shared, terms })
     }
@@ -144,6 +146,16 @@ impl Kms {
     #[must_use]
     pub fn with_traceparent(mut self, traceparent: &str) -> Self {
         self.terms.traceparent = traceparent.parse().ok();
+        self
+    }
+
+    /// This client, stating a purpose to policy: of every value and row that the handle seals, opens, searches for or reveals. Leases
+    /// for one purpose are used for no other.
+    ///
+    /// What the server seals and opens itself (class L4) and the making of subjects carry none.
+    #[must_use]
+    pub fn with_purpose(mut self, purpose: &str) -> Self {
+        self.terms.purpose = purpose.into();
         self
     }
 

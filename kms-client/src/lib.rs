@@ -73,7 +73,8 @@ pub use kms_core::{
     id::{CommitNumber, DataKeyId, TenantSlot, Uid, VersionId},
     mask::MaskForm,
     names::{
-        ColumnName, Context, ContextName, FamilyName, KeyName, NameError, RecordId, TableName, TenantName,
+        ColumnName, Context, ContextName, FamilyName, KeyName, NameError, RecordId, SubjectName, TableName,
+        TenantName,
     },
     secret::Plaintext,
     state::{DestroyReason, KeyClass, LifecycleState},

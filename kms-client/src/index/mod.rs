@@ -24,8 +24,6 @@ mod normalize;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use kms_core::{
     id::VersionId,
     names::{KeyName, TenantName},
@@ -88,13 +86,13 @@ impl std::fmt::Debug for ToIndex<'_> {
 impl Kms {
     /// Makes blind indexes under an index key of a tenant, one named `*.index`. Cheap; leases are shared by all clones of the client.
     pub fn index(&self, tenant: &TenantName, key: &KeyName) -> Indexes {
-        let scope = Scope { tenant: tenant.clone(), purpose: Arc::from("") };
+        let scope = Scope { tenant: tenant.clone(), purpose: self.terms.purpose.clone() };
         Indexes { kms: self.clone(), scope, key: key.clone() }
     }
 }
 
 impl Indexes {
-    /// The same, stating a purpose to policy.
+    /// The same, stating a purpose to policy, whatever [`Kms::with_purpose`] said.
     #[must_use]
     pub fn with_purpose(mut self, purpose: &str) -> Self {
         self.scope.purpose = purpose.into();

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use futures_util::future::join_all;
 use kms_core::{
-    field::{Header, Kind},
     names::{KeyName, TenantName},
     secret::Plaintext,
 };
@@ -125,13 +124,8 @@ fn look<'a>(column: &LaidColumn, stored: Stored<'a>) -> Result<Look<'a>, FieldPr
         Found::Never(value) => return Ok(Look::Plain(migrate::take_plaintext(column, value)?)),
         Found::Sealed(ciphertext) => ciphertext,
     };
-    let malformed = |_| Error::Value { reason: Reason::CiphertextMalformed };
-    let deterministic = Header::parse(&ciphertext).map_err(malformed)?.kind == Kind::Deterministic;
-    // ATTACK: a deterministic value is not bound to its row; in a column whose values are, it would open anywhere.
-    match column.schemes(deterministic).next() {
-        Some(_) => Ok(Look::Sealed(ciphertext, deterministic)),
-        None => Err(FieldProblem::OtherMode),
-    }
+    let deterministic = column.mode_of(&ciphertext)?;
+    Ok(Look::Sealed(ciphertext, deterministic))
 }
 
 struct Pending<'a> {

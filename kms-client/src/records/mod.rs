@@ -48,13 +48,13 @@ pub struct Records {
 impl Kms {
     /// Seals and opens values under one key of one tenant. Cheap; leases are shared by all clones of the client.
     pub fn records(&self, tenant: &TenantName, key: &KeyName) -> Records {
-        let scope = Scope { tenant: tenant.clone(), purpose: Arc::from("") };
+        let scope = Scope { tenant: tenant.clone(), purpose: self.terms.purpose.clone() };
         Records { kms: self.clone(), scope, key: key.clone() }
     }
 }
 
 impl Records {
-    /// The same, stating a purpose to policy.
+    /// The same, stating a purpose to policy, whatever [`Kms::with_purpose`] said.
     #[must_use]
     pub fn with_purpose(mut self, purpose: &str) -> Self {
         self.scope.purpose = purpose.into();
