@@ -13,10 +13,14 @@
 //! Denials are never remembered. A renewal that the server denies ends the lease at once; one that merely fails does not.
 
 mod budget;
+#[cfg(test)]
+mod counted;
 mod fetch;
 mod held;
 mod index;
 mod keeper;
+#[cfg(test)]
+mod outage;
 mod purge;
 mod report;
 mod setback;
