@@ -127,7 +127,7 @@ async fn a_miss_says_whether_the_server_refused_an_event_ended_it_or_the_budget_
         items: vec![item],
     }));
     seal(&purged).await.unwrap();
-    assert_eq!(counted.misses("purged"), 1);
+    assert_eq!(counted.misses("purged"), 1, "{:?}", counted.0.lock());
     assert_eq!(counted.of("kms_client_leases_purged_total{event=\"destroyed\"}"), 1);
     assert!(counted.0.lock().contains_key("kms_client_purge_seconds"));
 

@@ -177,7 +177,13 @@ impl Opening<'_> {
             let opened = self.kms.records(tenant, first).open_each(&items, Under::Each(&under)).await;
             let mut again = Vec::new();
             for (mut one, opened) in pending.into_iter().zip(opened) {
-                let rejected = |error: &Error| error.reason() == Some(Reason::CiphertextRejected);
+                let own = self.keys[self.row(&one)].is_some();
+                let rejected = |error: &Error| match error.reason() {
+                    Some(Reason::CiphertextRejected) => true,
+                    // A subject's key is named to the server, which knows no such value of it where another family sealed it.
+                    Some(Reason::KeyNotAccessible) => own,
+                    _ => false,
+                };
                 match opened {
                     Err(error) if rejected(&error) && one.scheme(self.layout, one.scheme + 1).is_some() => {
                         one.scheme += 1;
