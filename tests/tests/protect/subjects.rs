@@ -102,3 +102,58 @@ async fn a_caller_that_gives_up_while_subjects_are_made_leaves_nothing_half_done
         assert!(scene.cold().await.open_all(twins).await.into_iter().map(Result::unwrap).eq(rows));
     }
 }
+
+/// `Visit` in a release that left one family for another.
+#[derive(Clone, PartialEq, Protect)]
+#[protect(
+    table = "visits",
+    key = "people",
+    tenant = "company_id",
+    bind("id"),
+    per = "person",
+    sealed = "SealedMoved"
+)]
+struct Moved {
+    company_id: String,
+    id: i64,
+    person: String,
+    #[protect(encrypt, previous(key = "attendance"))]
+    place: String,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_an_older_family_open_after_it_was_left_for_another() {
+    let scene = scene().await;
+    let (tenant, people) = ("acme".parse().unwrap(), "people".parse().unwrap());
+    let family = CreateKey { family: true, ..CreateKey::default() };
+    scene.operator.create_key(&tenant, &people, family).await.unwrap();
+    std::fs::write(
+        scene.place.path("policies/people.cedar"),
+        r#"@id("people") @says("the attendance service seals and opens with keys named `people`") @tenants("any")
+           permit (principal == Service::"spiffe://dev.local/attendance",
+                   action in [Action::"seals", Action::"opens", Action::"ensures"], resource is Key)
+           when { resource.family == "people" };"#,
+    )
+    .unwrap();
+    scene.server.hang_up();
+    scene.server.wait_for_log("policies reloaded", 1);
+
+    let twins: Vec<_> =
+        scene.service.seal_all(&visits(0..20)).await.into_iter().collect::<Result<_, _>>().unwrap();
+    let as_moved = |SealedVisit { company_id, id, person, place }: SealedVisit| SealedMoved {
+        company_id,
+        id,
+        person,
+        place,
+    };
+    let older: Vec<SealedMoved> = twins.into_iter().map(as_moved).collect();
+    let kms = scene.cold().await;
+    let opened: Vec<Moved> = kms.open_all(older.clone()).await.into_iter().map(Result::unwrap).collect();
+    assert!(opened.iter().zip(visits(0..20)).all(|(moved, visit)| moved.place == visit.place));
+    let newer: Vec<_> = kms.seal_all(&opened).await.into_iter().collect::<Result<_, _>>().unwrap();
+    let mixed = older.iter().take(10).chain(newer.iter().skip(10)).cloned();
+    assert!(scene.cold().await.open_all(mixed).await.into_iter().map(Result::unwrap).eq(opened));
+    // Passed off as another person's they open in neither family.
+    let stolen = SealedMoved { person: "p2".into(), ..older[1].clone() };
+    assert!(kms.open(&stolen).await.is_err());
+}
