@@ -169,7 +169,9 @@ async fn postgresql_cuts_nothing_unseen_and_a_changed_column_is_an_error_and_no_
     tells_nothing(&format!("{error} {error:?}"));
     let cut = sqlx::query("INSERT INTO notes VALUES ($1, $2, $3::varchar(120))");
     cut.bind("acme").bind(id).bind(&twin.body).execute(&pool).await.unwrap();
-    let list = || async { sqlx::query_as::<_, SealedNote>("SELECT * FROM notes").fetch_all(&pool).await };
+    let list = || async {
+        sqlx::query_as::<_, SealedNote>("SELECT * FROM notes").persistent(false).fetch_all(&pool).await
+    };
     let opened = scene.service.open_all(list().await.unwrap()).await.remove(0);
     let error = opened.map(|_| ()).unwrap_err();
     assert!(

@@ -40,7 +40,7 @@ async fn table(scene: &Scene) -> SqlitePool {
     pool
 }
 
-async fn write<T: Protect>(kms: Kms, pool: SqlitePool, rows: Vec<T>)
+async fn write<T: kms_client::protect::Protect>(kms: Kms, pool: SqlitePool, rows: Vec<T>)
 where
     T::Sealed: sql::BindRow<Sqlite>,
 {
