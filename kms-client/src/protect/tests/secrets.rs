@@ -65,7 +65,7 @@ fn shown(of: &impl Debug) -> String {
     format!("{of:?} {of:#?}")
 }
 
-fn told(error: &(impl std::error::Error + Debug)) -> String {
+fn told(error: &impl std::error::Error) -> String {
     let mut told = format!("{error} {}", shown(&error));
     let mut source = error.source();
     while let Some(error) = source {
@@ -190,7 +190,7 @@ async fn no_value_and_no_key_is_in_an_error_a_log_line_or_a_debug_form() {
     let mut heap = vec![
         shown(&row),
         shown(&twin),
-        shown(&kms.seal_all(&[row.clone()]).await),
+        shown(&kms.seal_all(std::slice::from_ref(&row)).await),
         shown(&opened),
         shown(&probes),
         shown(&masked),

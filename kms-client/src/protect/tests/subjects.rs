@@ -110,13 +110,12 @@ struct Moved {
 #[tokio::test]
 async fn rows_of_an_older_family_open_after_it_was_left_for_another() {
     let scene = scene_of(3);
-    let mut keys = scene.server.state.keys.lock();
     for person in 0..3 {
+        let mut keys = scene.server.state.keys.lock();
         let mut key = keys["payroll"].clone();
         key.slot = 200 + person;
         keys.insert(format!("payroll/{person}"), key);
     }
-    drop(keys);
     let older = scene.kms.seal(&visit(1, 1)).await.unwrap();
     let SealedVisit { company_id, id, person, place, .. } = older;
     let older = SealedMoved { company_id, id, person, place };
