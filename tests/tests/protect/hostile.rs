@@ -209,6 +209,6 @@ async fn postgresql_cuts_nothing_unseen_and_a_changed_column_is_an_error_and_no_
         .unwrap();
     let listed: Vec<SealedCheckIn> = sqlx::query_as("SELECT * FROM checkins").fetch_all(&pool).await.unwrap();
     for opened in scene.service.open_all(listed).await {
-        assert_eq!(refused(&opened).column(), "employee");
+        assert!(["employee", "phone"].contains(&refused(&opened).column()), "one of those that were cut");
     }
 }
