@@ -1,7 +1,7 @@
 //! Who was leased what, and is told what becomes of it: events wait for a client until it listens, and are told again until it has
 //! confirmed them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use kms_core::{
     id::{LeafSlot, TenantSlot, VersionId},
@@ -31,13 +31,27 @@ pub(super) struct Held {
 
 /// All clients that were leased something.
 #[derive(Debug, Default)]
-pub(super) struct Holders(HashMap<Client, Holder>);
+pub(super) struct Holders {
+    clients: HashMap<Client, Holder>,
+    /// When the last lease of a version ends that nobody can confirm to have purged.
+    unnamed: HashMap<VersionId, BootTime>,
+    /// By epoch: until when somebody may hold something of what it destroyed.
+    waited_for: HashMap<u64, Vec<(Option<Client>, BootTime)>>,
+}
+
+/// A destruction: its revision, its epoch, and when it was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Destroyed {
+    pub(super) revision: u64,
+    pub(super) epoch: u64,
+    pub(super) now: Moment,
+}
 
 #[derive(Debug, Default)]
 struct Holder {
     held: HashMap<(VersionId, Option<ToSeal>), Held>,
     /// What was not confirmed, the oldest first; with its number where it was told on this stream.
-    events: VecDeque<Event>,
+    events: VecDeque<(Event, Option<u64>)>,
     telling: Option<Telling>,
     /// Number of the last event of this stream.
     last: u64,
@@ -45,48 +59,68 @@ struct Holder {
 
 impl Holders {
     /// Notes a lease. To be called before it leaves.
-    pub(super) fn note(&mut self, client: &Client, version: VersionId, held: Held) {
-        self.0.entry(client.clone()).or_default().held.insert((version, held.to_seal), held);
+    pub(super) fn note(&mut self, client: Option<&Client>, version: VersionId, held: Held) {
+        match client {
+            Some(client) => {
+                let holder = self.clients.entry(client.clone()).or_default();
+                holder.held.insert((version, held.to_seal), held);
+            }
+            None => {
+                let until = self.unnamed.entry(version).or_insert(held.until);
+                *until = held.until.max(*until);
+            }
+        }
+    }
+
+    /// Whether nobody can hold anything any more of what an epoch destroyed.
+    pub(super) fn are_quiesced(&self, epoch: u64, now: Moment) -> bool {
+        let waited_for = self.waited_for.get(&epoch).into_iter().flatten();
+        waited_for.into_iter().all(|(_, until)| *until <= now.boot)
     }
 
     /// A client listens: it is told what it missed. An earlier stream of it ends.
     pub(super) fn listens(&mut self, client: &Client, server_instance: String, telling: Telling) {
         // Of one that is not known nobody can say what it missed.
-        let stale = !self.0.contains_key(client);
+        let stale = !self.clients.contains_key(client);
         let opened = Told::Opened(Opened { server_instance, stale });
         let said = telling.send(Ok(WatchKeysResponse { response: Some(opened) }));
-        let holder = self.0.entry(client.clone()).or_default();
+        let holder = self.clients.entry(client.clone()).or_default();
         holder.last = 0;
         holder.telling = said.is_ok().then_some(telling);
-        for mut event in std::mem::take(&mut holder.events) {
+        for (mut event, epoch) in std::mem::take(&mut holder.events) {
             holder.last += 1;
             event.number = holder.last;
-            holder.tell(event);
+            holder.tell(event, epoch);
         }
     }
 
     /// The client has purged what the events up to this one named. Gives `false` for one that it was not told, or has confirmed.
     pub(super) fn confirmed(&mut self, client: &Client, number: u64) -> bool {
-        let Some(holder) = self.0.get_mut(client) else { return false };
-        let first = holder.events.front().map(|event| event.number);
+        let Self { clients, waited_for, .. } = self;
+        let Some(holder) = clients.get_mut(client) else { return false };
+        let first = holder.events.front().map(|(event, _)| event.number);
         if first.is_none_or(|first| number < first) || number > holder.last {
             return false;
         }
-        holder.events.retain(|event| event.number > number);
+        while let Some((_, epoch)) = holder.events.pop_front_if(|(event, _)| event.number <= number) {
+            if let Some(waited_for) = epoch.and_then(|epoch| waited_for.get_mut(&epoch)) {
+                waited_for.retain(|(waited_for, _)| waited_for.as_ref() != Some(client));
+            }
+        }
         true
     }
 
     /// A client is gone, and holds nothing any more.
     pub(super) fn gone(&mut self, client: &Client, telling: &Telling) {
         let is_same = |holder: &Holder| holder.telling.as_ref().is_some_and(|own| own.same_channel(telling));
-        if self.0.get(client).is_some_and(is_same) {
-            self.0.remove(client);
+        if self.clients.get(client).is_some_and(is_same) {
+            self.clients.remove(client);
         }
     }
 
     /// The key centre stops: nobody listens any more, until they come again.
     pub(super) fn hang_up(&mut self) {
-        self.0.values_mut().for_each(|holder| holder.telling = None);
+        self.clients.values_mut().for_each(|holder| holder.telling = None);
     }
 
     /// Whether every client that may still hold something has purged all that it was to purge.
@@ -94,7 +128,7 @@ impl Holders {
         let purged = |holder: &Holder| {
             holder.events.is_empty() || holder.held.values().all(|held| held.until <= now.boot)
         };
-        self.0.values().all(purged)
+        self.clients.values().all(purged)
     }
 
     pub(super) fn destroyed(
@@ -102,35 +136,41 @@ impl Holders {
         tenant: &TenantName,
         key: &KeyName,
         versions: &[VersionId],
-        revision: u64,
-        now: Moment,
+        at: Destroyed,
     ) {
-        for holder in self.0.values_mut() {
-            let held = |version: &&VersionId| holder.holds(now, |held, _| held == **version);
-            let item = |version: &VersionId| Item {
-                tenant: tenant.to_string(),
-                key: key.to_string(),
-                version_id: version.get(),
-            };
-            let items: Vec<_> = versions.iter().filter(held).map(item).collect();
-            holder.held.retain(|(version, _), _| !versions.contains(version));
-            if !items.is_empty() {
-                holder.event(Kind::Destroyed, items, revision);
-            }
-        }
+        let such = |version: VersionId| versions.contains(&version);
+        let item = |version: VersionId| Item {
+            tenant: tenant.to_string(),
+            key: key.to_string(),
+            version_id: version.get(),
+        };
+        self.tell_destroyed(such, |held| held.into_iter().map(item).collect(), at);
     }
 
-    pub(super) fn tenant_destroyed(
+    pub(super) fn tenant_destroyed(&mut self, slot: TenantSlot, name: &TenantName, at: Destroyed) {
+        let such = |version: VersionId| version.tenant_slot() == slot;
+        self.tell_destroyed(such, |_| vec![of_tenant(slot, name)], at);
+    }
+
+    /// Tells those who hold something such, and notes who is to confirm it.
+    fn tell_destroyed(
         &mut self,
-        slot: TenantSlot,
-        name: &TenantName,
-        revision: u64,
-        now: Moment,
+        such: impl Fn(VersionId) -> bool,
+        items: impl Fn(BTreeSet<VersionId>) -> Vec<Item>,
+        at: Destroyed,
     ) {
-        self.tenant_changed(Kind::Destroyed, slot, name, revision, now);
-        for holder in self.0.values_mut() {
-            holder.held.retain(|(version, _), _| version.tenant_slot() != slot);
+        let unnamed = self.unnamed.iter().filter(|(version, _)| such(**version));
+        let mut waited_for: Vec<_> = unnamed.map(|(_, until)| (None, *until)).collect();
+        for (client, holder) in &mut self.clients {
+            let held =
+                holder.held.iter().filter(|((version, _), held)| such(*version) && held.until > at.now.boot);
+            let Some(until) = held.clone().map(|(_, held)| held.until).max() else { continue };
+            let versions = held.map(|((version, _), _)| *version).collect();
+            waited_for.push((Some(client.clone()), until));
+            holder.event(Kind::Destroyed, items(versions), at.revision, Some(at.epoch));
+            holder.held.retain(|(version, _), _| !such(*version));
         }
+        self.waited_for.insert(at.epoch, waited_for);
     }
 
     pub(super) fn tenant_suspended(
@@ -140,21 +180,9 @@ impl Holders {
         revision: u64,
         now: Moment,
     ) {
-        self.tenant_changed(Kind::Suspended, slot, name, revision, now);
-    }
-
-    fn tenant_changed(
-        &mut self,
-        kind: Kind,
-        slot: TenantSlot,
-        name: &TenantName,
-        revision: u64,
-        now: Moment,
-    ) {
-        for holder in self.0.values_mut() {
-            if holder.holds(now, |version, _| version.tenant_slot() == slot) {
-                let (key, version_id) = (String::new(), VersionId::new(slot, LeafSlot(0)).get());
-                holder.event(kind, vec![Item { tenant: name.to_string(), key, version_id }], revision);
+        for holder in self.clients.values_mut() {
+            if holder.holds(now, |version| version.tenant_slot() == slot) {
+                holder.event(Kind::Suspended, vec![of_tenant(slot, name)], revision, None);
             }
         }
     }
@@ -172,63 +200,59 @@ impl Holders {
         if !suspended && tenant.check_opens(key).is_err() {
             return;
         }
-        for holder in self.0.values_mut() {
-            // What is said of a family is said of its subjects.
-            let mut held = holder.held.iter().filter(|(_, held)| {
-                held.until > now.boot
-                    && held.place.tenant == tenant.slot()
-                    && (held.place.key == *key
-                        || suspended && KeyName::from(held.place.key.family().clone()) == *key)
-            });
-            let Some(((version, _), _)) = held.clone().next() else { continue };
-            let kind = match suspended {
-                true => Kind::Suspended,
+        let no_more = |(version, kind): &(VersionId, Option<ToSeal>)| {
+            kind.is_some_and(|kind| tenant.sealing(key, kind) != Some(*version))
+        };
+        for holder in self.clients.values_mut() {
+            let runs = |held: &Held| held.until > now.boot && held.place.tenant == tenant.slot();
+            let of_key = |held: &Held| runs(held) && held.place.key == *key;
+            let version = match suspended {
+                // What is said of a family is said of its subjects.
+                true => holder.version(|_, held| {
+                    of_key(held) || runs(held) && KeyName::from(held.place.key.family().clone()) == *key
+                }),
                 // Of an index key all versions are held, and there is a new one.
-                false if key.is_index() => {
-                    let has = |version: &VersionId| held.clone().any(|((held, _), _)| held == version);
-                    if live.iter().all(has) {
-                        continue;
-                    }
-                    Kind::Rotated
-                }
-                false => {
-                    let seals = |((version, kind), _): (&(VersionId, Option<ToSeal>), &Held)| {
-                        kind.is_none_or(|kind| tenant.sealing(key, kind) == Some(*version))
-                    };
-                    if held.all(seals) {
-                        continue;
-                    }
-                    Kind::Rotated
-                }
+                false if key.is_index() => match live.iter().all(|version| holder.has(*version)) {
+                    true => None,
+                    false => holder.version(|_, held| of_key(held)),
+                },
+                false => holder.version(|leased, held| of_key(held) && no_more(leased)),
             };
+            let Some(version) = version else { continue };
+            let kind = if suspended { Kind::Suspended } else { Kind::Rotated };
             let item =
                 Item { tenant: tenant.name.to_string(), key: key.to_string(), version_id: version.get() };
+            holder.event(kind, vec![item], revision, None);
             if kind == Kind::Rotated {
-                let seals = |(version, kind): &(VersionId, Option<ToSeal>), held: &mut Held| {
-                    held.place.key != *key
-                        || kind.is_none_or(|kind| tenant.sealing(key, kind) == Some(*version))
-                };
-                holder.held.retain(seals);
+                holder.held.retain(|leased, held| !(of_key(held) && no_more(leased)));
             }
-            holder.event(kind, vec![item], revision);
         }
     }
 }
 
 impl Holder {
     /// Whether it may still hold something such.
-    fn holds(&self, now: Moment, such: impl Fn(VersionId, &Held) -> bool) -> bool {
-        self.held.iter().any(|((version, _), held)| held.until > now.boot && such(*version, held))
+    fn holds(&self, now: Moment, such: impl Fn(VersionId) -> bool) -> bool {
+        self.held.iter().any(|((version, _), held)| held.until > now.boot && such(*version))
     }
 
-    fn event(&mut self, kind: Kind, items: Vec<Item>, store_revision: u64) {
+    /// The version of a lease such.
+    fn version(&self, such: impl Fn(&(VersionId, Option<ToSeal>), &Held) -> bool) -> Option<VersionId> {
+        self.held.iter().find(|(leased, held)| such(leased, held)).map(|((version, _), _)| *version)
+    }
+
+    fn has(&self, wanted: VersionId) -> bool {
+        self.held.keys().any(|(version, _)| *version == wanted)
+    }
+
+    fn event(&mut self, kind: Kind, items: Vec<Item>, store_revision: u64, epoch: Option<u64>) {
         self.last += 1;
-        self.tell(Event { number: self.last, store_revision, kind: kind.into(), items });
+        self.tell(Event { number: self.last, store_revision, kind: kind.into(), items }, epoch);
     }
 
     /// Tells it where the client listens, and keeps it until it is confirmed.
-    fn tell(&mut self, event: Event) {
-        self.events.push_back(event.clone());
+    fn tell(&mut self, event: Event, epoch: Option<u64>) {
+        self.events.push_back((event.clone(), epoch));
         let told = |telling: &Telling| {
             telling.send(Ok(WatchKeysResponse { response: Some(Told::Event(event)) })).is_ok()
         };
@@ -236,4 +260,10 @@ impl Holder {
             self.telling = None;
         }
     }
+}
+
+/// Every key of a tenant.
+fn of_tenant(slot: TenantSlot, name: &TenantName) -> Item {
+    let version_id = VersionId::new(slot, LeafSlot(0)).get();
+    Item { tenant: name.to_string(), key: String::new(), version_id }
 }

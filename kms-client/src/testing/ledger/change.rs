@@ -74,6 +74,7 @@ impl Ledger {
             revision: 1,
             created: now.wall,
             destroyed: None,
+            destroyed_epoch: 0,
             keys: BTreeMap::new(),
             subjects: HashMap::new(),
             leaves: HashMap::new(),
@@ -149,6 +150,7 @@ impl Ledger {
             active: 0,
             deterministic: 0,
             rotations: 0,
+            destroyed_epoch: 0,
         };
         owner.keys.insert(name.clone(), key);
         if !how.family {
@@ -231,6 +233,7 @@ pub(super) fn add_version(tenant: &mut Tenant, name: &KeyName, now: Moment) -> R
         material: Some(VersionMaterial::random()?),
         created: now.wall,
         destroyed: None,
+        destroyed_epoch: 0,
         indexes_from: settling.then(|| now.after(longest + SETTLING_MARGIN)),
         leased: false,
         leased_deterministic: false,

@@ -4,7 +4,7 @@ use kms_core::{id::TenantSlot, names::KeyName, state::LifecycleState};
 use kms_proto::reason::Reason;
 
 use super::{
-    super::refused::Refused,
+    super::{holders::Destroyed, refused::Refused},
     Ledger, Moment, Outcome, Place, Tenant,
     change::{check_living_key, check_revision},
     key::{Key, ToSeal},
@@ -40,26 +40,26 @@ impl Ledger {
             Which::Version { number, force } => vec![destructible(key, number, force, now)?],
             Which::All => key.live().map(|version| version.number).collect(),
         };
+        let epoch = self.epoch + 1;
+        let key = self.tenant_mut(place.tenant)?.key_mut(&place.key)?;
         let mut destroyed = Vec::with_capacity(numbers.len());
         for number in &numbers {
             if let Some(version) = key.version_mut(*number) {
-                version.material = None;
-                version.destroyed = Some(now.wall);
+                version.destroy(epoch, now);
                 destroyed.push(version.id);
             }
             key.stop_sealing(*number);
         }
         if key.live().next().is_none() {
             key.state = LifecycleState::Destroyed;
+            key.destroyed_epoch = epoch;
         }
         key.revision += 1;
-        self.revision += 1;
-        self.epoch += 1;
-        let Self { tenants, holders, revision, .. } = self;
-        if let Some(tenant) = tenants.get(place.tenant.0 as usize) {
-            holders.destroyed(&tenant.name, &place.key, &destroyed, *revision, now);
-        }
-        Ok(Outcome { versions: numbers, epoch: self.epoch })
+        let at = self.destroys(now);
+        let Self { tenants, holders, .. } = self;
+        let tenant = tenants.get(place.tenant.0 as usize).ok_or(Reason::Internal)?;
+        holders.destroyed(&tenant.name, &place.key, &destroyed, at);
+        Ok(Outcome { versions: numbers, epoch })
     }
 
     pub(in super::super) fn destroy_tenant(
@@ -71,26 +71,31 @@ impl Ledger {
         let tenant = self.tenant_mut(slot)?;
         tenant.check_living()?;
         check_revision(tenant.revision, expected)?;
-        wipe(tenant, now);
+        let at = self.destroys(now);
+        let tenant = self.tenant_mut(slot)?;
+        wipe(tenant, at.epoch, now);
+        let name = tenant.name.clone();
+        self.holders.tenant_destroyed(slot, &name, at);
+        Ok(Outcome { versions: Vec::new(), epoch: at.epoch })
+    }
+
+    /// A destruction happens now.
+    fn destroys(&mut self, now: Moment) -> Destroyed {
         self.revision += 1;
         self.epoch += 1;
-        let Self { tenants, holders, revision, .. } = self;
-        if let Some(tenant) = tenants.get(slot.0 as usize) {
-            holders.tenant_destroyed(slot, &tenant.name, *revision, now);
-        }
-        Ok(Outcome { versions: Vec::new(), epoch: self.epoch })
+        Destroyed { revision: self.revision, epoch: self.epoch, now }
     }
 }
 
-fn wipe(tenant: &mut Tenant, now: Moment) {
+fn wipe(tenant: &mut Tenant, epoch: u64, now: Moment) {
     tenant.revision += 1;
+    tenant.destroyed_epoch = epoch;
     tenant.state = LifecycleState::Destroyed;
     tenant.destroyed = Some(now.wall);
     tenant.subjects.clear();
     for key in tenant.keys.values_mut() {
         for version in key.versions.iter_mut().filter(|version| version.material.is_some()) {
-            version.material = None;
-            version.destroyed = Some(now.wall);
+            version.destroy(epoch, now);
         }
     }
 }

@@ -48,11 +48,13 @@ pub(super) struct Key {
     pub(super) deterministic: u32,
     /// Of a family, how often it was rotated; of a subject's key, how often it had been when its newest version was made.
     pub(super) rotations: u64,
+    /// 0 while it lives.
+    pub(super) destroyed_epoch: u64,
 }
 
 /// A version of a key.
 #[derive(Debug)]
-pub(in super::super) struct Version {
+pub(super) struct Version {
     pub(super) number: u32,
     pub(super) id: VersionId,
     pub(super) uid: Uid,
@@ -60,6 +62,7 @@ pub(in super::super) struct Version {
     pub(super) material: Option<VersionMaterial>,
     pub(super) created: SystemTime,
     pub(super) destroyed: Option<SystemTime>,
+    pub(super) destroyed_epoch: u64,
     /// Of an index key: takes new rows from then on.
     pub(super) indexes_from: Option<BootTime>,
     /// Whether the data key that clients seal with was ever leased; that of deterministic columns.
@@ -120,13 +123,16 @@ impl Key {
 }
 
 impl Version {
-    pub(in super::super) fn number(&self) -> u32 {
-        self.number
-    }
-
     pub(super) fn data_key(&self, key: &KeyName, id: DataKeyId) -> Result<DataKey, Refused> {
         let material = self.material.as_ref().ok_or_else(|| self.destroyed(key))?;
         Ok(material.data_key(self.id, id))
+    }
+
+    /// Wipes it.
+    pub(super) fn destroy(&mut self, epoch: u64, now: Moment) {
+        self.material = None;
+        self.destroyed = Some(now.wall);
+        self.destroyed_epoch = epoch;
     }
 
     pub(super) fn destroyed(&self, key: &KeyName) -> Refused {

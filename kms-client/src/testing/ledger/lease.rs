@@ -134,9 +134,7 @@ impl Ledger {
         };
         let held = Held { place: place.clone(), to_seal, until: now.after(lease) };
         let id = version.id;
-        if let Some(client) = client {
-            self.holders.note(client, id, held);
-        }
+        self.holders.note(client, id, held);
         Ok(leased)
     }
 }

@@ -35,7 +35,6 @@ pub(super) use lease::Client;
 pub(super) use once::{Once, Outcome};
 pub(super) use subjects::Ensured;
 pub(super) use tenant::Tenant;
-pub(super) use view::{key as key_view, tenant as tenant_view, version as version_view};
 
 use super::{holders::Holders, refused::Refused};
 use crate::clock::BootTime;

@@ -120,6 +120,7 @@ fn make(
         active: 0,
         deterministic: 0,
         rotations: of.rotations,
+        destroyed_epoch: 0,
     };
     tenant.keys.insert(name.clone(), key);
     tenant.subjects.insert((family_name, subject.clone()), id);

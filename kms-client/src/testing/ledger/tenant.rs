@@ -28,6 +28,7 @@ pub(in super::super) struct Tenant {
     pub(super) revision: u64,
     pub(super) created: SystemTime,
     pub(super) destroyed: Option<SystemTime>,
+    pub(super) destroyed_epoch: u64,
     pub(super) keys: BTreeMap<KeyName, Key>,
     /// Ids of subjects.
     pub(super) subjects: HashMap<(FamilyName, SubjectName), Uid>,
@@ -127,17 +128,6 @@ impl Tenant {
     /// Names of its keys, in order.
     pub(in super::super) fn key_names(&self) -> impl Iterator<Item = &KeyName> {
         self.keys.keys()
-    }
-
-    /// Versions of a key after a number, in order.
-    pub(in super::super) fn versions_after(
-        &self,
-        name: &KeyName,
-        after: u32,
-    ) -> Result<impl Iterator<Item = &Version>, Refused> {
-        let key = self.key(name)?;
-        let from = key.first_version.max(after.saturating_add(1));
-        Ok(key.versions.iter().filter(move |version| version.number >= from))
     }
 
     pub(in super::super) fn slot(&self) -> TenantSlot {

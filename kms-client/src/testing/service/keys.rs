@@ -12,10 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     super::{
-        ledger::{
-            Ensured, KeyChange, NewKey, Outcome, Place, TenantChange, Which, key_view, tenant_view,
-            version_view,
-        },
+        ledger::{Ensured, KeyChange, NewKey, Outcome, Place, TenantChange, Which},
         refused::Refused,
         rights::Operation,
     },
@@ -35,7 +32,7 @@ impl Desk<'_> {
 
     fn tenant(&self, name: &str) -> Result<v1::Tenant, Refused> {
         let ledger = &self.state.ledger;
-        Ok(tenant_view(ledger.tenant(ledger.named(name)?)?))
+        Ok(ledger.tenant_view(ledger.tenant(ledger.named(name)?)?, self.now))
     }
 
     fn describe_tenant(&mut self, message: v1::DescribeTenantRequest) -> Result<v1::Tenant, Refused> {
@@ -46,7 +43,8 @@ impl Desk<'_> {
     fn list_tenants(&mut self, message: v1::ListTenantsRequest) -> Result<v1::ListTenantsResponse, Refused> {
         let paging = Paging::of("tenants", message.page_size, &message.page_token)?;
         self.authorize(Operation::ListTenants)?;
-        let tenants = self.state.ledger.tenants_after(paging.after.as_deref()).map(tenant_view);
+        let tenants = self.state.ledger.tenants_after(paging.after.as_deref());
+        let tenants = tenants.map(|tenant| self.state.ledger.tenant_view(tenant, self.now));
         let (tenants, next_page_token) = paging.page("tenants", tenants, |tenant| tenant.name.clone());
         Ok(v1::ListTenantsResponse { tenants, next_page_token })
     }
@@ -147,7 +145,7 @@ impl Desk<'_> {
     }
 
     fn key_at(&self, place: &Place) -> Result<v1::Key, Refused> {
-        key_view(self.state.ledger.tenant(place.tenant)?, &place.key, true)
+        self.state.ledger.key_view(place, true, self.now)
     }
 
     fn ensure_subjects(
@@ -185,10 +183,13 @@ impl Desk<'_> {
             (!message.family.is_empty()).then(|| FamilyName::try_from(&*message.family)).transpose()?;
         self.authorize_tenant(Operation::ListKeys, &message.tenant)?;
         let ledger = &self.state.ledger;
-        let tenant = ledger.tenant(ledger.named(&message.tenant)?)?;
+        let slot = ledger.named(&message.tenant)?;
+        let tenant = ledger.tenant(slot)?;
+        let view =
+            |key: &KeyName| ledger.key_view(&Place { tenant: slot, key: key.clone() }, false, self.now);
         if let Some(family) = &family {
             let family = KeyName::from(family.clone());
-            key_view(tenant, &family, false).map_err(|_| {
+            view(&family).map_err(|_| {
                 Refused::new(
                     Reason::KeyDestroyed,
                     format!("key `{family}` is not there; nothing is under it"),
@@ -202,7 +203,7 @@ impl Desk<'_> {
         let names = tenant.key_names().filter(wanted);
         let names = names.filter(|name| after.as_ref().is_none_or(|after| *name > after));
         let (page, next_page_token) = paging.page("keys", names, |name| name.to_string());
-        let keys = page.into_iter().map(|name| key_view(tenant, name, false)).collect::<Result<_, _>>()?;
+        let keys = page.into_iter().map(view).collect::<Result<_, _>>()?;
         Ok(v1::ListKeysResponse { keys, next_page_token })
     }
 
@@ -216,15 +217,10 @@ impl Desk<'_> {
             None => 0,
         };
         let place = self.permit(Operation::DescribeKey, &message.tenant, &message.key)?;
-        let tenant = self.state.ledger.tenant(place.tenant)?;
-        let versions = tenant.versions_after(&place.key, after)?;
-        let (page, next_page_token) =
-            paging.page("versions", versions, |version| version.number().to_string());
-        let view = |version| version_view(tenant, &place.key, version);
-        Ok(v1::ListVersionsResponse {
-            versions: page.into_iter().map(view).collect::<Result<_, _>>()?,
-            next_page_token,
-        })
+        let versions = self.state.ledger.version_views(&place, after, self.now)?;
+        let (versions, next_page_token) =
+            paging.page("versions", versions, |version| version.version.to_string());
+        Ok(v1::ListVersionsResponse { versions, next_page_token })
     }
 
     fn census(&mut self, _: v1::CensusRequest) -> Result<v1::CensusResponse, Refused> {

@@ -17,7 +17,7 @@ const MAX_LEASE: Duration = Duration::from_secs(86_400);
 const MAX_PERIOD: Duration = Duration::from_secs(100 * 366 * 86_400);
 const MAX_LABEL: usize = 256;
 const MAX_PURPOSES: usize = 16;
-const MAX_PURPOSE: usize = 1_024;
+const MAX_PURPOSE: usize = 128;
 
 pub(super) fn plaintext(payload: &[u8]) -> Result<&[u8], Refused> {
     sized("plaintext", payload, MAX_PAYLOAD)
