@@ -50,9 +50,11 @@ pub(super) struct Destroyed {
 #[derive(Debug, Default)]
 struct Holder {
     held: HashMap<(VersionId, Option<ToSeal>), Held>,
-    /// What was not confirmed, the oldest first; with its number where it was told on this stream.
+    /// What was not confirmed, the oldest first, and the epoch whose quiescence waits for that.
     events: VecDeque<(Event, Option<u64>)>,
     telling: Option<Telling>,
+    /// It listened, and does no more although it could.
+    is_gone: bool,
     /// Number of the last event of this stream.
     last: u64,
 }
@@ -62,8 +64,7 @@ impl Holders {
     pub(super) fn note(&mut self, client: Option<&Client>, version: VersionId, held: Held) {
         match client {
             Some(client) => {
-                let holder = self.clients.entry(client.clone()).or_default();
-                holder.held.insert((version, held.to_seal), held);
+                self.clients.entry(client.clone()).or_default().hold(version, held);
             }
             None => {
                 let until = self.unnamed.entry(version).or_insert(held.until);
@@ -86,6 +87,7 @@ impl Holders {
         let said = telling.send(Ok(WatchKeysResponse { response: Some(opened) }));
         let holder = self.clients.entry(client.clone()).or_default();
         holder.last = 0;
+        holder.is_gone = false;
         holder.telling = said.is_ok().then_some(telling);
         for (mut event, epoch) in std::mem::take(&mut holder.events) {
             holder.last += 1;
@@ -110,11 +112,11 @@ impl Holders {
         true
     }
 
-    /// A client is gone, and holds nothing any more.
+    /// A client is gone. What it may have kept is counted to the end of its leases, as what nobody confirms.
     pub(super) fn gone(&mut self, client: &Client, telling: &Telling) {
-        let is_same = |holder: &Holder| holder.telling.as_ref().is_some_and(|own| own.same_channel(telling));
-        if self.clients.get(client).is_some_and(is_same) {
-            self.clients.remove(client);
+        let Some(holder) = self.clients.get_mut(client) else { return };
+        if holder.telling.as_ref().is_some_and(|own| own.same_channel(telling)) {
+            (holder.telling, holder.is_gone) = (None, true);
         }
     }
 
@@ -126,7 +128,9 @@ impl Holders {
     /// Whether every client that may still hold something has purged all that it was to purge.
     pub(super) fn have_purged(&self, now: Moment) -> bool {
         let purged = |holder: &Holder| {
-            holder.events.is_empty() || holder.held.values().all(|held| held.until <= now.boot)
+            holder.is_gone
+                || holder.events.is_empty()
+                || holder.held.values().all(|held| held.until <= now.boot)
         };
         self.clients.values().all(purged)
     }
@@ -224,13 +228,23 @@ impl Holders {
                 Item { tenant: tenant.name.to_string(), key: key.to_string(), version_id: version.get() };
             holder.event(kind, vec![item], revision, None);
             if kind == Kind::Rotated {
-                holder.held.retain(|leased, held| !(of_key(held) && no_more(leased)));
+                // It is told once; what it holds still it may have for opening.
+                let rotated = holder.held.extract_if(|leased, held| of_key(held) && no_more(leased));
+                let rotated: Vec<_> = rotated.collect();
+                for ((version, _), held) in rotated {
+                    holder.hold(version, Held { to_seal: None, ..held });
+                }
             }
         }
     }
 }
 
 impl Holder {
+    fn hold(&mut self, version: VersionId, held: Held) {
+        let known = self.held.entry((version, held.to_seal)).or_insert_with(|| held.clone());
+        known.until = held.until.max(known.until);
+    }
+
     /// Whether it may still hold something such.
     fn holds(&self, now: Moment, such: impl Fn(VersionId) -> bool) -> bool {
         self.held.iter().any(|((version, _), held)| held.until > now.boot && such(*version))

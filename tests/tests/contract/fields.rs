@@ -121,9 +121,9 @@ pub(crate) async fn what_is_no_ciphertext_or_was_cut_is_told_from_what_was_chang
     *changed.last_mut().unwrap() ^= 1;
     let cut = sealed[..sealed.len() - 1].to_vec();
     let mut other_version = sealed.clone();
-    other_version[11] ^= 0x40;
+    other_version[9] ^= 0x40;
     let mut other_data_key = sealed.clone();
-    other_data_key[15] ^= 0x40;
+    other_data_key[13] ^= 0x40;
     for (what, ciphertext, here, there) in [
         ("changed", changed, Reason::CiphertextRejected, Reason::CiphertextRejected),
         ("cut", cut, Reason::CiphertextRejected, Reason::CiphertextRejected),

@@ -141,14 +141,15 @@ pub(crate) async fn what_is_destroyed_never_opens_again_and_says_what_it_was(sit
     assert_eq!((destroyed.versions, destroyed.effaced), (vec![1], true));
     assert_eq!(
         (destroyed.key.state, destroyed.key.deterministic_version, destroyed.key.versions[0].state),
-        (LifecycleState::Active, 2, LifecycleState::Erased)
+        (LifecycleState::Active, 2, LifecycleState::Destroyed),
+        "erased once the leases have ended that were given to clients which nobody has heard of since"
     );
     assert_eq!(why(destroy(&site, DestroyTarget::Version(1), false).await), Reason::KeyDestroyed);
     assert_eq!(why(open(&cold(&site), &old).await), Reason::KeyDestroyed);
     assert_eq!(open(&cold(&site), &new).await.unwrap(), b"138");
 
     let destroyed = destroy(&site, DestroyTarget::All, false).await.unwrap();
-    assert_eq!((destroyed.versions, destroyed.key.state), (vec![2], LifecycleState::Erased));
+    assert_eq!((destroyed.versions, destroyed.key.state), (vec![2], LifecycleState::Destroyed));
     assert_eq!(why(open(&cold(&site), &new).await), Reason::KeyDestroyed);
     assert_eq!(why(seal(&cold(&site)).await), Reason::KeyDestroyed);
     assert_eq!(why(destroy(&site, DestroyTarget::All, false).await), Reason::KeyDestroyed);
@@ -161,7 +162,7 @@ pub(crate) async fn what_is_destroyed_never_opens_again_and_says_what_it_was(sit
     let gone = tenant("gone");
     let sealed = seal(&site.service().records(&gone, &attendance())).await.unwrap();
     let destroyed = operator.destroy_tenant(&gone, destroying_tenant()).await.unwrap();
-    assert_eq!((destroyed.tenant.state, destroyed.effaced), (LifecycleState::Erased, true));
+    assert_eq!((destroyed.tenant.state, destroyed.effaced), (LifecycleState::Destroyed, true));
     let records = site.service().records(&gone, &attendance());
     assert_eq!(why(open(&records, &sealed).await), Reason::KeyDestroyed);
     assert_eq!(why(seal(&records).await), Reason::TenantDestroyed);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kms_client::{
-    DestroyReason, Error, IndexedColumn, Reason, Records,
+    DestroyReason, Error, IndexedColumn, LifecycleState, Reason, Records,
     api::{Change, DestroyTarget, RotateKey},
 };
 
@@ -72,6 +72,10 @@ pub(crate) async fn clients_are_told_and_purge_what_is_destroyed_or_suspended(si
     site.told().await;
     until("a destroyed key opens no more", || async { open(&records, &sealed).await.is_err() }).await;
     assert_eq!(why(open(&records, &sealed).await), Reason::KeyDestroyed);
+    until("it is erased once its clients have confirmed, long before their leases end", || async {
+        operator.describe_key(&acme, &attendance()).await.unwrap().state == LifecycleState::Erased
+    })
+    .await;
 
     let calls = kms.server_calls();
     open(&others, &elsewhere).await.unwrap();
