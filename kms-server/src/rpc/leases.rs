@@ -80,6 +80,13 @@ impl Core {
             group.items.iter().for_each(|item| item.add_versions(&mut wanted));
         }
         let _held = self.keyring.warm(wanted.into_iter()).await;
+        if leave.len() > 1 {
+            let to_seal = leave.iter().filter_map(|(group, leave)| Some((leave.to_seal()?, group)));
+            let to_seal = to_seal.flat_map(|(permit, group)| {
+                group.items.iter().filter_map(Asked::to_seal).map(move |kind| (permit, kind))
+            });
+            lease::prepare(&self.keyring, to_seal, client.as_ref()).await;
+        }
         let (leased_to, permits): (Vec<_>, Vec<_>) = leave.into_iter().unzip();
         let leases = permits
             .into_iter()
@@ -203,6 +210,15 @@ enum Leave {
     Seal(Permit<op::LeaseToSeal>),
     Open(Permit<op::LeaseToOpen>),
     Index(Permit<op::LeaseToOpen>),
+}
+
+impl Leave {
+    fn to_seal(&self) -> Option<&Permit<op::LeaseToSeal>> {
+        match self {
+            Self::Seal(permit) => Some(permit),
+            _ => None,
+        }
+    }
 }
 
 /// What an item brings.
