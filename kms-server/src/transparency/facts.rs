@@ -108,7 +108,7 @@ impl Facts {
             ..made.version
         };
         let subject =
-            KeySubject { key: made.key, key_uid: made.key_uid, class: made.class, versions: Vec::new() };
+            KeySubject { key: made.key, key_uid: made.key_uid, class: made.class, versions: Vec::new(), name: None };
         Ok((subject, version))
     }
 }
