@@ -81,9 +81,9 @@ fn save_salt(salt: Option<&Path>, out: &Path, bytes: &[u8]) -> Result<(), Failur
         None => beside(),
     };
     let mut file = WholeFile::create(&place, Readers::Owner)?;
-    file.write_all(format!("{}\n", hex::encode(bytes)).as_bytes()).and_then(|()| file.finish()).map_err(|error| {
-        Failure::failed("INPUT_OUTPUT", format!("cannot write to `{}`: {error}", place.display()))
-    })
+    file.write_all(format!("{}\n", hex::encode(bytes)).as_bytes()).and_then(|()| file.finish()).map_err(
+        |error| Failure::failed("INPUT_OUTPUT", format!("cannot write to `{}`: {error}", place.display())),
+    )
 }
 
 /// How many entries a checkpoint speaks of.

@@ -293,12 +293,7 @@ impl Facts {
     fn risks(&self) -> Vec<Risk> {
         let mut risks = vec![Risk::ClockUnproven, Risk::MemorySwapCore, Risk::NoRollbackProtection];
         if self.kind == Scope::Tenant {
-            risks.extend([
-                Risk::AuditWritten,
-                Risk::DerivedCopies,
-                Risk::IndexValues,
-                Risk::RowsLinkable,
-            ]);
+            risks.extend([Risk::AuditWritten, Risk::DerivedCopies, Risk::IndexValues, Risk::RowsLinkable]);
         }
         if self.destructions.iter().any(|index| {
             matches!(

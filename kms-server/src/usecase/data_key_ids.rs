@@ -136,8 +136,7 @@ async fn reserve<R: Send + 'static>(
     version: VersionId,
     next: impl FnOnce(&mut DataKeyIdsRecord) -> R + Send + 'static,
 ) -> Result<R, Refused> {
-    let reserved =
-        keyring.writer().commit(move |change: &mut Change<'_>| reserve_in(change, version, next));
+    let reserved = keyring.writer().commit(move |change: &mut Change<'_>| reserve_in(change, version, next));
     Ok(reserved.await?.value)
 }
 
@@ -207,7 +206,11 @@ mod tests {
         assert_eq!((ids(&one), ids(&two)), (0, 2));
         assert!(two.was_leased(DataKeyId::from(1)) && !two.was_leased(DataKeyId::from(2)));
         assert_eq!(leased(&ground.keyring, &two).await.unwrap().get(), 1);
-        assert_eq!(two.reserve.lock().await.allowed, BUDGET, "a budget for each lease, and none for the rest");
+        assert_eq!(
+            two.reserve.lock().await.allowed,
+            BUDGET,
+            "a budget for each lease, and none for the rest"
+        );
         assign(&ground.keyring, &[Arc::clone(&two)]).await;
         assert_eq!(ids(&two), 2, "it has one for today");
         // While another call assigns it one, it is not waited for.

@@ -80,7 +80,10 @@ fn salt(file: &Path) -> Result<NameSalt, Failure> {
     let text = text(file)?;
     let bytes = hex::decode(text.strip_suffix('\n').unwrap_or(&text)).ok();
     bytes.and_then(|bytes| NameSalt::try_from(bytes).ok()).ok_or_else(|| {
-        Failure::usage(format!("`{}` is not a salt: `kms cert get` writes one beside the certificate of a subject", file.display()))
+        Failure::usage(format!(
+            "`{}` is not a salt: `kms cert get` writes one beside the certificate of a subject",
+            file.display()
+        ))
     })
 }
 
