@@ -227,7 +227,7 @@ impl State {
         }
         let head = redo.last_head(self.head.commit.next());
         let mut head = head.map_err(|error| self.abandon(epoch, WriteError::of(&error)))?;
-        let before = self.before(&group, Overlay::new()).map_err(|error| self.stopped_at(epoch, error))?;
+        let before = self.before(group, Overlay::new()).map_err(|error| self.stopped_at(epoch, error))?;
         self.published.hide(before);
         if let Err(error) = self.hand_over(&head, redo.head) {
             let failure = self.stopped_at(epoch, error.into());

@@ -161,7 +161,7 @@ async fn filled(many: usize) -> (Place, Duration) {
     let (operator, attendance) = (Api::of(&place, "operator").await, Api::of(&place, "attendance").await);
     operator.create_tenant(TENANT).await.unwrap();
     operator.create_family(TENANT, FAMILY).await.unwrap();
-    let before = (server.resident_kib() << 10);
+    let before = server.resident_kib() << 10;
     let began = Instant::now();
     for first in (0..many).step_by(MANY) {
         let made = attendance.ensure(TENANT, FAMILY, &batch(first, MANY)).await.unwrap();
