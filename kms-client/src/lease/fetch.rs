@@ -208,6 +208,7 @@ fn accept_index(
     let tenant = want.scope.tenant.clone();
     // Counted from when the answer came: no row is written under the newest before others know of it.
     let settles = leased.settles_in.map(duration).transpose()?.map(|left| received.after(left));
+    let settles = settles.map(|at| (at, leased.settles_under.map(VersionId::from)));
     let keys = IndexKeys::new(tenant.clone(), keys, leased.writes_under.map(VersionId::from), settles)?;
     let (version, data_key) = (keys.newest(), DataKeyId::DETERMINISTIC);
     let deadline = deadline.unwrap_or(sent);

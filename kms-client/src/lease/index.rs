@@ -25,6 +25,8 @@ pub(crate) struct IndexKeys {
     writes_under: Option<usize>,
     /// When the newest takes new rows, where it did not then.
     settles: Option<BootTime>,
+    /// Where among the keys stands that one; older servers do not say.
+    then_under: Option<usize>,
     prepared: RwLock<HashMap<IndexedColumn, Vec<BlindIndex>>>,
 }
 
@@ -33,7 +35,7 @@ impl IndexKeys {
         tenant: TenantName,
         keys: Vec<(VersionId, IndexKey)>,
         writes_under: Option<VersionId>,
-        settles: Option<BootTime>,
+        settles: Option<(BootTime, Option<VersionId>)>,
     ) -> Result<Self, &'static str> {
         let ids: HashSet<_> = keys.iter().map(|(id, _)| *id).collect();
         if keys.is_empty() || ids.len() != keys.len() {
@@ -44,7 +46,14 @@ impl IndexKeys {
             Some(version) => Some(at(version).ok_or("an index key that writes under a version it lacks")?),
             None => None,
         };
-        Ok(Self { tenant, keys, writes_under, settles, prepared: RwLock::default() })
+        let then_under = match settles {
+            Some((_, Some(version))) => {
+                Some(at(version).ok_or("an index key that is to write under a version it lacks")?)
+            }
+            _ => None,
+        };
+        let settles = settles.map(|(moment, _)| moment);
+        Ok(Self { tenant, keys, writes_under, settles, then_under, prepared: RwLock::default() })
     }
 
     /// The newest version.
@@ -69,7 +78,9 @@ impl IndexKeys {
     // can be indexed anew from then on, and none is written behind the back of whoever does.
     fn writes_under(&self, now: BootTime) -> Option<usize> {
         match self.settles {
-            Some(settles) if settles <= now => self.writes_under.map(|_| 0),
+            Some(settles) if settles <= now && self.writes_under.is_some() => {
+                self.then_under.or(self.writes_under)
+            }
             _ => self.writes_under,
         }
     }
