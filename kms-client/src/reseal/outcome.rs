@@ -81,9 +81,9 @@ impl Outcome {
             }
             tally.failed += u64::from(failed);
             tally.erased += u64::from(erased);
-            tally.skipped +=
-                u64::from((!has_value && !is_written && !failed) || (erased && !is_written && !failed));
-            tally.current += u64::from(has_value && !is_written && !failed && !erased);
+            let stays = !is_written && !failed;
+            tally.skipped += u64::from(stays && (erased || !has_value));
+            tally.current += u64::from(stays && has_value && !erased);
         }
         tally
     }
