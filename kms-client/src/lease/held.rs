@@ -140,9 +140,7 @@ impl Lease {
     /// Whether something of it is derived from one of these versions.
     pub(super) fn is_of(&self, versions: &HashSet<VersionId>) -> bool {
         match &*self.material.read() {
-            Some(Material::Index(keys)) => {
-                keys.versions().live.iter().any(|version| versions.contains(version))
-            }
+            Some(Material::Index(keys)) => keys.has_any_of(versions),
             _ => versions.contains(&self.terms.version),
         }
     }

@@ -240,6 +240,18 @@ impl Kms {
         found.into_iter().map(|found| found.unwrap_or(Err(Error::Local("no lease and no error")))).collect()
     }
 
+    /// Leases of one scope, fetched whatever is at hand; results in order. Wants must differ.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) async fn leases_anew(&self, scope: &Scope, wants: &[Want]) -> Vec<Outcome> {
+        let leases = &self.shared.leases;
+        for want in wants {
+            if let Some(before) = leases.peek(want) {
+                leases.remove(want, &before, "asked");
+            }
+        }
+        self.leases(scope, wants).await
+    }
+
     async fn fetched(&self, scope: &Scope, missing: Vec<Want>) -> Vec<Outcome> {
         let leases = &self.shared.leases;
         for want in &missing {

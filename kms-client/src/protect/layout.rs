@@ -118,11 +118,8 @@ impl LaidIndex {
         })
     }
 
-    /// A value as its index is made of it. What is no text has one form already.
+    /// A value as its index is made of it.
     pub(super) fn normalized(&self, encoded: &[u8]) -> kms_core::secret::Plaintext {
-        match std::str::from_utf8(encoded) {
-            Ok(text) => self.normalizer.normalize(text),
-            Err(_) => encoded.to_vec().into(),
-        }
+        self.normalizer.normalize_bytes(encoded)
     }
 }

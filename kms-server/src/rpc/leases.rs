@@ -334,5 +334,6 @@ fn index_to_wire(leased: &lease_index::LeasedIndex) -> v1::LeasedIndex {
         versions,
         writes_under: leased.writes_under.map(VersionId::get),
         settles_in: leased.settles_in.map(convert::duration_to_wire),
+        settles_under: leased.settles_under.map(VersionId::get),
     }
 }

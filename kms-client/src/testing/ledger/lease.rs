@@ -106,6 +106,8 @@ impl Ledger {
             versions: numbers.iter().map(lease).collect::<Result<_, _>>()?,
             writes_under: writes_under.map(VersionId::get),
             settles_in: settles_in.map(duration),
+            // As servers that do not say it: who was leased the key before writes under the older version until that lease ends.
+            settles_under: None,
         })
     }
 
