@@ -187,7 +187,9 @@ fn the_largest_keys_values_and_batches_come_back_whole_and_stay_in_one_file() {
             .collect();
         for _ in 0..3 {
             let store = subject.store();
-            store.commit(store.committed().next(), Batch { writes: records.clone(), ..Batch::default() }).unwrap();
+            store
+                .commit(store.committed().next(), Batch { writes: records.clone(), ..Batch::default() })
+                .unwrap();
         }
         subject.reopen();
         let found = subject.store().range(b"", None, usize::MAX).unwrap();

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// One of the two.
 pub(crate) enum Site {
     InMemory(InMemoryKeyCentre),
-    Real { place: Place, server: Option<Server> },
+    Real { place: Box<Place>, server: Option<Server> },
 }
 
 impl Site {
@@ -51,7 +51,7 @@ impl Site {
     }
 
     pub(crate) async fn real() -> Self {
-        let place = Place::new();
+        let place = Box::new(Place::new());
         let server = Some(place.start());
         Self::Real { place, server }
     }
