@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A second, independent verifier of destruction certificates, written from docs/verifying.md alone.
 
-    verify_certificate.py CERT [--key FILE] [--pin FILE] [--policy FILE]
-    verify_certificate.py --many DIR [--key FILE] [--pin FILE] [--policy FILE]
+    verify_certificate.py CERT [--key FILE] [--pin FILE] [--policy FILE] [--name SUBJECT --salt FILE]
+    verify_certificate.py --many DIR [--key FILE] [--pin FILE] [--policy FILE] [--name SUBJECT --salt FILE]
 
 First line: `erased`, `residual`, `pending` or `invalid`; then each check that failed, by its name, or each risk that stands. Exit code
 0 erased, 3 residual, 4 pending, 1 invalid, 2 wrong usage. With --many: a line `FILE VERDICT NAMES` for each *.json of the directory.
@@ -65,10 +65,11 @@ def body_form(kind):
     keyed = kind != "tenant"
     versions = rising(VERSION, lambda v: v["number"])
     subject = dict(TENANT | KEY, **{"class": KEY_CLASS}, versions=lambda v: versions(v) and (len(v) == 1 if kind == "version" else v))
+    named = dict(subject, key=lambda v: KEY_NAME(v) and "/" in v, subject_name=HASH)
     state = record(epoch=COUNT, before=record(**SLOTS), after=either(record(**SLOTS), record(**STATE))) if keyed else \
         record(epoch=COUNT, before=record(**CLONE), after=record(**STATE))
     return record(v=one(1), kind=one(kind), issued=instant, instance=UID, log=record(key=text),
-        subject=record(**subject) if keyed else record(**TENANT, live=COUNT),
+        subject=either(record(**subject), record(**named)) if keyed else record(**TENANT, live=COUNT),
         request=rising(REQUEST, lambda v: v["destroy"]),
         erasure=record(status=one("erased", "pending"), horizon=one("none"),
             epochs=rising(either(*(record(**EPOCH, **clients, **done) for clients in ({}, CLIENTS) for done in ({}, DONE))), lambda v: v["epoch"])),
@@ -198,6 +199,7 @@ def verify(data, given):
             for moment in ("before", "after"): check(check_states, body, entries, moment)
     check(check_risks, body)
     check(check_pin, body, key, given)
+    check(check_name, body, given)
     check(check_policy, body, given)
     if failed: return "invalid", failed
     if body["erasure"]["status"] == "pending": return "pending", []
@@ -322,6 +324,8 @@ def check_risks(body):
     subject, media = body["subject"], body["effaceable"]
     named = {"medium-none": any(m["class"] == "none" for m in media), "token-software": any("software" in m["assurance"] for m in media),
              "derived-copies": any(v["data_keys_issued"] for v in subject.get("versions", [])), "audit-written": subject.get("class") in ("L1", "L2")}
+    named["rows-linkable"] = of_subject = "/" in subject.get("key", "")
+    named["name-guessable"] = of_subject and any(r["scope"] != "tenant" for r in body["request"])
     named["no-witness"] = named["restore-unwitnessed"] = not body["proofs"]["checkpoint"]["cosignatures"]
     missing = sorted(risk for risk, follows in named.items() if follows and risk not in body["risks"])
     need(not missing, "risks", "it does not name: " + ", ".join(missing))
@@ -333,6 +337,10 @@ def check_pin(body, key, given):
     need(any(title == key[0] and line[:4] == key[1] and signed(key[2], line[4:], text) for title, line in signatures), "pin", "the checkpoint given is not signed by the log's key")
     known = {old["size"]: old["root"] for old in body["proofs"]["consistency"]} | {point["size"]: point["root"]}
     need(known.get(size) == root.hex(), "pin", "the certificate does not lead from the checkpoint given to its own")
+
+def check_name(body, given):
+    if given.name is None: return
+    need(body["subject"].get("subject_name") == sha256(given.salt, given.name.encode()).hex(), "name", "the name given does not come, with its salt, to the one that it carries")
 
 def check_policy(body, given):
     rank = ["none", "token", "clear"].index
@@ -356,7 +364,8 @@ def read_policy(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("certificate", nargs="?", type=pathlib.Path)
-    for option in ("--many", "--key", "--pin", "--policy"): parser.add_argument(option, type=pathlib.Path)
+    for option in ("--many", "--key", "--pin", "--policy", "--salt"): parser.add_argument(option, type=pathlib.Path)
+    parser.add_argument("--name")
     given = parser.parse_args()                                   # leaves with 2 by itself
     if (given.certificate is None) == (given.many is None): parser.error("give one certificate, or --many DIR")
     try:
@@ -367,6 +376,10 @@ def main():
         if given.pin: given.pin = parse_pin(given.pin.read_bytes())
         option = "--policy"
         given.policy = read_policy(given.policy) if given.policy else {}
+        option = "--salt"
+        if (given.name is None) != (given.salt is None): raise ValueError
+        if given.salt: given.salt = bytes.fromhex(given.salt.read_text().removesuffix("\n"))
+        if given.salt is not None and len(given.salt) != 32: raise ValueError
         option = "the certificate"
         files = sorted(given.many.iterdir()) if given.many else [given.certificate]
         files = [(path.name, path.read_bytes()) for path in files if given.certificate or path.suffix == ".json"]

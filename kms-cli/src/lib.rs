@@ -59,6 +59,7 @@ fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         Command::Policy(args::Policy::Masks { key, schemas }) => {
             block_on(c::policy::masks(key, schemas, session))?
         }
+        Command::Policy(args::Policy::Schema { schemas }) => c::policy::review(&schemas, session)?,
         Command::Policy(explain) => block_on(c::policy::explain(explain, session))?,
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -48,6 +48,9 @@ fn flags(name: &str) -> Vec<String> {
             "plain" => vec![],
             "key" => vec!["--key".to_owned(), path("key.vkey")],
             "other-key" => vec!["--key".to_owned(), path("other.vkey")],
+            "name" => {
+                vec!["--name".to_owned(), "employee-17".to_owned(), "--salt".to_owned(), path("name.salt")]
+            }
             policy if policy.starts_with("policy") => {
                 vec!["--policy".to_owned(), path(&format!("{policy}.toml"))]
             }

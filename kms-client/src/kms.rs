@@ -46,19 +46,41 @@ pub(crate) struct Shared {
 pub(crate) struct Terms {
     pub(crate) deadline: Duration,
     pub(crate) traceparent: Option<MetadataValue<Ascii>>,
+    /// Policy attribute; empty for none.
+    pub(crate) purpose: Arc<str>,
 }
 
 /// Makes a [`Kms`] with other settings than the usual.
 #[derive(Debug, Clone)]
 pub struct Builder {
-    profile: Profile,
+    server: Server,
     connections: usize,
     deadline: Duration,
     clock: Arc<dyn Clock>,
     watch: bool,
 }
 
+/// Where calls go.
+#[derive(Debug, Clone)]
+enum Server {
+    /// To the server of a profile.
+    At(Profile),
+    /// Nowhere: the server is in this process.
+    #[cfg(any(test, feature = "testing"))]
+    InMemory(crate::testing::Dialer),
+}
+
 impl Builder {
+    fn of(server: Server, connections: usize, clock: Arc<dyn Clock>) -> Self {
+        Self { server, connections, deadline: DEADLINE, clock, watch: true }
+    }
+
+    /// A client of a key centre in memory, whose leases are on that one's clock.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn in_memory(dialer: crate::testing::Dialer, clock: Arc<dyn Clock>) -> Self {
+        Self::of(Server::InMemory(dialer), 1, clock)
+    }
+
     /// How many HTTP/2 connections are kept, at least one. Usual: one a core, at most four.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.max(1);
@@ -90,15 +112,26 @@ impl Builder {
     /// # Errors
     /// Where the files of the profile do not load.
     pub fn build(self) -> Result<Kms, Error> {
-        let endpoint = self.profile.endpoint().to_string().trim_end_matches('/').into();
-        let pool = Arc::new(Pool::new(self.profile, self.connections)?);
-        tokio::spawn(Pool::follow_files(Arc::downgrade(&pool)));
+        let (endpoint, pool) = match &self.server {
+            Server::At(profile) => {
+                let endpoint = profile.endpoint().to_string().trim_end_matches('/').into();
+                let pool = Arc::new(Pool::new(profile.clone(), self.connections)?);
+                tokio::spawn(Pool::follow_files(Arc::downgrade(&pool)));
+                (endpoint, pool)
+            }
+            #[cfg(any(test, feature = "testing"))]
+            Server::InMemory(dialer) => in_memory(dialer.clone(), self.connections),
+        };
+        Ok(self.over(endpoint, pool))
+    }
+
+    fn over(self, endpoint: Arc<str>, pool: Arc<Pool>) -> Kms {
         let leases = Leases::new(self.clock, self.watch);
         let shared =
             Arc::new(Shared { endpoint, pool, leases, calls: AtomicU64::new(0), runtime: Handle::current() });
-        let terms = Terms { deadline: self.deadline, traceparent: None };
+        let terms = Terms { deadline: self.deadline, traceparent: None, purpose: Arc::from("") };
         tokio::spawn(lease::keep(Arc::downgrade(&shared), terms.clone()));
-        Ok(Kms { shared, terms })
+        Kms { shared, terms }
     }
 
     /// A client with a first connection made.
@@ -112,7 +145,20 @@ impl Builder {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
+fn in_memory(dialer: crate::testing::Dialer, connections: usize) -> (Arc<str>, Arc<Pool>) {
+    (crate::testing::ENDPOINT.into(), Arc::new(Pool::in_memory(dialer, connections)))
+}
+
 impl Kms {
+    /// A client of a key centre in memory, with the usual settings: there is nothing that could fail.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn in_memory(dialer: crate::testing::Dialer, clock: Arc<dyn Clock>) -> Self {
+        let builder = Builder::in_memory(dialer.clone(), clock);
+        let (endpoint, pool) = in_memory(dialer, builder.connections);
+        builder.over(endpoint, pool)
+    }
+
     /// Connects as the profile says, with the usual settings.
     ///
     /// # Errors
@@ -124,13 +170,7 @@ impl Kms {
     /// Settings other than the usual.
     pub fn builder(profile: Profile) -> Builder {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Builder {
-            profile,
-            connections: cores.min(4),
-            deadline: DEADLINE,
-            clock: Arc::new(MachineClock),
-            watch: true,
-        }
+        Builder::of(Server::At(profile), cores.min(4), Arc::new(MachineClock))
     }
 
     /// This client, with another deadline for the calls made through the handle.
@@ -144,6 +184,16 @@ impl Kms {
     #[must_use]
     pub fn with_traceparent(mut self, traceparent: &str) -> Self {
         self.terms.traceparent = traceparent.parse().ok();
+        self
+    }
+
+    /// This client, stating a purpose to policy: of every value and row that the handle seals, opens, searches for or reveals. Leases
+    /// for one purpose are used for no other.
+    ///
+    /// What the server seals and opens itself (class L4) and the making of subjects carry none.
+    #[must_use]
+    pub fn with_purpose(mut self, purpose: &str) -> Self {
+        self.terms.purpose = purpose.into();
         self
     }
 

@@ -25,6 +25,7 @@
 //!   `postgres`).
 //! - [`protect`]: whole structs, with `#[derive(Protect)]`.
 //! - `clock`: CLOCK_BOOTTIME, which leases are counted on.
+//! - `testing`: a key centre in memory, for tests of your own code (feature `testing`).
 //!
 //! # Memory
 //! Keys, data keys and opened values are wiped when they are dropped. A value on its way to or from the server (`Encrypt`,
@@ -55,8 +56,8 @@ pub mod protect;
 mod records;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod reseal;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use api::Masked;
 pub use connect::{ConnectProblem, Seen};
@@ -73,7 +74,8 @@ pub use kms_core::{
     id::{CommitNumber, DataKeyId, TenantSlot, Uid, VersionId},
     mask::MaskForm,
     names::{
-        ColumnName, Context, ContextName, FamilyName, KeyName, NameError, RecordId, TableName, TenantName,
+        ColumnName, Context, ContextName, FamilyName, KeyName, NameError, RecordId, SubjectName, TableName,
+        TenantName,
     },
     secret::Plaintext,
     state::{DestroyReason, KeyClass, LifecycleState},

@@ -192,6 +192,7 @@ fn certificate() -> (Vec<u8>, NoteSigner) {
                     epoch,
                     data_keys_issued: 12,
                 }],
+                name: None,
             }),
         },
         request: vec![body::Request {

@@ -9,11 +9,15 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     id::{LeafSlot, Uid},
+    names::SubjectName,
     secret::{Blind, VersionMaterial},
 };
 
 /// SHA-256 of something.
 pub type Hash = [u8; 32];
+
+/// What keeps a subject's name in a certificate from being guessed.
+pub type NameSalt = [u8; 32];
 
 /// Algorithm of a leaf that holds a tenant's subject index key; not a key version.
 pub const ALG_INDEX_KEY: u16 = 0;
@@ -36,6 +40,11 @@ pub fn key_commitment(version: Uid, alg: u16, blind: &Blind, material: &VersionM
 pub fn leaf_hash(version: Uid, slot: LeafSlot, alg: u16, key_commitment: &Hash) -> Hash {
     let slot = u64::from(slot.0).to_be_bytes();
     sha256(&[b"\0kms/leaf/v1\0", &version.0, &slot, &alg.to_be_bytes(), key_commitment])
+}
+
+/// `SHA256(salt || name)`: whose key a certificate is about, for the one who has the salt and knows the name.
+pub fn salted_name(salt: &NameSalt, name: &SubjectName) -> Hash {
+    sha256(&[salt, name.as_str().as_bytes()])
 }
 
 /// Z0 = `SHA256(02 || "kms/empty/v1\0")`: a slot that holds nothing.

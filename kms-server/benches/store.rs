@@ -94,7 +94,7 @@ fn fill(engine: &str, path: &Path, records: u64) {
     let start = Instant::now();
     for first in (0..records).step_by(2000) {
         let writes = (first..records.min(first + 2000)).map(|number| record(number, VALUE)).collect();
-        store.commit(store.committed().next(), Batch { writes }).unwrap();
+        store.commit(store.committed().next(), Batch { writes, ..Batch::default() }).unwrap();
     }
     let filled = start.elapsed();
     drop(store);
@@ -110,7 +110,7 @@ fn commit_until_killed(path: &Path) {
     let store = open::open(path).unwrap().store;
     for number in 0.. {
         let writes = (0..4).map(|of| record(number * 97 + of, VALUE)).collect();
-        store.commit(store.committed().next(), Batch { writes }).unwrap();
+        store.commit(store.committed().next(), Batch { writes, ..Batch::default() }).unwrap();
         println!("{number}");
         std::io::stdout().flush().unwrap();
     }
@@ -145,7 +145,9 @@ fn commits(engine: &str, path: &Path) {
         let writes: Vec<_> = (0..8).map(|of| record(number * 8 + of, VALUE)).collect();
         let bytes: Vec<u8> = writes.iter().flat_map(|(_, value)| value.clone().unwrap()).collect();
         barrier.push(timed(|| append(&mut bare_file, &bytes)));
-        whole.push(timed(|| store.commit(store.committed().next(), Batch { writes }).unwrap()));
+        whole.push(timed(|| {
+            store.commit(store.committed().next(), Batch { writes, ..Batch::default() }).unwrap()
+        }));
     }
     let (whole, barrier) = (median(whole), median(barrier));
     println!(

@@ -106,6 +106,7 @@ reasons! {
     RequestIdReused "REQUEST_ID_REUSED" FailedPrecondition final 1 "the request id was used for another request; make a new one"
     StateForbids "STATE_FORBIDS" FailedPrecondition final 1 "its state does not allow this step"
     SealingLeasesRun "SEALING_LEASES_RUN" FailedPrecondition final 1 "clients hold leases to seal under this version; wait for their end, rotate first, or force"
+    VersionInUse "VERSION_IN_USE" FailedPrecondition final 1 "clients said within eight days that values need this version, which die with it; reseal them first, or force"
     ClassReleasesNoDataKeys "CLASS_RELEASES_NO_DATA_KEYS" FailedPrecondition final 1 "keys of class L4 release no data keys; let the server seal and open each value"
     KeyUseMismatch "KEY_USE_MISMATCH" FailedPrecondition final 2 "keys named `*.index` make blind indexes and seal nothing, and other keys make none"
     ServerOwnDataKey "SERVER_OWN_DATA_KEY" FailedPrecondition final 1 "the server keeps this data key to itself; open the value with Decrypt"

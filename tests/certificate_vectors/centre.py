@@ -23,6 +23,8 @@ class Signer:
     def cosign(self, text, time): return self.id + struct.pack(">Q", time) + self.sign(b"cosignature/v1\ntime %d\n" % time + text)
 
 INSTANCE = fixed("instance")
+SALT = fixed("salt", 32)                                          # of subjects' names
+def of(subject): return f"attendance/{fixed('subject ' + subject).hex()}"
 LOG = Signer("keycentre/" + INSTANCE.hex(), 1)
 WITNESS, STRANGER = Signer("witness.example/one", 4), Signer("witness.example/two", 4)
 TIME = 1795766400
@@ -135,7 +137,7 @@ class Centre:
         medium = dict(assurance=assurance, technique="overwritten in place, read back", media="file on ST4000NM, serial Z1Z0", verification="read back, extents unchanged")
         self.effaced[self.epoch] = self.add("EPOCH_EFFACED", by="kms", epoch=self.epoch, attempt=self.attempt.hex(), effaced=self.old, **{"class": rank}, **medium)
 
-    def certificate(self, tenant, key=None, number=None, size=None, quiesced=3000, issued=20000, consistency=(), cosigners=(), keys_issued=0, approvals=(), leave_out=(), clients=None):
+    def certificate(self, tenant, key=None, number=None, size=None, quiesced=3000, issued=20000, consistency=(), cosigners=(), keys_issued=0, approvals=(), leave_out=(), clients=None, named=None):
         """The body of a certificate, over the first `size` entries; `quiesced` milliseconds after the commit, `issued` after the last entry.
         It lies where versions are left out."""
         size = size or len(self.entries)
@@ -144,6 +146,7 @@ class Centre:
             k = self.keys[tenant, key]
             versions = [dict(v, data_keys_issued=keys_issued) for v in k["versions"] if number in (None, v["number"]) and v["number"] not in leave_out]
             subject = dict(t, key=key, key_uid=k["key_uid"], **{"class": k["level"]}, versions=versions)
+            if named: subject["subject_name"] = sha256(SALT + named.encode()).hex()
             destroyed, epochs = sorted({v["destroyed"] for v in versions}), sorted({v["epoch"] for v in versions})
         else:
             versions, destroyed = [], [i for i, e in enumerate(self.entries) if e["type"] == "TENANT_DESTROY" and e["tenant"] == tenant]
@@ -172,6 +175,7 @@ class Centre:
         risks = {"memory-swap-core", "clock-unproven"} | ({"no-witness", "restore-unwitnessed"} if not cosigners else set()) | ({"derived-copies"} if keys_issued else set())
         if subject.get("class") in ("L1", "L2"): risks.add("audit-written")
         risks |= {"medium-none" for m in effaceable if m["class"] == "none"} | {"token-software" for m in effaceable if "software" in m["assurance"]}
+        if "/" in subject.get("key", ""): risks |= {"rows-linkable"} | {"name-guessable" for r in requests if r["scope"] != "tenant"}
         body = dict(v=1, kind="version" if number else "key" if key else "tenant", issued=issued, instance=INSTANCE.hex(), log=dict(key=LOG.vkey), subject=subject, request=requests,
             erasure=dict(status="erased" if done else "pending", horizon="none", epochs=erasure), effaceable=effaceable,
             sanitization=dict(manufacturer="n/a", method="clear", technique="cryptographic erase", tool="kms", verification="see effaceable"), risks=sorted(risks),

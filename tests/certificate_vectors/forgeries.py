@@ -1,7 +1,7 @@
 """Certificates that are not of the form, or not signed as they have to be."""
 import base64, hashlib, json, struct
-from centre import LOG, STRANGER, TIME, WITNESS, Signer, compact, fixed, note_text, pretty, relog, sha256, signed
-from small import C, OTHER, key, put, tenant, version, with_member, without
+from centre import LOG, STRANGER, TIME, WITNESS, Signer, compact, fixed, note_text, of, pretty, relog, sha256, signed
+from small import C, OTHER, key, people, put, tenant, version, with_member, without
 
 def form():
     good = version()
@@ -50,6 +50,8 @@ def form():
     yield "clients-ended-alone", without(version(clients=(3, 1)), "erasure/epochs/0/clients_confirmed")
     yield "clients-fewer-than-none", with_member(version(clients=(3, 1)), "erasure/epochs/0/clients_ended", -1)
     yield "effaced-without-effacement", without(version(), "erasure/epochs/0/effacement")
+    yield "name-of-no-subject", with_member(version(), "subject/subject_name", fixed("a name", 32).hex())
+    yield "name-in-the-clear", with_member(people().certificate("acme", of("one"), named="employee-17"), "subject/subject_name", "employee-17")
     yield "compact", compact(dict(certificate=good, signature=text[-131:-3])) + b"\n"
     yield "two-spaces", (json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n").encode()
     yield "no-line-feed", file[:-1]

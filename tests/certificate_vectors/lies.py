@@ -2,9 +2,9 @@
 
 A name is the check that has to fail, a dot, and what the lie is. Each function makes those of one check."""
 import copy
-from centre import WITNESS, Centre, compact, consistency_proof, fixed, log_root, relog, sha256, signed, slots_root
+from centre import WITNESS, Centre, compact, consistency_proof, fixed, log_root, of, relog, sha256, signed, slots_root
 from forgeries import certificate_signature, checkpoint, form, log_key
-from small import C, edited, key, logged, put, reordered, moved, small, tenant, version, with_member, without
+from small import C, edited, key, logged, people, put, reordered, moved, small, tenant, version, with_member, without
 
 def entries():
     destroyed, created = version()["subject"]["versions"][0]["destroyed"], version()["subject"]["versions"][0]["created"]
@@ -211,6 +211,7 @@ def risks():
     yield "restore-unwitnessed", silent(version(), "restore-unwitnessed")
     yield "no-witness", silent(version(), "no-witness")
     yield "cosignature-dropped", with_member(version(cosigners=[WITNESS]), "proofs/checkpoint/cosignatures", [])
+    for risk in "rows-linkable", "name-guessable": yield risk, silent(people().certificate("acme", of("one")), risk)
     yield "none-named", with_member(version(), "risks", [])
 
 def lies():

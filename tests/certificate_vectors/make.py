@@ -6,8 +6,9 @@
 
 Every input is fixed, so that the output is the same byte for byte: all keys follow from labels and protect nothing. Needs the package `cryptography`."""
 import json, pathlib, shutil
-from centre import LOG, STRANGER, WITNESS, Centre, Signer, checkpoint_file, compact, fixed, log_root, sha256, signed
+from centre import LOG, SALT, STRANGER, WITNESS, Centre, Signer, checkpoint_file, compact, fixed, log_root, of, sha256, signed
 from lies import lies
+from small import people
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -52,8 +53,13 @@ def deep():
     return c
 
 def valid(c):
-    far = deep()
+    far, subjects = deep(), people()
     return {
+        "subject": subjects.certificate("acme", of("one")),
+        "subject-named": subjects.certificate("acme", of("one"), named="employee-17"),
+        "subject-named-otherwise": subjects.certificate("acme", of("one"), named="employee-18"),
+        "subject-version-named": subjects.certificate("acme", of("one"), 2, named="employee-17"),
+        "subject-died-with-tenant": subjects.certificate("acme", of("two"), named="employee-18"),
         "version-slot-highest": far.certificate("last", "orders", 1),
         "key-died-in-high-trees": far.certificate("last", "others"),
         "tenant-slot-highest": far.certificate("last"),
@@ -88,7 +94,7 @@ def valid(c):
         "tenant-pending": c.certificate("doomed", quiesced=90_000_000),
     }
 
-ALL_RISKS = sorted(["audit-written", "clock-unproven", "derived-copies", "log-key-unconfirmed", "log-not-replayed", "medium-none", "memory-swap-core", "no-witness", "restore-unwitnessed", "token-software"])
+ALL_RISKS = sorted(["audit-written", "clock-unproven", "derived-copies", "log-key-unconfirmed", "log-not-replayed", "medium-none", "memory-swap-core", "name-guessable", "no-witness", "restore-unwitnessed", "rows-linkable", "token-software"])
 
 def write(name, data):
     path = HERE / name
@@ -101,6 +107,7 @@ def main():
     bodies = valid(c)
     leaves = [sha256(b"\0" + compact(e)) for e in c.entries]
     write("key.vkey", LOG.vkey + "\n")
+    write("name.salt", SALT.hex() + "\n")
     write("other.vkey", Signer(LOG.name, 1, "another").vkey + "\n")
     for size in (33, len(leaves)): write(f"checkpoint-{size}.txt", checkpoint_file(size, log_root(leaves[:size])))
     accept = "accept = [\n" + "".join(f'  "{risk}",\n' for risk in ALL_RISKS) + "]\n"
@@ -116,7 +123,8 @@ def main():
         witnessed = any(w["key"] == WITNESS.vkey for w in body["proofs"]["checkpoint"]["cosignatures"])
         pinned = body["proofs"]["checkpoint"]["size"] == len(leaves)
         expected[f"valid/{name}.json"] = {"plain": verdict, "key": verdict, "policy": accepted, "key+policy": accepted, "other-key": "invalid", "policy-witness": accepted if witnessed else verdict,
-            "policy-clear": "invalid" if weak else accepted, "policy-approvals": accepted if name == "version-approved" else "invalid", "pin-33": verdict if name == "version-consistency" else "invalid", f"pin-{len(leaves)}": verdict if pinned else "invalid"}
+            "policy-clear": "invalid" if weak else accepted, "policy-approvals": accepted if name == "version-approved" else "invalid", "pin-33": verdict if name == "version-consistency" else "invalid", f"pin-{len(leaves)}": verdict if pinned else "invalid",
+            "name": verdict if body["subject"].get("subject_name") == sha256(SALT + b"employee-17").hex() else "invalid"}
     for name, data in lies().items():
         write(f"invalid/{name}.json", data)
         expected[f"invalid/{name}.json"] = {"plain": "invalid"}

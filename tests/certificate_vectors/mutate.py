@@ -16,11 +16,12 @@ from verify_certificate import verify
 WHOLE = ["tenant", "version-died-with-tenant"]                                             # every byte of these is flipped; of the others, one in 41
 PARTNERS = {"version": "version-batch", "version-died-with-tenant": "key-died-with-tenant", "version-cosigned-twice": "version-consistency", "version-consistency": "version-batch",
             "version-data-keys": "version-medium-none", "version-pending": "version-lease", "version-purged-by-some": "version-batch", "key": "key-singly", "key-died-with-tenant": "key",
-            "tenant": "tenant-token", "tenant-token": "version-class-l1"}                  # members of these are changed, and exchanged with the other's
+            "tenant": "tenant-token", "tenant-token": "version-class-l1", "subject-named": "subject-version-named"}                  # members of these are changed, and exchanged with the other's
 FREE = {                                                                                    # paths, with the reason why a new signature may change them
     "issued": "when it was issued is the signer's to say",
     "subject/tenant": "no entry that the certificate of a version carries names its tenant, which has a uid",
     "subject/versions/*/data_keys_issued": "the count is attested; that there were any is a risk which has to be named",
+    "subject/subject_name": "whose key it was is attested, and need not be said",
     "request/*/approvals": "who approved is attested, and may be taken on trust or not",
     "erasure/epochs/*/quiesced": "when leases ended is attested",
     "erasure/epochs/*/clients_confirmed": "how many clients confirmed is attested", "erasure/epochs/*/clients_ended": "and of how many the lease ended",
@@ -125,7 +126,7 @@ def changes(old, new):
         if was != is_now: yield [start + at, len(was) - at - behind, is_now[at : len(is_now) - behind].hex()]
 
 def main():
-    stream, nothing_given = sys.argv[1:] == ["--stream"], types.SimpleNamespace(key=None, pin=None, policy={})
+    stream, nothing_given = sys.argv[1:] == ["--stream"], types.SimpleNamespace(key=None, pin=None, name=None, policy={})
     originals, wrong, count, unused = {}, [], 0, set(FREE)
     for file, how, path, changed in mutations():
         verdict, _ = verify(changed, nothing_given)

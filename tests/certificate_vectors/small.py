@@ -1,6 +1,6 @@
 """A short story, and ways to change one thing in a certificate, or in the log that it is from, and to sign the outcome."""
 import copy
-from centre import LOG, Centre, Signer, relog, signed
+from centre import LOG, Centre, Signer, of, relog, signed
 
 OTHER = Signer(LOG.name, 1, "another")                            # another key under the log's name
 
@@ -19,6 +19,15 @@ def small():
     c.destroy(("acme", "logs", 1), ("acme", "stays", 1)); c.efface()                # 6
     c.create("acme", "late")
     c.destroy(("acme", "late", 1))                                                  # 7 is not effaced yet
+    return c
+
+def people():
+    """Two subjects of a family; one goes, then their tenant."""
+    c = Centre()
+    c.create_tenant("acme")
+    for subject in ("one", "one", "two"): c.create("acme", of(subject))
+    c.destroy(("acme", of("one")), reason="subject-request"); c.efface()
+    c.destroy(("acme",), reason="contract-ended"); c.efface()
     return c
 
 C = small()

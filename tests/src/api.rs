@@ -46,7 +46,11 @@ impl Api {
     /// Connects with a profile.
     pub async fn with(profile: &Path, name: &str) -> Self {
         let profile = Profile::load(profile).unwrap();
-        let kms = Kms::builder(profile).connections(1).connect().await.unwrap();
+        Self::over(Kms::builder(profile).connections(1).connect().await.unwrap(), name)
+    }
+
+    /// The stubs of a client that is connected.
+    pub fn over(kms: Kms, name: &str) -> Self {
         let channel = kms.channels().remove(0);
         Self { name: name.into(), kms, channel }
     }

@@ -49,6 +49,9 @@ fn options(brought: &str) -> Vec<String> {
         "plain" => vec![],
         "key" => vec!["--key".to_owned(), file("key.vkey".into())],
         "other-key" => vec!["--key".to_owned(), file("other.vkey".into())],
+        "name" => {
+            vec!["--name".to_owned(), "employee-17".to_owned(), "--salt".to_owned(), file("name.salt".into())]
+        }
         policy if policy.starts_with("policy") => vec!["--policy".to_owned(), file(format!("{policy}.toml"))],
         pin => vec!["--pin".to_owned(), file(format!("{}.txt", pin.replace("pin-", "checkpoint-")))],
     };

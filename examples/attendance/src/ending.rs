@@ -111,7 +111,7 @@ pub(crate) async fn checked(keys: &Identities, certificate: &[u8]) -> Result<Vec
     // An auditor would have the log's key from elsewhere.
     let key = keys.compliance.checkpoint().await?.verifier_key;
     let key: VerifierKey = key.parse().map_err(|_| Problem::CertificateInvalid)?;
-    let outcome = verify(certificate, &Given { key: Some(key), policy: None, pin: None, mirror: None });
+    let outcome = verify(certificate, &Given { key: Some(key), ..Given::default() });
     match outcome.verdict {
         Verdict::Erased | Verdict::Residual => {
             Ok(outcome.risks.iter().map(|standing| standing.risk.to_string()).collect())

@@ -110,6 +110,12 @@ pub enum Policy {
         #[arg(long = "schema", value_name = "FILE")]
         schemas: Vec<PathBuf>,
     },
+    /// Prints what a program says of its columns, for a review: keys, modes, indexes, masks, and what each gives away. Offline
+    Schema {
+        /// The derive's description, as JSON
+        #[arg(required = true, value_name = "FILE")]
+        schemas: Vec<PathBuf>,
+    },
     /// Asks the server what it would decide, and why
     #[command(after_help = after_operations())]
     Explain {

@@ -35,6 +35,7 @@ fn every_command_of_the_contract_is_taken() {
         "reveal --tenant acme --key attendance --table checkins --column phone --record 1",
         "policy check policies --schema schema.json --schema more.json",
         "policy masks --key attendance --schema schema.json",
+        "policy schema schema.json more.json",
         "reencrypt --tenant acme --key attendance --context a=b --to-key other --to-context a=c",
         "columns seal --tenant acme --key attendance --table checkins --id id --column name --column phone:deterministic in.csv out.csv",
         "columns open --tenant acme --key attendance --table checkins --id id --column name --keep-going - -",

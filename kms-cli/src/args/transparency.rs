@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use kms_core::{
     id::Uid,
-    names::{KeyName, TenantName},
+    names::{KeyName, SubjectName, TenantName},
 };
 
 use crate::words;
@@ -38,6 +38,10 @@ pub struct GetCert {
     /// An earlier checkpoint of yours: the certificate will prove that it goes on from it (for `kms verify --pin`)
     #[arg(long, value_name = "FILE")]
     pub since: Vec<PathBuf>,
+    /// Of a subject named in `--key`: where to write the salt that its name stands in the certificate with; `OUT.salt` where this is left
+    /// out. Hand it to those who may know whom the certificate is about (for `kms verify --name`)
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub salt: Option<PathBuf>,
     /// Where to write it; `-` is standard output
     pub out: PathBuf,
 }
@@ -69,6 +73,12 @@ pub struct Verify {
     /// The whole log (`kms log mirror`); every entry is read
     #[arg(long, value_name = "DIR")]
     pub mirror: Option<PathBuf>,
+    /// The subject whose key it is to have been: its name, without the family's
+    #[arg(long, value_name = "SUBJECT", requires = "salt")]
+    pub name: Option<SubjectName>,
+    /// The salt that came with the certificate
+    #[arg(long, value_name = "FILE", requires = "name")]
+    pub salt: Option<PathBuf>,
     /// Writes what was found as one HTML page that prints well, to be filed
     #[arg(long, value_name = "OUT.html")]
     pub report: Option<PathBuf>,

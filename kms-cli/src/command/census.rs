@@ -1,24 +1,12 @@
-//! `kms key census`, and what destroying a version asks of it.
+//! `kms key census`
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use kms_client::{
-    Kms,
-    api::{Census, ColumnUse, Holder, VersionUse},
-};
-use kms_core::names::{KeyName, TenantName};
+use kms_client::api::{Census, ColumnUse, Holder, VersionUse};
+use kms_core::names::KeyName;
 use serde_json::{Value, json};
 
-use crate::{
-    args::OneKey,
-    failure::{Exit, Failure},
-    print,
-    session::Session,
-    words,
-};
-
-/// A use this recent says that the version is in use: a weekly job has come by.
-const RECENT: Duration = Duration::from_secs(8 * 86_400);
+use crate::{args::OneKey, failure::Failure, print, session::Session, words};
 
 /// Runs it.
 ///
@@ -27,40 +15,6 @@ const RECENT: Duration = Duration::from_secs(8 * 86_400);
 pub async fn run(OneKey { key, of }: OneKey, session: &Session) -> Result<(), Failure> {
     let census = session.connect().await?.census(&of.tenant, &key).await?;
     session.answer(|| to_json(&key, &census), || to_text(&census))
-}
-
-/// Refuses to destroy a version that was used not long ago, and says what would die with it.
-///
-/// # Errors
-/// Where it was; or the census cannot be had although its caller may see the key.
-pub async fn check_unused(
-    kms: &Kms,
-    tenant: &TenantName,
-    key: &KeyName,
-    version: u32,
-) -> Result<(), Failure> {
-    let census = match kms.census(tenant, key).await {
-        Ok(census) => census,
-        // Who may destroy and not look decides without it; the server says by itself where there is no such key.
-        Err(error) if error.exit_code() == Exit::Denied as u8 => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let since = SystemTime::now() - RECENT;
-    let Some(used) = census.versions.iter().find(|used| used.version == version) else { return Ok(()) };
-    let dying: Vec<_> =
-        used.used_since(since).map(|column| place(column) + ", last on " + &day(column.last_day)).collect();
-    if dying.is_empty() {
-        return Ok(());
-    }
-    let message = format!(
-        "version {version} of key {key} is in use: {}\nvalues still sealed under it die with it; `kms reseal` moves them, and `--force` destroys it all the same",
-        dying.join("; ")
-    );
-    Err(Failure::failed("VERSION_IN_USE", message))
-}
-
-fn place(used: &ColumnUse) -> String {
-    format!("{}.{}", used.table, used.column)
 }
 
 /// A day in UTC.

@@ -1,6 +1,10 @@
 //! `kms cert get`
 
-use std::{io::Write as _, path::Path, time::Instant};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use kms_client::api::Gone;
 use kms_core::{
@@ -44,6 +48,9 @@ pub async fn get(what: GetCert, session: &Session) -> Result<Exit, Failure> {
     }
     let certificate = kms.certificate(&gone, &earlier).await?;
     save(&what.out, &certificate.file)?;
+    if !certificate.name_salt.is_empty() {
+        save_salt(what.salt.as_deref(), &what.out, &certificate.name_salt)?;
+    }
     if what.out != Path::new("-") {
         let state = if certificate.erased { "erased" } else { "pending" };
         session.answer(
@@ -58,6 +65,25 @@ pub async fn get(what: GetCert, session: &Session) -> Result<Exit, Failure> {
         )?;
     }
     Ok(Exit::Done)
+}
+
+/// Writes a salt as a line of hexadecimal digits, for its owner only: with it, guesses at the name can be tested.
+fn save_salt(salt: Option<&Path>, out: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let beside = || {
+        let mut name = out.as_os_str().to_owned();
+        name.push(".salt");
+        PathBuf::from(name)
+    };
+    let place = match salt {
+        Some(salt) => salt.to_owned(),
+        // Beside standard output there is no place; without the salt the name is as good as not in it.
+        None if out == Path::new("-") => return Ok(()),
+        None => beside(),
+    };
+    let mut file = WholeFile::create(&place, Readers::Owner)?;
+    file.write_all(format!("{}\n", hex::encode(bytes)).as_bytes()).and_then(|()| file.finish()).map_err(
+        |error| Failure::failed("INPUT_OUTPUT", format!("cannot write to `{}`: {error}", place.display())),
+    )
 }
 
 /// How many entries a checkpoint speaks of.

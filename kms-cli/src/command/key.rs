@@ -129,9 +129,6 @@ async fn destroy(
     let (reason, ticket, change) = (terms.reason, terms.ticket, Change::default());
     let how = DestroyKey { target, reason, ticket, force, window, change };
     let kms = session.connect().await?;
-    if let (Some(version), false) = (version, force) {
-        super::census::check_unused(&kms, &of.tenant, &key, version).await?;
-    }
     let done = kms.destroy_key(&of.tenant, &key, how).await?;
     let Destroyed { key: now, versions, epoch, effaced: is_effaced } = &done;
     if window.is_some() {

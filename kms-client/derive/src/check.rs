@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use syn::{Error, LitStr, Result};
+use syn::{Error, GenericArgument, LitStr, PathArguments, Result, Type};
 
 use crate::model::{Field, Protected, Table};
 
@@ -10,6 +10,9 @@ use crate::model::{Field, Protected, Table};
 const LOW_ENTROPY: &[&str] = &["bool", "u8", "i8"];
 /// Types whose JSON is not what other languages write for a time.
 const OTHER_TIMES: &[&str] = &["DateTime", "NaiveDateTime", "Timestamp", "SystemTime"];
+
+/// Those of `kms_core::mask`.
+const FORMS: &[&str] = &["phone", "name", "email", "identity", "last4", "coarse-location", "custom"];
 
 pub(crate) fn check(table: &Table) -> Result<()> {
     if table.protected().next().is_none() {
@@ -36,7 +39,22 @@ pub(crate) fn check(table: &Table) -> Result<()> {
             }
         }
     }
-    table.protected().try_for_each(|(field, protected)| of_field(field, protected))
+    for (field, protected) in table.protected() {
+        let class = protected.class.as_ref().or(table.class.as_ref());
+        if let Some(class) = class.filter(|class| !["L1", "L2", "L3", "L4"].contains(&class.value().as_str()))
+        {
+            return Err(Error::new(class.span(), "classes are L1, L2, L3 and L4"));
+        }
+        if let Some(class) = class.filter(|class| protected.deterministic && class.value() == "L4") {
+            let words = format!(
+                "`{}` is deterministic, which takes data keys, and keys of class L4 release none: `encrypt` it, or name another class",
+                field.ident
+            );
+            return Err(Error::new(class.span(), words));
+        }
+        of_field(field, protected)?;
+    }
+    Ok(())
 }
 
 /// The field must be there, readable before anything is opened, and never NULL.
@@ -77,10 +95,10 @@ fn of_field(field: &Field, protected: &Protected) -> Result<()> {
             ));
         }
     }
-    if OTHER_TIMES.contains(&kind.as_str()) && !protected.json {
+    if OTHER_TIMES.contains(&kind.as_str()) && !protected.json && !has_its_offset(&field.inner) {
         return wrong(format!(
-            "a `{kind}` would be sealed as JSON, which clients in other languages do not read as a time; make it a `time::OffsetDateTime`, \
-             or write `json` if that is meant"
+            "a `{kind}` would be sealed as JSON, which clients in other languages do not read as a time; make it a `time::OffsetDateTime` \
+             or, with the feature `chrono`, a `chrono::DateTime<Utc>`; or write `json` if that is meant"
         ));
     }
     let normalized = protected.index.as_ref().filter(|index| index.normalize != "none");
@@ -107,15 +125,30 @@ fn of_field(field: &Field, protected: &Protected) -> Result<()> {
         [&previous.table, &previous.column].into_iter().flatten().try_for_each(long_name)?;
         previous.key.as_ref().map_or(Ok(()), key_name)?;
     }
-    if let Some(class) =
-        protected.class.as_ref().filter(|class| !["L1", "L2", "L3", "L4"].contains(&class.value().as_str()))
-    {
-        return Err(Error::new(class.span(), "classes are L1, L2, L3 and L4"));
+    if let Some(mask) = protected.mask.as_ref().filter(|mask| !FORMS.contains(&mask.value().as_str())) {
+        return Err(Error::new(
+            mask.span(),
+            format!("no mask has that form; there are {}", FORMS.join(", ")),
+        ));
     }
     match protected.until.as_ref().filter(|until| !is_date(&until.value())) {
         Some(until) => Err(Error::new(until.span(), "write a day that there is, as \"2027-01-31\"")),
         None => Ok(()),
     }
+}
+
+/// Whether it is a `chrono::DateTime` that this release writes as a time.
+fn has_its_offset(ty: &Type) -> bool {
+    let Type::Path(path) = ty else { return false };
+    let Some(last) = path.path.segments.last().filter(|last| last.ident == "DateTime") else { return false };
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return false };
+    let zone = |argument: &GenericArgument| match argument {
+        GenericArgument::Type(Type::Path(zone)) => {
+            zone.path.segments.last().is_some_and(|zone| zone.ident == "Utc" || zone.ident == "FixedOffset")
+        }
+        _ => false,
+    };
+    cfg!(feature = "chrono") && arguments.args.iter().all(zone)
 }
 
 /// The rules of `kms_core::names`.

@@ -59,7 +59,10 @@ pub(crate) fn index_type(field: &Field) -> TokenStream {
 /// The twin's field of an index is called as its column, so far as that is an identifier.
 pub(crate) fn index_ident(field: &Field, index: &Index) -> Ident {
     match syn::parse_str::<Ident>(&index.column) {
-        Ok(ident) => Ident::new(&ident.to_string(), field.ident.span()),
+        Ok(mut ident) => {
+            ident.set_span(field.ident.span());
+            ident
+        }
         Err(_) => Ident::new(&format!("{}_index", plain(&field.ident)), field.ident.span()),
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn read(field: &syn::Field) -> Result<Field> {
     };
     let mut said = Said::default();
     for attribute in protects(&field.attrs) {
-        attribute.parse_nested_meta(|meta| said.read(&meta, &ident.to_string()))?;
+        attribute.parse_nested_meta(|meta| said.read(&meta, &plain(&ident)))?;
     }
     let inner = inside_option(&field.ty);
     let column = said.column.as_ref().map_or_else(|| plain(&ident), LitStr::value);

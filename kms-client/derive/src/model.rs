@@ -3,6 +3,8 @@
 use proc_macro2::{Ident, Span};
 use syn::{LitStr, Path, Type, Visibility};
 
+use crate::field::plain;
+
 /// A struct with protected fields.
 pub(crate) struct Table {
     pub(crate) vis: Visibility,
@@ -77,7 +79,7 @@ impl Table {
 
     pub(crate) fn field(&self, name: &LitStr) -> Option<&Field> {
         let name = name.value();
-        self.fields.iter().find(|field| field.ident == name)
+        self.fields.iter().find(|field| plain(&field.ident) == name)
     }
 }
 

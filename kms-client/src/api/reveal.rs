@@ -67,7 +67,7 @@ impl Kms {
             key: key.to_string(),
             ciphertext: ciphertext.to_vec(),
             binding: Some(binding.into()),
-            purpose: String::new(),
+            purpose: self.terms.purpose.to_string(),
         };
         let called =
             self.call(message, |channel, request| async move { client(channel).reveal(request).await });
@@ -81,10 +81,10 @@ impl Kms {
         key: &KeyName,
         items: &[ToOpen<'_>],
     ) -> Vec<Result<Masked, Error>> {
-        self.reveal_for(tenant, key, "", items).await
+        self.reveal_for(tenant, key, &self.terms.purpose, items).await
     }
 
-    /// [`Kms::reveal_batch`], stating a purpose to policy; empty for none.
+    /// [`Kms::reveal_batch`], stating another purpose to policy; empty for none.
     pub(crate) async fn reveal_for(
         &self,
         tenant: &TenantName,

@@ -51,6 +51,8 @@ pub struct Certificate {
     pub file: Vec<u8>,
     /// Whether everything has happened that has to.
     pub erased: bool,
+    /// Where a subject was named: the salt that its name stands in the file with, for those who may know whom it is about. Empty elsewhere.
+    pub name_salt: Vec<u8>,
 }
 
 impl Kms {
@@ -88,8 +90,8 @@ impl Kms {
             v1::GetCertificateRequest { subject: Some(subject(of)), earlier_sizes: earlier.to_vec() };
         let called = self
             .call(message, |channel, request| async move { client(channel).get_certificate(request).await });
-        let v1::GetCertificateResponse { certificate, erased } = called.await?.answer;
-        Ok(Certificate { file: certificate, erased })
+        let v1::GetCertificateResponse { certificate, erased, name_salt } = called.await?.answer;
+        Ok(Certificate { file: certificate, erased, name_salt })
     }
 
     /// Waits until what was destroyed is erased, at most so long (and at most 20 seconds a call); gives its state then.

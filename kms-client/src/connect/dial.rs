@@ -132,7 +132,13 @@ pub struct Seen {
 /// A problem on its way through the transport's errors.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct DialError(Arc<ConnectProblem>);
+pub(crate) struct DialError(Arc<ConnectProblem>);
+
+impl From<ConnectProblem> for DialError {
+    fn from(problem: ConnectProblem) -> Self {
+        Self(Arc::new(problem))
+    }
+}
 
 /// Makes connections for tonic.
 #[derive(Debug, Clone)]
@@ -155,7 +161,7 @@ impl tower::Service<Uri> for Dialer {
             let confirmed = connect(endpoint, &settings).await;
             confirmed.map(TokioIo::new).map_err(|problem| {
                 tracing::debug!(%problem, "no connection to the key centre");
-                DialError(Arc::new(problem))
+                problem.into()
             })
         })
     }

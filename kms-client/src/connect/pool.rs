@@ -15,8 +15,9 @@ use arc_swap::ArcSwap;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{
-    dial::{ConnectProblem, Dialer, Seen, look},
+    dial::{ConnectProblem, Seen},
     tls::{LOOK_EVERY, TlsSettings},
+    way::Way,
 };
 use crate::profile::{Profile, ProfileError};
 
@@ -30,7 +31,7 @@ const PONG_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Pool {
     endpoint: Endpoint,
-    dialer: Dialer,
+    way: Way,
     size: usize,
     connections: ArcSwap<Vec<Connection>>,
     next: AtomicUsize,
@@ -65,22 +66,31 @@ impl Drop for Borrowed {
 impl Pool {
     /// Reads the profile's files; connects to nobody yet.
     pub(crate) fn new(profile: Profile, size: usize) -> Result<Self, ProfileError> {
-        let endpoint = Endpoint::from(profile.endpoint().clone())
+        let endpoint = Endpoint::from(profile.endpoint().clone());
+        Ok(Self::with(endpoint, Way::Tls(Arc::new(TlsSettings::load(profile)?)), size))
+    }
+
+    /// Connections within the process.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn in_memory(dialer: crate::testing::Dialer, size: usize) -> Self {
+        Self::with(Endpoint::from_static(crate::testing::ENDPOINT), Way::Memory(dialer), size)
+    }
+
+    fn with(endpoint: Endpoint, way: Way, size: usize) -> Self {
+        let endpoint = endpoint
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PONG_WITHIN)
             .keep_alive_while_idle(true);
-        let dialer = Dialer { settings: Arc::new(TlsSettings::load(profile)?) };
-        let connections = ArcSwap::from_pointee(connections(&endpoint, &dialer, size));
-        Ok(Self { endpoint, dialer, size, connections, next: AtomicUsize::new(0) })
+        let connections = ArcSwap::from_pointee(connections(&endpoint, &way, size));
+        Self { endpoint, way, size, connections, next: AtomicUsize::new(0) }
     }
 
     /// Makes a first connection, so that a wrong profile or an absent server shows at once.
     pub(crate) async fn connect(&self) -> Result<(), Arc<ConnectProblem>> {
-        let connected = self.endpoint.connect_with_connector(self.dialer.clone()).await;
-        let channel = connected.map_err(|error| problem_of(&error))?;
-        let mut rest = connections(&self.endpoint, &self.dialer, self.size.saturating_sub(1));
+        let channel = self.way.connect(&self.endpoint).await?;
+        let mut rest = connections(&self.endpoint, &self.way, self.size.saturating_sub(1));
         rest.push(Connection { channel, in_flight: Arc::default() });
         self.connections.store(Arc::new(rest));
         Ok(())
@@ -88,7 +98,7 @@ impl Pool {
 
     /// A connection of its own, to see who answers.
     pub(crate) async fn look(&self) -> Result<Seen, Arc<ConnectProblem>> {
-        look(self.endpoint.uri().clone(), &self.dialer.settings).await
+        self.way.look(&self.endpoint).await
     }
 
     /// The connection with the fewest calls; among equals, in turn.
@@ -113,7 +123,7 @@ impl Pool {
 
     /// Reads the certificates again and replaces the connections.
     pub(crate) fn reload(&self) -> Result<(), ProfileError> {
-        self.dialer.settings.reload()?;
+        self.way.reload()?;
         self.replace();
         Ok(())
     }
@@ -123,7 +133,7 @@ impl Pool {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let Some(pool) = pool.upgrade() else { return };
-            match pool.dialer.settings.reload_if_changed() {
+            match pool.way.reload_if_changed() {
                 Ok(false) => {}
                 Ok(true) => {
                     tracing::info!("the certificates changed; new connections use the new ones");
@@ -138,15 +148,12 @@ impl Pool {
 
     // Dropping a channel lets its calls finish and then closes its connection.
     fn replace(&self) {
-        self.connections.store(Arc::new(connections(&self.endpoint, &self.dialer, self.size)));
+        self.connections.store(Arc::new(connections(&self.endpoint, &self.way, self.size)));
     }
 }
 
-fn connections(endpoint: &Endpoint, dialer: &Dialer, size: usize) -> Vec<Connection> {
-    let connection = || Connection {
-        channel: endpoint.connect_with_connector_lazy(dialer.clone()),
-        in_flight: Arc::default(),
-    };
+fn connections(endpoint: &Endpoint, way: &Way, size: usize) -> Vec<Connection> {
+    let connection = || Connection { channel: way.lazily(endpoint), in_flight: Arc::default() };
     std::iter::repeat_with(connection).take(size).collect()
 }
 

@@ -24,8 +24,6 @@ mod normalize;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use kms_core::{
     id::VersionId,
     names::{KeyName, TenantName},
@@ -36,6 +34,7 @@ pub use column::IndexedColumn;
 pub use normalize::{Normalizer, UnknownNormalizer};
 
 use crate::{
+    clock::BootTime,
     error::Error,
     kms::Kms,
     lease::{IndexKeys, Scope, Want, What},
@@ -88,13 +87,13 @@ impl std::fmt::Debug for ToIndex<'_> {
 impl Kms {
     /// Makes blind indexes under an index key of a tenant, one named `*.index`. Cheap; leases are shared by all clones of the client.
     pub fn index(&self, tenant: &TenantName, key: &KeyName) -> Indexes {
-        let scope = Scope { tenant: tenant.clone(), purpose: Arc::from("") };
+        let scope = Scope { tenant: tenant.clone(), purpose: self.terms.purpose.clone() };
         Indexes { kms: self.clone(), scope, key: key.clone() }
     }
 }
 
 impl Indexes {
-    /// The same, stating a purpose to policy.
+    /// The same, stating a purpose to policy, whatever [`Kms::with_purpose`] said.
     #[must_use]
     pub fn with_purpose(mut self, purpose: &str) -> Self {
         self.scope.purpose = purpose.into();
@@ -116,7 +115,7 @@ impl Indexes {
     /// # Errors
     /// Where there is no lease to be had, or the key takes no new values.
     pub async fn value(&self, column: &IndexedColumn, normalized: &[u8]) -> Result<Vec<u8>, Error> {
-        self.leased(|keys| keys.value(column, normalized)).await?.ok_or(NO_NEW_VALUES)
+        self.leased(|keys, now| keys.value(column, normalized, now)).await?.ok_or(NO_NEW_VALUES)
     }
 
     /// The same for many values, in order. Makes one call where the lease is cold, none where it is warm.
@@ -126,10 +125,10 @@ impl Indexes {
     pub async fn values(&self, items: &[ToIndex<'_>]) -> Result<Vec<Vec<u8>>, Error> {
         let mut values = Vec::with_capacity(items.len());
         for stretch in items.chunks(STRETCH) {
-            let of_stretch = self.leased(|keys| {
+            let of_stretch = self.leased(|keys, now| {
                 stretch
                     .iter()
-                    .map(|item| keys.value(item.column, item.normalized))
+                    .map(|item| keys.value(item.column, item.normalized, now))
                     .collect::<Option<Vec<_>>>()
             });
             values.extend(of_stretch.await?.ok_or(NO_NEW_VALUES)?);
@@ -143,7 +142,7 @@ impl Indexes {
     /// # Errors
     /// Where there is no lease to be had.
     pub async fn probes(&self, column: &IndexedColumn, normalized: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
-        self.leased(|keys| keys.probes(column, normalized)).await
+        self.leased(|keys, _| keys.probes(column, normalized)).await
     }
 
     /// The versions under lease.
@@ -161,16 +160,17 @@ impl Indexes {
     /// Where there is no lease to be had, or the key takes no new values.
     pub async fn settled(&self) -> Result<IndexVersions, Error> {
         loop {
-            let (versions, settles) = self.leased(|keys| (keys.versions(), keys.settles())).await?;
+            // Asked anew each time: a lease from before a rotation does not know of it.
+            let want = self.want();
+            if let Some(before) = self.kms.shared.leases.peek(&want) {
+                self.kms.lease_after(&want, &before).await?;
+            }
+            let (versions, settles) = self.leased(|keys, now| (keys.versions(now), keys.settles())).await?;
             if versions.writes_under.is_none() {
                 return Err(NO_NEW_VALUES);
             }
             let Some(settles) = settles else { return Ok(versions) };
             self.kms.shared.leases.clock().sleep_until(settles).await;
-            let want = self.want();
-            if let Some(before) = self.kms.shared.leases.peek(&want) {
-                self.kms.lease_after(&want, &before).await?;
-            }
         }
     }
 
@@ -178,11 +178,11 @@ impl Indexes {
         Want { scope: self.scope.clone(), what: What::Index { key: self.key.clone() } }
     }
 
-    async fn leased<R>(&self, use_it: impl Fn(&IndexKeys) -> R) -> Result<R, Error> {
+    async fn leased<R>(&self, use_it: impl Fn(&IndexKeys, BootTime) -> R) -> Result<R, Error> {
         let want = self.want();
         let mut lease = self.kms.lease(&want).await?;
         for _ in 0..FRUITLESS {
-            match lease.with_index_keys(&use_it) {
+            match lease.with_index_keys(|keys| use_it(keys, self.kms.shared.leases.now())) {
                 Ok(used) => return Ok(used),
                 Err(_) => lease = self.kms.lease_after(&want, &lease).await?,
             }

@@ -48,6 +48,14 @@ impl Normalizer {
         }
     }
 
+    /// A value as it is sealed, in its one form. What is no text has one form already.
+    pub(crate) fn normalize_bytes(self, value: &[u8]) -> Plaintext {
+        match std::str::from_utf8(value) {
+            Ok(text) => self.normalize(text),
+            Err(_) => value.to_vec().into(),
+        }
+    }
+
     /// The text in its one form; wiped when dropped.
     pub fn normalize(self, text: &str) -> Plaintext {
         match self {

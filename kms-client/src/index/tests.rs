@@ -83,6 +83,36 @@ async fn rows_are_looked_for_under_every_live_version_and_written_under_the_one_
 }
 
 #[tokio::test]
+async fn a_lease_goes_over_to_the_newest_version_at_the_moment_that_it_was_told() {
+    let scene = scene();
+    scene.server.state.turn(KEY, |key| key.version = 2);
+    *scene.server.state.twist_index.lock() =
+        Some(|leased| leased.settles_in = Some(Duration::from_secs(10).try_into().unwrap()));
+    let index = indexes(&scene.kms);
+    let before = index.value(&phone(), b"138").await.unwrap();
+    let asked = calls(&scene);
+    scene.clock.advance(Duration::from_secs(9));
+    assert_eq!(index.value(&phone(), b"138").await.unwrap(), before);
+    scene.clock.advance(Duration::from_secs(1));
+    let after = index.value(&phone(), b"138").await.unwrap();
+    assert_ne!(after, before);
+    assert!(index.versions().await.unwrap().are_settled());
+    assert_eq!(index.probes(&phone(), b"138").await.unwrap(), [after, before]);
+    assert_eq!(calls(&scene), asked, "nobody was asked again");
+
+    // Servers of before do not say which it is: then the lease stays as it was given.
+    *scene.server.state.twist_index.lock() = Some(|leased| {
+        leased.settles_in = Some(Duration::from_secs(10).try_into().unwrap());
+        leased.settles_under = None;
+    });
+    let cold = scene.cold();
+    let index = indexes(&cold);
+    let before = index.value(&phone(), b"138").await.unwrap();
+    scene.clock.advance(Duration::from_secs(10));
+    assert_eq!(index.value(&phone(), b"138").await.unwrap(), before);
+}
+
+#[tokio::test]
 async fn who_waits_for_the_newest_version_asks_again_when_it_takes_rows() {
     let scene = scene();
     scene.server.state.turn(KEY, |key| key.version = 2);

@@ -98,7 +98,7 @@ pub(super) async fn fetch(kms: &Kms, scope: &Scope, wants: &[Want]) -> Vec<Resul
             accept(want, leased, sent).map_err(unclear).and_then(take)
         }
         Some(Item { outcome: Some(Outcome::Index(leased)) }) => {
-            accept_index(want, leased, sent).map_err(unclear).and_then(take)
+            accept_index(want, leased, (sent, leases.now())).map_err(unclear).and_then(take)
         }
         Some(Item { outcome: Some(Outcome::Error(error)) }) => Err(Error::item(error, &request_id)),
         Some(Item { outcome: None }) | None => Err(unclear("fewer data keys than asked for")),
@@ -182,7 +182,11 @@ fn accept(want: &Want, leased: LeasedDataKey, sent: BootTime) -> Result<(Terms, 
     Ok((terms, Material::DataKey(DataKey::copied_from(&bytes).ok_or(NOT_32_BYTES)?)))
 }
 
-fn accept_index(want: &Want, leased: LeasedIndex, sent: BootTime) -> Result<(Terms, Material), &'static str> {
+fn accept_index(
+    want: &Want,
+    leased: LeasedIndex,
+    (sent, received): (BootTime, BootTime),
+) -> Result<(Terms, Material), &'static str> {
     // ORDER: every key is in memory that is wiped before the first is looked at.
     let stated: Vec<_> = leased.versions.into_iter().map(Stated::of).collect();
     let What::Index { key } = &want.what else { return Err("an index key in place of a data key") };
@@ -202,7 +206,9 @@ fn accept_index(want: &Want, leased: LeasedIndex, sent: BootTime) -> Result<(Ter
         keys.push((one.version, IndexKey::copied_from(&one.bytes).ok_or(NOT_32_BYTES)?));
     }
     let tenant = want.scope.tenant.clone();
-    let settles = leased.settles_in.map(duration).transpose()?.map(|left| sent.after(left));
+    // Counted from when the answer came: no row is written under the newest before others know of it.
+    let settles = leased.settles_in.map(duration).transpose()?.map(|left| received.after(left));
+    let settles = settles.map(|at| (at, leased.settles_under.map(VersionId::from)));
     let keys = IndexKeys::new(tenant.clone(), keys, leased.writes_under.map(VersionId::from), settles)?;
     let (version, data_key) = (keys.newest(), DataKeyId::DETERMINISTIC);
     let deadline = deadline.unwrap_or(sent);

@@ -108,9 +108,7 @@ impl Lease {
     /// Whether something of it is derived from one of these versions.
     pub(super) fn is_of(&self, versions: &HashSet<VersionId>) -> bool {
         let of_index = |material: &Material| match material {
-            Material::Index(keys) => {
-                Some(keys.versions().live.iter().any(|version| versions.contains(version)))
-            }
+            Material::Index(keys) => Some(keys.has_any_of(versions)),
             Material::DataKey(_) => None,
         };
         self.material.with(of_index).flatten().unwrap_or_else(|| versions.contains(&self.terms.version))

@@ -22,10 +22,12 @@ pub(crate) struct IndexKeys {
     tenant: TenantName,
     /// The newest first; never empty.
     keys: Vec<(VersionId, IndexKey)>,
-    /// Where among them stands the one that new rows are indexed under.
+    /// Where among them stood the one that new rows are indexed under when the lease was given.
     writes_under: Option<usize>,
-    /// When the newest takes new rows, where it does not yet.
+    /// When the newest takes new rows, where it did not then.
     settles: Option<BootTime>,
+    /// Where among the keys stands that one; older servers do not say.
+    then_under: Option<usize>,
     prepared: ArcSwap<HashMap<IndexedColumn, Arc<[BlindIndex]>>>,
 }
 
@@ -34,7 +36,7 @@ impl IndexKeys {
         tenant: TenantName,
         keys: Vec<(VersionId, IndexKey)>,
         writes_under: Option<VersionId>,
-        settles: Option<BootTime>,
+        settles: Option<(BootTime, Option<VersionId>)>,
     ) -> Result<Self, &'static str> {
         let ids: HashSet<_> = keys.iter().map(|(id, _)| *id).collect();
         if keys.is_empty() || ids.len() != keys.len() {
@@ -45,7 +47,14 @@ impl IndexKeys {
             Some(version) => Some(at(version).ok_or("an index key that writes under a version it lacks")?),
             None => None,
         };
-        Ok(Self { tenant, keys, writes_under, settles, prepared: ArcSwap::default() })
+        let then_under = match settles {
+            Some((_, Some(version))) => {
+                Some(at(version).ok_or("an index key that is to write under a version it lacks")?)
+            }
+            _ => None,
+        };
+        let settles = settles.map(|(moment, _)| moment);
+        Ok(Self { tenant, keys, writes_under, settles, then_under, prepared: ArcSwap::default() })
     }
 
     /// The newest version.
@@ -53,21 +62,38 @@ impl IndexKeys {
         self.keys[0].0
     }
 
-    pub(crate) fn versions(&self) -> IndexVersions {
+    /// Whether it holds one of these versions.
+    pub(super) fn has_any_of(&self, versions: &HashSet<VersionId>) -> bool {
+        self.keys.iter().any(|(id, _)| versions.contains(id))
+    }
+
+    pub(crate) fn versions(&self, now: BootTime) -> IndexVersions {
         IndexVersions {
             live: self.keys.iter().map(|(id, _)| *id).collect(),
-            writes_under: self.writes_under.map(|at| self.keys[at].0),
+            writes_under: self.writes_under(now).map(|at| self.keys[at].0),
         }
     }
 
-    /// When the newest version takes new rows, where it does not yet.
+    /// Where among the keys stands the one that new rows are indexed under.
+    // INVARIANT: once the newest takes rows, all who know of it write under it, those too whose lease began before that: so that rows
+    // can be indexed anew from then on, and none is written behind the back of whoever does.
+    fn writes_under(&self, now: BootTime) -> Option<usize> {
+        match self.settles {
+            Some(settles) if settles <= now && self.writes_under.is_some() => {
+                self.then_under.or(self.writes_under)
+            }
+            _ => self.writes_under,
+        }
+    }
+
+    /// When the newest version takes new rows, where it did not yet when the lease was given.
     pub(crate) fn settles(&self) -> Option<BootTime> {
         self.settles
     }
 
     /// What stands beside a new value; `None` where the key takes no new values.
-    pub(crate) fn value(&self, column: &IndexedColumn, normalized: &[u8]) -> Option<Vec<u8>> {
-        let at = self.writes_under?;
+    pub(crate) fn value(&self, column: &IndexedColumn, normalized: &[u8], now: BootTime) -> Option<Vec<u8>> {
+        let at = self.writes_under(now)?;
         Some(self.prepared(column, |indexes| indexes[at].of(normalized)))
     }
 
@@ -108,6 +134,7 @@ impl IndexKeys {
 
 impl fmt::Debug for IndexKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IndexKeys").field("versions", &self.versions()).finish_non_exhaustive()
+        let versions: Vec<_> = self.keys.iter().map(|(id, _)| id).collect();
+        f.debug_struct("IndexKeys").field("versions", &versions).finish_non_exhaustive()
     }
 }

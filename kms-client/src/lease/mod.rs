@@ -15,10 +15,14 @@
 
 mod budget;
 mod columns;
+#[cfg(test)]
+mod counted;
 mod fetch;
 mod held;
 mod index;
 mod keeper;
+#[cfg(test)]
+mod outage;
 mod purge;
 mod report;
 mod revocable;

@@ -135,7 +135,10 @@ impl Leases {
     /// Every lease that somebody may still use, in the cache or not.
     fn all(&self) -> Vec<(Want, Arc<Lease>)> {
         let agenda = self.agenda.lock();
-        agenda.values().filter_map(|due| Some((due.want.clone(), due.lease.upgrade()?))).collect()
+        let all = agenda.values().filter_map(|due| Some((due.want.clone(), due.lease.upgrade()?)));
+        // Each is there twice: to be renewed, and to end.
+        let mut seen = HashSet::new();
+        all.filter(|(_, lease)| seen.insert(Arc::as_ptr(lease))).collect()
     }
 
     /// What is in use, to be leased anew since the server may not know of it; what is not in use any more is wiped.

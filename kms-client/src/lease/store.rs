@@ -160,6 +160,15 @@ impl Leases {
         }
     }
 
+    /// Why there is no lease at hand, as metrics say it.
+    fn why_missing(&self, want: &Want) -> &'static str {
+        // Its end may be noticed before it is wiped.
+        match self.peek(want) {
+            Some(lease) if !lease.is_live() => "expired",
+            _ => self.gone.get(want).unwrap_or("cold"),
+        }
+    }
+
     /// The lease in use, counted as no use.
     pub(crate) fn peek(&self, want: &Want) -> Option<Arc<Lease>> {
         self.cache(want).peek(want)
@@ -179,6 +188,12 @@ impl Leases {
     /// Notes how a fetch went, and what it brought.
     fn settle(&self, want: &Want, fetched: Result<Fetched, Error>) -> Outcome {
         self.setbacks.note(want, fetched.as_ref().map(|_| ()), self.now());
+        let outcome = match &fetched {
+            Ok(_) => "leased",
+            Err(error) if error.is_decision() => "denied",
+            Err(_) => "failed",
+        };
+        metrics::counter!("kms_client_lease_fetches_total", "outcome" => outcome).increment(1);
         match fetched {
             Ok(fetched) => {
                 self.keep(want, &fetched);
@@ -232,10 +247,22 @@ impl Kms {
         found.into_iter().map(|found| found.unwrap_or(Err(Error::Local("no lease and no error")))).collect()
     }
 
+    /// Leases of one scope, fetched whatever is at hand; results in order. Wants must differ.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) async fn leases_anew(&self, scope: &Scope, wants: &[Want]) -> Vec<Outcome> {
+        let leases = &self.shared.leases;
+        for want in wants {
+            if let Some(before) = leases.peek(want) {
+                leases.remove(want, &before, "asked");
+            }
+        }
+        self.leases(scope, wants).await
+    }
+
     async fn fetched(&self, scope: &Scope, missing: Vec<Want>) -> Vec<Outcome> {
         let leases = &self.shared.leases;
         for want in &missing {
-            let why = leases.gone.get(want).unwrap_or("cold");
+            let why = leases.why_missing(want);
             metrics::counter!("kms_client_lease_misses_total", "reason" => why).increment(1);
         }
         let waiting = self.board(scope, missing, false);

@@ -45,7 +45,7 @@ struct Watch {
 /// Listens until the client is dropped.
 pub(crate) async fn watch(shared: Weak<Shared>, dropped: CancellationToken) {
     // Whoever happened to lease first says nothing of how long this may take, nor is it part of what they trace.
-    let terms = Terms { deadline: DEADLINE, traceparent: None };
+    let terms = Terms { deadline: DEADLINE, traceparent: None, purpose: Arc::from("") };
     let listening = async {
         let mut failures: u32 = 0;
         while let Some(client) = shared.upgrade() {

@@ -176,6 +176,13 @@ mod tests {
     }
 
     #[test]
+    fn a_day_that_nobody_would_read_is_not_sealed() {
+        let codec = Via::<time::Date>::NEW.codec();
+        assert!(codec.encode(&time::Date::MIN).is_err(), "years before 0");
+        assert_eq!(sealed_as(&codec, &time::macros::date!(0000 - 01 - 01)), "\"0000-01-01\"");
+    }
+
+    #[test]
     fn long_json_is_written_whole() {
         let long: Vec<String> = (0..500).map(|n| n.to_string()).collect();
         assert_eq!(sealed_as(&Json, &long), serde_json::to_string(&long).unwrap());

@@ -1,9 +1,13 @@
 //! A schema made ready once: names parsed, older schemes and dates looked at.
 
-use kms_core::names::KeyName;
+use kms_core::{
+    field::{Header, Kind},
+    names::KeyName,
+};
+use kms_proto::reason::Reason;
 use time::Date;
 
-use super::{ColumnSchema, IndexSchema, Mode, Previous, ProtectError, Schema, migrate};
+use super::{ColumnSchema, FieldProblem, IndexSchema, Mode, Previous, ProtectError, Schema, migrate};
 use crate::{Column, Error, IndexedColumn, Normalizer};
 
 /// What sealing and opening need of a schema. The derive keeps one for each struct.
@@ -52,7 +56,7 @@ impl Layout {
         Ok(Self { columns: columns.collect::<Result<_, _>>()?, schema, keys })
     }
 
-    pub(super) fn error(&self, column: usize, problem: impl Into<super::FieldProblem>) -> ProtectError {
+    pub(super) fn error(&self, column: usize, problem: impl Into<FieldProblem>) -> ProtectError {
         ProtectError::new(&self.schema.stored_as, &self.columns[column].schema.column, problem)
     }
 }
@@ -86,6 +90,17 @@ impl LaidColumn {
         Ok(Self { schema: column, now, older, plaintext_until, index })
     }
 
+    /// Whether a value was sealed deterministically, where the column takes values of its mode.
+    // ATTACK: a deterministic value is not bound to its row; in a column whose values are, it would open anywhere.
+    pub(super) fn mode_of(&self, ciphertext: &[u8]) -> Result<bool, FieldProblem> {
+        let malformed = |_| Error::Value { reason: Reason::CiphertextMalformed };
+        let deterministic = Header::parse(ciphertext).map_err(malformed)?.kind == Kind::Deterministic;
+        match self.schemes(deterministic).next() {
+            Some(_) => Ok(deterministic),
+            None => Err(FieldProblem::OtherMode),
+        }
+    }
+
     /// The schemes in which a value may have been sealed, newest first, that are of its kind.
     pub(super) fn schemes(&self, deterministic: bool) -> impl Iterator<Item = &Scheme> {
         let all = std::iter::once(&self.now).chain(&self.older);
@@ -103,11 +118,8 @@ impl LaidIndex {
         })
     }
 
-    /// A value as its index is made of it. What is no text has one form already.
+    /// A value as its index is made of it.
     pub(super) fn normalized(&self, encoded: &[u8]) -> kms_core::secret::Plaintext {
-        match std::str::from_utf8(encoded) {
-            Ok(text) => self.normalizer.normalize(text),
-            Err(_) => encoded.to_vec().into(),
-        }
+        self.normalizer.normalize_bytes(encoded)
     }
 }

@@ -48,6 +48,9 @@ impl Kms {
         let mut masked: Vec<Option<Result<Masked, Error>>> =
             std::iter::repeat_with(|| None).take(stored.0.len()).collect();
         let mut wrong: Vec<Option<ProtectError>> = vec![None; rows.len()];
+        let refuse = |wrong: &mut Option<ProtectError>, column: usize, problem: FieldProblem| {
+            wrong.get_or_insert_with(|| layout.error(column, problem));
+        };
         // Values of all subjects of a family go together.
         let mut groups: HashMap<(&TenantName, &KeyName), Vec<ToMask<'_, '_>>> = HashMap::new();
         for (slot, stored) in stored.0.into_iter().enumerate() {
@@ -55,14 +58,19 @@ impl Kms {
             let (Ok(place), Some(_)) = (&places[row], &column.schema.mask) else { continue };
             match migrate::look(stored) {
                 Ok(Found::Null) => {}
-                Ok(Found::Sealed(ciphertext)) => {
-                    let key = &layout.keys[column.now.key];
-                    groups.entry((&place.tenant, key)).or_default().push((slot, &place.record, ciphertext));
-                }
-                Ok(Found::Never(_)) => {
-                    wrong[row] = Some(layout.error(slot % columns, FieldProblem::Plaintext))
-                }
-                Err(problem) => wrong[row] = Some(layout.error(slot % columns, problem)),
+                Ok(Found::Sealed(ciphertext)) => match column.mode_of(&ciphertext) {
+                    Ok(_) => {
+                        let key = &layout.keys[column.now.key];
+                        groups.entry((&place.tenant, key)).or_default().push((
+                            slot,
+                            &place.record,
+                            ciphertext,
+                        ));
+                    }
+                    Err(problem) => refuse(&mut wrong[row], slot % columns, problem),
+                },
+                Ok(Found::Never(_)) => refuse(&mut wrong[row], slot % columns, FieldProblem::Plaintext),
+                Err(problem) => refuse(&mut wrong[row], slot % columns, problem),
             }
         }
         for ((tenant, key), values) in groups {

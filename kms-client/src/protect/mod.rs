@@ -38,7 +38,7 @@
 //! # Layout
 //! - `schema`: what a derive says of its table, as data: [`Schema`].
 //! - `stored`: what stands in the columns: [`Sealed`], [`SealedText`], [`BlindIndexValue`]; `sql`: the same for sqlx.
-//! - `value`, `codec`: the bytes that stand for a value.
+//! - `value`, `codec`: the bytes that stand for a value; `chrono`: those of chrono's times (feature `chrono`).
 //! - `row`: the traits that the derive implements, and what passes through them.
 //! - `place`: whose row it is, and which.
 //! - `seal`, `open`: batches, one call for all that is cold.
@@ -48,6 +48,8 @@
 //! - `index`: equality search.
 //! - `error`: what went wrong, with which column.
 
+#[cfg(feature = "chrono")]
+mod chrono;
 mod codec;
 mod error;
 mod index;

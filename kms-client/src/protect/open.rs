@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use futures_util::future::join_all;
 use kms_core::{
-    field::{Header, Kind},
     names::{KeyName, TenantName},
     secret::Plaintext,
 };
@@ -120,13 +119,9 @@ fn look<'a>(column: &'static LaidColumn, stored: Stored<'a>) -> Result<Look<'a>,
         Found::Never(value) => return Ok(Look::Plain(migrate::take_plaintext(column, value)?)),
         Found::Sealed(ciphertext) => ciphertext,
     };
-    let malformed = |_| Error::Value { reason: Reason::CiphertextMalformed };
-    let deterministic = Header::parse(&ciphertext).map_err(malformed)?.kind == Kind::Deterministic;
-    // ATTACK: a deterministic value is not bound to its row; in a column whose values are, it would open anywhere.
-    match column.schemes(deterministic).next() {
-        Some(scheme) => Ok(Look::Sealed(ciphertext, scheme)),
-        None => Err(FieldProblem::OtherMode),
-    }
+    let deterministic = column.mode_of(&ciphertext)?;
+    let scheme = column.schemes(deterministic).next().ok_or(FieldProblem::OtherMode)?;
+    Ok(Look::Sealed(ciphertext, scheme))
 }
 
 struct Pending<'a> {
@@ -174,7 +169,13 @@ impl Opening<'_> {
             let opened = self.kms.records(&tenant, first).open_each(&items, Under::Each(&under)).await;
             let mut again = Vec::new();
             for (mut one, opened) in pending.into_iter().zip(opened) {
-                let rejected = |error: &Error| error.reason() == Some(Reason::CiphertextRejected);
+                let own = self.keys[one.slot / self.layout.columns.len()].is_some();
+                let rejected = |error: &Error| match error.reason() {
+                    Some(Reason::CiphertextRejected) => true,
+                    // A subject's key is named to the server, which knows no such value of it where another family sealed it.
+                    Some(Reason::KeyNotAccessible) => own,
+                    _ => false,
+                };
                 let older = opened.as_ref().err().filter(|error| rejected(error));
                 match older.and_then(|_| one.older(self.layout)) {
                     Some(scheme) => {

@@ -1,5 +1,7 @@
 //! The traits that `#[derive(Protect)]` implements, and what passes through them: values in the order of the schema's columns.
 
+use std::fmt;
+
 use kms_core::secret::Plaintext;
 
 use super::{
@@ -87,7 +89,7 @@ impl<'a> Plaintexts<'a> {
 }
 
 /// What a column holds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) enum Stored<'a> {
     Bytes(&'a [u8]),
     Text(&'a str),
@@ -97,6 +99,17 @@ pub(super) enum Stored<'a> {
 /// Values on their way to be opened.
 #[derive(Debug, Default)]
 pub struct Ciphertexts<'a>(pub(super) Vec<Stored<'a>>);
+
+// Of a table that moves over from plaintext it may be a value that was never sealed.
+impl fmt::Debug for Stored<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "<{} bytes>", bytes.len()),
+            Self::Text(text) => write!(f, "<{} characters>", text.len()),
+            Self::Null => f.write_str("NULL"),
+        }
+    }
+}
 
 impl<'a> Ciphertexts<'a> {
     /// The next column's value.
@@ -111,12 +124,17 @@ impl<'a> Ciphertexts<'a> {
 }
 
 /// One row's sealed values and blind indexes, taken in the order of the columns.
-#[derive(Debug)]
 pub struct SealedValues<'a> {
     schema: &'static Schema,
     values: std::slice::IterMut<'a, Option<Vec<u8>>>,
     columns: std::slice::Iter<'static, ColumnSchema>,
     indexes: std::slice::IterMut<'a, Option<Vec<u8>>>,
+}
+
+impl fmt::Debug for SealedValues<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedValues").field("table", &self.schema.stored_as).finish_non_exhaustive()
+    }
 }
 
 impl<'a> SealedValues<'a> {

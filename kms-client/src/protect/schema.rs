@@ -43,7 +43,7 @@ pub struct ColumnSchema {
     /// Its key, where that is not the table's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Text>,
-    /// The class that its key should have, as `L3`. The server's word counts; `kms` compares.
+    /// The class that its key should have, as `L3`. The server's word counts; nothing compares them yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<Text>,
     /// The form that those see who may only reveal. The server's `policies/masks.toml` counts; `kms` compares.

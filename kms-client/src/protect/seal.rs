@@ -1,9 +1,6 @@
 //! Rows to seal: all values encoded first, then one batch a tenant, then the twins.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{HashMap, HashSet};
 
 use futures_util::future::{join, join_all};
 use kms_core::names::{FamilyName, KeyName, SubjectName, TenantName};
@@ -137,7 +134,7 @@ impl<'a> Batch<'a> {
 
     /// Has the leases of index keys come in one call with those of data keys, where both are missing; and ensures subjects.
     async fn warm(&self, kms: &Kms, tenant: &TenantName, rows: &[usize]) {
-        let scope = Scope { tenant: tenant.clone(), purpose: Arc::from("") };
+        let scope = Scope { tenant: tenant.clone(), purpose: kms.terms.purpose.clone() };
         let (mut met, mut wants) = (HashSet::new(), Vec::new());
         let mut want = |what: What| {
             if met.insert(what.clone()) {

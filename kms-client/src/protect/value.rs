@@ -49,7 +49,7 @@ pub trait FieldValue: Sized {
     fn decode(plaintext: Plaintext) -> Result<Self, FieldProblem>;
 }
 
-fn written(scalar: Scalar<'_>) -> Result<Encoded<'static>, FieldProblem> {
+pub(super) fn written(scalar: Scalar<'_>) -> Result<Encoded<'static>, FieldProblem> {
     // The longest scalars that are written are 40 bytes: the buffer never moves, which would leave a copy behind.
     let mut out = Zeroizing::new(Vec::with_capacity(64));
     scalar.write(&mut out)?;
@@ -159,12 +159,19 @@ impl FieldValue for time::OffsetDateTime {
     }
 }
 
+/// As JSON has a day; of other years nobody reads what would be written.
+pub(super) fn date(year: i32, month: u32, day: u32) -> Result<Encoded<'static>, FieldProblem> {
+    if !(0..=9_999).contains(&year) {
+        return Err(encoding::EncodingError::Time.into());
+    }
+    Ok(Encoded::Owned(Zeroizing::new(format!("\"{year:04}-{month:02}-{day:02}\"").into_bytes())))
+}
+
 impl FieldValue for time::Date {
     /// No scalar, so JSON: `"2026-11-28"` with its quotes, as other languages' JSON has it.
     fn encode(&self) -> Result<Encoded<'_>, FieldProblem> {
         let (year, month, day) = self.to_calendar_date();
-        let text = format!("\"{year:04}-{:02}-{day:02}\"", u8::from(month));
-        Ok(Encoded::Owned(Zeroizing::new(text.into_bytes())))
+        date(year, u8::from(month).into(), day.into())
     }
 
     fn decode(plaintext: Plaintext) -> Result<Self, FieldProblem> {

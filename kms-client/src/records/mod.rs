@@ -50,13 +50,13 @@ pub struct Records {
 impl Kms {
     /// Seals and opens values under one key of one tenant. Cheap; leases are shared by all clones of the client.
     pub fn records(&self, tenant: &TenantName, key: &KeyName) -> Records {
-        let scope = Scope { tenant: tenant.clone(), purpose: Arc::from("") };
+        let scope = Scope { tenant: tenant.clone(), purpose: self.terms.purpose.clone() };
         Records { kms: self.clone(), scope, key: key.clone() }
     }
 }
 
 impl Records {
-    /// The same, stating a purpose to policy.
+    /// The same, stating a purpose to policy, whatever [`Kms::with_purpose`] said.
     #[must_use]
     pub fn with_purpose(mut self, purpose: &str) -> Self {
         self.scope.purpose = purpose.into();
@@ -104,16 +104,26 @@ impl Records {
         Ok(self.kms.lease(&self.want_to_seal(column.is_deterministic())).await?.version())
     }
 
-    /// The same, asked of the server whatever lease is at hand.
+    /// The same for other keys of the tenant and kinds of columns, asked of the server whatever leases are at hand; in order.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    pub(crate) async fn sealing_version_anew(&self, column: &Column) -> Result<VersionId, Error> {
-        let want = self.want_to_seal(column.is_deterministic());
-        let lease = self.kms.lease(&want).await?;
-        Ok(self.kms.lease_after(&want, &lease).await?.version())
+    pub(crate) async fn sealing_versions_anew(
+        &self,
+        under: &[(KeyName, bool)],
+    ) -> Vec<Result<VersionId, Error>> {
+        let want = |(key, deterministic): &(KeyName, bool)| self.under(key).want_to_seal(*deterministic);
+        let wants: Vec<Want> = under.iter().map(want).collect();
+        let leased = self.kms.leases_anew(&self.scope, &wants).await;
+        leased.into_iter().map(|lease| Ok(lease?.version())).collect()
+    }
+
+    /// Index keys of the same tenant, for the same purpose.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn indexes(&self, key: &KeyName) -> crate::index::Indexes {
+        self.kms.index(&self.scope.tenant, key).with_purpose(&self.scope.purpose)
     }
 
     /// The same, in the name of another key.
-    fn under(&self, key: &KeyName) -> Self {
+    pub(crate) fn under(&self, key: &KeyName) -> Self {
         Self { kms: self.kms.clone(), scope: self.scope.clone(), key: key.clone() }
     }
 

@@ -13,7 +13,7 @@ use super::{
     FRUITLESS, NO_RESULT, Records, STRETCH,
     column::{ToOpenField, open_error},
     remote::Bound,
-    seal::{Under, fail},
+    seal::{OVER, Under, fail},
     stretch::Stretch,
 };
 use crate::{
@@ -89,7 +89,7 @@ impl Records {
         while !left.is_empty() {
             let lease = match leased {
                 Ok(lease) if fruitless < FRUITLESS => lease,
-                Ok(_) => return fail(left, &NO_RESULT, results),
+                Ok(_) => return fail(left, &OVER, results),
                 Err(error) => return fail(left, &error, results),
             };
             let (done, stop) = open_stretch(&lease, items, under, left, results);

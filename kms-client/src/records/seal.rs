@@ -121,7 +121,8 @@ fn groups<'a>(items: &[ToSealField<'_>], under: Under<'a>) -> Vec<Group<'a>> {
     groups
 }
 
-const OVER: Error = Error::Local("leases end before they can be used; is the server's lease time too short?");
+pub(super) const OVER: Error =
+    Error::Local("leases end before they can be used; is the server's lease time too short?");
 
 pub(super) fn releases_none(error: &Error) -> bool {
     error.reason() == Some(kms_proto::reason::Reason::ClassReleasesNoDataKeys)

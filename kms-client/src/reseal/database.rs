@@ -5,8 +5,9 @@ use super::postgres;
 #[cfg(feature = "sqlite")]
 use super::sqlite;
 use super::{
+    columns::ColumnNames,
     error::ResealError,
-    row::{Change, Row, Scalar},
+    row::{Change, Row, Scalar, Written},
     table::Table,
 };
 
@@ -44,7 +45,11 @@ impl Database {
     }
 
     /// The table, looked at: that it is there, and that its columns can be what they should.
-    pub(super) async fn inspect(&self, table: &Table, columns: &[String]) -> Result<Inspected, ResealError> {
+    pub(super) async fn inspect(
+        &self,
+        table: &Table,
+        columns: &ColumnNames,
+    ) -> Result<Inspected, ResealError> {
         match &self.0 {
             #[cfg(feature = "sqlite")]
             Engine::Sqlite(pool) => sqlite::Rows::inspect(pool, table, columns).await.map(Inspected::Sqlite),
@@ -116,8 +121,8 @@ impl Inspected {
         either!(self, rows => rows.page(from, to, most)).map_err(|error| ResealError::statement(&error))
     }
 
-    /// Writes rows that still hold what was read, all in one transaction; says how many they were. Ids rise.
-    pub(super) async fn write(&self, changes: &[Change]) -> Result<u64, ResealError> {
+    /// Writes rows that still hold what was read, all in one transaction; says which they were. Ids rise.
+    pub(super) async fn write(&self, changes: &[Change]) -> Result<Written, ResealError> {
         either!(self, rows => rows.write(changes)).map_err(|error| ResealError::statement(&error))
     }
 

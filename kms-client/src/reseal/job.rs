@@ -2,7 +2,10 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Instant};
 
+use kms_core::names::KeyName;
+
 use super::{
+    columns::{ColumnNames, IndexColumn, SealedColumn},
     database::Database,
     error::ResealError,
     pass::Walk,
@@ -21,7 +24,8 @@ pub struct Reseal {
     records: Records,
     database: Database,
     table: Table,
-    columns: Vec<(String, Column)>,
+    columns: Vec<SealedColumn>,
+    indexes: Vec<IndexColumn>,
     dry_run: bool,
     rate: Option<NonZeroU32>,
     passes: u32,
@@ -30,17 +34,42 @@ pub struct Reseal {
 impl Reseal {
     /// A run that reseals under the key of `records`; name its columns next.
     pub fn new(records: Records, database: Database, table: Table) -> Self {
-        Self { records, database, table, columns: Vec::new(), dry_run: false, rate: None, passes: PASSES }
+        Self {
+            records,
+            database,
+            table,
+            columns: Vec::new(),
+            indexes: Vec::new(),
+            dry_run: false,
+            rate: None,
+            passes: PASSES,
+        }
     }
 
     /// A column to reseal: as the database names it, and as its values are sealed from now on.
     #[must_use]
-    pub fn column(mut self, name: &str, column: Column) -> Self {
-        self.columns.push((name.into(), column));
+    pub fn column(self, name: &str, column: Column) -> Self {
+        let key = self.records.key().clone();
+        self.column_under(name, column, &key)
+    }
+
+    /// The same for a column that has a key, or family, of its own.
+    #[must_use]
+    pub fn column_under(mut self, name: &str, column: Column, key: &KeyName) -> Self {
+        self.columns.push(SealedColumn { stored_as: name.into(), column, key: key.clone() });
         self
     }
 
-    /// Opens what is to be resealed, and writes nothing.
+    /// A blind index to make anew where it is not what the newest version of its key makes of the value. Every value of its column is
+    /// opened for that, in every walk.
+    #[must_use]
+    pub fn index(mut self, index: IndexColumn) -> Self {
+        self.indexes.push(index);
+        self
+    }
+
+    /// Opens what is to be resealed, and writes nothing to the table. A subject that is due for a rotation gets its new version all the
+    /// same: that is what its rows are compared with.
     #[must_use]
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
@@ -71,15 +100,20 @@ impl Reseal {
     ) -> Result<Report, ResealError> {
         let began = Instant::now();
         self.check()?;
-        let names: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
+        let names = ColumnNames {
+            sealed: self.columns.iter().map(|column| column.stored_as.clone()).collect(),
+            indexes: self.indexes.iter().map(|index| index.stored_as.clone()).collect(),
+        };
         let rows = self.database.inspect(&self.table, &names).await?;
-        let mut turner = Turner::new(self.records, &self.columns, self.dry_run).await?;
         let (of, _) = rows.count().await?;
+        progress(&Progress { pass: 0, rows: 0, of, written: 0 });
+        let mut turner = Turner::new(self.records, self.columns, self.indexes, self.dry_run);
+        turner.prepare(self.table.per.is_some()).await?;
         let walk = Walk { rows, id_column: self.table.id, rate: self.rate, watcher: Arc::new(progress) };
         let mut report = Report { dry_run: self.dry_run, ..Report::default() };
         while !report.settled && report.passes < self.passes {
             report.passes += 1;
-            let progress = Progress { pass: report.passes, rows: 0, of, resealed: report.resealed };
+            let progress = Progress { pass: report.passes, rows: 0, of, written: report.written };
             (walk.watcher)(&progress);
             let found = walk.pass(&mut turner, progress).await?;
             report.after(found);
@@ -96,11 +130,22 @@ impl Reseal {
         if self.columns.is_empty() {
             return usage("no column is named that is to be resealed".into());
         }
-        for (at, (name, _)) in self.columns.iter().enumerate() {
-            if self.table.key_columns().any(|key| key == name) {
+        let names: Vec<&String> = self.columns.iter().map(|column| &column.stored_as).collect();
+        for index in &self.indexes {
+            if !names.contains(&&index.of) {
+                return usage(format!(
+                    "index `{}` is of column `{}`, which is not named",
+                    index.stored_as, index.of
+                ));
+            }
+        }
+        let all: Vec<&String> =
+            names.into_iter().chain(self.indexes.iter().map(|index| &index.stored_as)).collect();
+        for (at, name) in all.iter().enumerate() {
+            if self.table.key_columns().any(|key| key == *name) {
                 return usage(format!("`{name}` binds values to their rows, and must stay readable"));
             }
-            if self.columns[..at].iter().any(|(other, _)| other == name) {
+            if all[..at].contains(name) {
                 return usage(format!("column `{name}` is given twice"));
             }
         }
@@ -111,12 +156,15 @@ impl Reseal {
 impl Report {
     /// Takes in a pass: rows are those of the last one, what was written adds up.
     fn after(&mut self, found: Tally) {
-        let Tally { rows, resealed, overtaken, current, skipped, failed, problems } = found;
-        self.settled = resealed == 0 && overtaken == 0;
+        let Tally { rows, written, overtaken, current, skipped, erased, failed, problems, erased_cells } =
+            found;
+        self.settled = written.rows == 0 && overtaken == 0;
         // What an earlier pass of this run wrote is not what it found to be current.
-        self.already_current = current.saturating_sub(self.resealed);
-        self.resealed += resealed;
-        (self.rows, self.skipped, self.failed) = (rows, skipped, failed);
-        (self.problems, self.overtaken) = (problems, overtaken);
+        self.already_current = current.saturating_sub(self.written);
+        self.written += written.rows;
+        self.resealed += written.resealed;
+        self.reindexed += written.reindexed;
+        (self.rows, self.skipped, self.erased, self.failed) = (rows, skipped, erased, failed);
+        (self.problems, self.erased_cells, self.overtaken) = (problems, erased_cells, overtaken);
     }
 }

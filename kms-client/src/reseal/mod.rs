@@ -1,4 +1,5 @@
-//! Re-seals the columns of a table, in place, under the versions that seal now: so that an older version can be destroyed.
+//! Re-seals the columns of a table, in place, under the versions that seal now, and makes the blind indexes beside them anew: so that
+//! older versions can be destroyed.
 //!
 //! The table is walked by its id in pages. What is not current is opened, sealed and written back only where it still holds what was
 //! read (compare and set): a live writer always wins, and its row is looked at again in the next pass. The run ends when a whole
@@ -19,24 +20,34 @@
 //! # }
 //! ```
 //!
+//! For a struct with `#[derive(Protect)]`, `Reseal::of::<CheckIn>(&kms, &tenant, database)?.run(|_| ())` says all of it.
+//!
 //! # Layout
 //! - `job`: what is to be done; `pass`: one walk over the table, reading ahead while it seals and writes.
-//! - `turn`: what becomes of a page; `newest`: which versions are current.
+//! - `turn`: what becomes of a page; `newest`: which versions are current; `outcome`: how rows are counted.
+//! - `columns`: what is kept current; `described`: the same out of a derive's schema.
 //! - `table`, `row`: which rows, and what of them is read; `identifier`: names in SQL.
-//! - `database`: what a run asks of a database; `sqlite`, `postgres`: how each answers.
+//! - `database`: what a run asks of a database; `sqlite`, `postgres` (with `postgres_catalog`, `postgres_update`): how each answers.
 //! - `pace`: so many rows a second; `report`: what was done; `error`: what ends a run.
 //!
 //! Never shows a value, sealed or not; never writes one that it has not opened first.
 
+mod columns;
 mod database;
+mod described;
 mod error;
 mod identifier;
 mod job;
 mod newest;
+mod outcome;
 mod pace;
 mod pass;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_catalog;
+#[cfg(feature = "postgres")]
+mod postgres_update;
 mod report;
 mod row;
 #[cfg(feature = "sqlite")]
@@ -44,6 +55,7 @@ mod sqlite;
 mod table;
 mod turn;
 
+pub use columns::IndexColumn;
 pub use database::Database;
 pub use error::ResealError;
 pub use job::Reseal;

@@ -1,11 +1,11 @@
-//! Which version seals a column now. What is under it stays; what is under another is older, once that has been made sure.
+//! Which version seals under a key now. What is under it stays; what is under another is older, once that has been made sure.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use kms_core::{
     field::{Header, Kind},
     id::VersionId,
-    names::RecordId,
+    names::{KeyName, RecordId},
 };
 use kms_proto::reason::Reason;
 
@@ -16,61 +16,97 @@ use crate::{
 
 /// Row that nobody has: where the server seals by itself, a value sealed for it says under which version.
 const NO_ROW: &[u8] = b"kms reseal";
+/// Keys that are remembered: subjects come by the million.
+const REMEMBERED: usize = 20_000;
 
-/// What seals one column.
-#[derive(Debug)]
+/// A key, and whether equal values stay equal under it.
+pub(super) type Under = (KeyName, bool);
+
+/// What seals under each key that was met.
+#[derive(Debug, Default)]
 pub(super) struct Newest {
-    column: Column,
-    kind: Kind,
-    version: VersionId,
+    known: HashMap<Under, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    seals: Result<(Kind, VersionId), Error>,
     /// Versions that are known to be older.
     older: HashSet<VersionId>,
 }
 
 impl Newest {
-    pub(super) async fn of(records: &Records, column: &Column) -> Result<Self, Error> {
-        let (kind, version) = ask(records, column).await?;
-        Ok(Self { column: column.clone(), kind, version, older: HashSet::new() })
+    /// Whether a value needs no reseal; or why its key seals nothing any more.
+    pub(super) fn is_that_of(&self, under: &Under, header: &Header) -> Result<bool, Error> {
+        match self.known.get(under).map(|known| &known.seals) {
+            Some(Ok(newest)) => Ok(*newest == (header.kind, header.version)),
+            Some(Err(error)) => Err(error.clone()),
+            None => Err(Error::Local("a key was met and not asked about")),
+        }
     }
 
-    /// Whether a value needs no reseal.
-    pub(super) fn is_that_of(&self, header: &Header) -> bool {
-        self.kind == header.kind && self.version == header.version
-    }
-
-    /// Makes sure of versions that were met.
+    /// Makes sure of keys, and of versions that were met under them: in one call, however many keys they are.
     // INVARIANT: nothing is sealed back: our lease may be older than what a live writer has sealed under by now. What was met before
     // we asked, and is not what we are told, is older.
     pub(super) async fn meet(
         &mut self,
         records: &Records,
-        met: impl Iterator<Item = VersionId>,
+        column: &Column,
+        met: HashMap<Under, HashSet<VersionId>>,
     ) -> Result<(), Error> {
-        let unknown: Vec<_> = met.filter(|v| *v != self.version && !self.older.contains(v)).collect();
-        if unknown.is_empty() {
+        if self.known.len() > REMEMBERED {
+            self.known.clear();
+        }
+        let (under, met): (Vec<Under>, Vec<_>) =
+            met.into_iter().filter(|(under, met)| self.is_unsure(under, met)).unzip();
+        if under.is_empty() {
             return Ok(());
         }
-        let (kind, version) = ask(records, &self.column).await?;
-        if version != self.version {
-            self.older.insert(self.version);
+        let told = records.sealing_versions_anew(&under).await;
+        for ((under, met), told) in under.into_iter().zip(met).zip(told) {
+            let seals = match told {
+                Ok(version) if under.1 => Ok((Kind::Deterministic, version)),
+                Ok(version) => Ok((Kind::Randomized, version)),
+                Err(error) if error.reason() == Some(Reason::ClassReleasesNoDataKeys) => {
+                    ask_server(&records.under(&under.0), column).await
+                }
+                Err(error) => Err(error),
+            };
+            // Of one subject it concerns its rows; of the key of a table all of them.
+            if let Err(error) = &seals
+                && !(under.0.subject().is_some() && is_about_one_key(error))
+            {
+                return Err(error.clone());
+            }
+            let known =
+                self.known.entry(under).or_insert_with(|| Known { seals: seals.clone(), older: met.clone() });
+            known.older.extend(known.seals.as_ref().ok().map(|(_, before)| *before));
+            known.older.extend(met);
+            if let Ok((_, version)) = &seals {
+                known.older.remove(version);
+            }
+            known.seals = seals;
         }
-        self.older.extend(unknown.into_iter().filter(|met| *met != version));
-        (self.kind, self.version) = (kind, version);
         Ok(())
+    }
+
+    fn is_unsure(&self, under: &Under, met: &HashSet<VersionId>) -> bool {
+        let Some(known) = self.known.get(under) else { return true };
+        let Ok((_, version)) = &known.seals else { return false };
+        met.iter().any(|met| met != version && !known.older.contains(met))
     }
 }
 
-/// Asks the server, whatever lease is at hand.
-async fn ask(records: &Records, column: &Column) -> Result<(Kind, VersionId), Error> {
-    let kind = if column.is_deterministic() { Kind::Deterministic } else { Kind::Randomized };
-    match records.sealing_version_anew(column).await {
-        Ok(version) => Ok((kind, version)),
-        Err(error) if error.reason() == Some(Reason::ClassReleasesNoDataKeys) => {
-            let sealed = records.seal(column, &RecordId::try_from(NO_ROW)?, b"").await?;
-            let header = Header::parse(&sealed)
-                .map_err(|_| Error::Unsupported("the key centre sealed a value in a form unknown here"))?;
-            Ok((header.kind, header.version))
-        }
-        Err(error) => Err(error),
-    }
+/// Whether other keys may still be used.
+fn is_about_one_key(error: &Error) -> bool {
+    error.is_about_one_value()
+        || matches!(error.reason(), Some(Reason::KeySuspended | Reason::KeyDeactivated | Reason::KeyIsFamily))
+}
+
+/// Has the server seal: the header says under which version it does.
+async fn ask_server(records: &Records, column: &Column) -> Result<(Kind, VersionId), Error> {
+    let sealed = records.seal(column, &RecordId::try_from(NO_ROW)?, b"").await?;
+    let header = Header::parse(&sealed)
+        .map_err(|_| Error::Unsupported("the key centre sealed a value in a form unknown here"))?;
+    Ok((header.kind, header.version))
 }

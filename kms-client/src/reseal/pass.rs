@@ -8,10 +8,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     database::{Inspected, Start},
     error::ResealError,
+    outcome::NO_RECORD_ID,
     pace::Pace,
     report::{Problem, Progress, Tally},
     row::Row,
-    turn::{NO_RECORD_ID, Turned, Turner},
+    turn::{Turned, Turner},
 };
 
 /// Rows of the first page; the next ones have what fits into memory.
@@ -98,11 +99,11 @@ async fn write(
         for changes in changes.chunks(step) {
             pace.wait(changes.len()).await;
             let written = walk.rows.write(changes).await?;
-            tally.resealed += written;
-            tally.overtaken += changes.len() as u64 - written.min(changes.len() as u64);
+            tally.overtaken += (changes.len() as u64).saturating_sub(written.rows);
+            tally.add(Tally { written, ..Tally::default() });
         }
         progress.rows = tally.rows;
-        (walk.watcher)(&Progress { resealed: progress.resealed + tally.resealed, ..progress });
+        (walk.watcher)(&Progress { written: progress.written + tally.written.rows, ..progress });
     }
     Ok(tally)
 }

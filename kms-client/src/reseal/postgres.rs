@@ -10,10 +10,13 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{
+    columns::ColumnNames,
     database::Start,
     error::ResealError,
-    identifier::{Binds, quoted},
-    row::{Cell, Change, Row, Scalar},
+    identifier::quoted,
+    postgres_catalog::{columns_of, resolve, unique_indices},
+    postgres_update::update,
+    row::{Cell, Change, Row, Scalar, What, Written},
     table::Table,
 };
 
@@ -29,7 +32,10 @@ const TRIES: u32 = 5;
 pub(super) struct Rows {
     pool: PgPool,
     id: Kind,
-    bound: Arc<[Kind]>,
+    read_too: Arc<[Kind]>,
+    has_subject: bool,
+    /// There are indexes, so that rows are of several kinds.
+    counts_apart: bool,
     cells: Arc<[CellKind]>,
     tenant: Option<String>,
     ends: [Arc<str>; 2],
@@ -39,16 +45,18 @@ pub(super) struct Rows {
     update: Arc<str>,
 }
 
+/// What an id is, or what else is read of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Integer,
     Text,
     Uuid,
     Boolean,
 }
 
+/// What a cell is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CellKind {
+pub(super) enum CellKind {
     Text,
     Bytes,
 }
@@ -82,7 +90,7 @@ impl Kind {
     }
 
     /// The type in which it is sent.
-    fn sent(self) -> &'static str {
+    pub(super) fn sent(self) -> &'static str {
         match self {
             Self::Integer => "int8",
             Self::Text => "text",
@@ -105,7 +113,18 @@ impl CellKind {
         }
     }
 
-    fn sent(self) -> &'static str {
+    fn of_index(column: &str, found: &str) -> Result<Self, ResealError> {
+        match found {
+            "bytea" => Ok(Self::Bytes),
+            _ => Err(ResealError::Type {
+                column: column.into(),
+                found: found.into(),
+                needed: "index columns are bytea",
+            }),
+        }
+    }
+
+    pub(super) fn sent(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Bytes => "bytea",
@@ -117,7 +136,7 @@ impl Rows {
     pub(super) async fn inspect(
         pool: &PgPool,
         table: &Table,
-        columns: &[String],
+        columns: &ColumnNames,
     ) -> Result<Self, ResealError> {
         let failed = |error: sqlx::Error| ResealError::statement(&error);
         let name = resolve(pool, &table.name).await.map_err(failed)?;
@@ -134,8 +153,10 @@ impl Rows {
         let kind = |column: &String| Kind::of(column, type_of(column)?);
         let cell = |column: &String| CellKind::of(column, type_of(column)?);
         let id = kind(&table.id)?;
-        let bound = table.bound.iter().map(kind).collect::<Result<Arc<[_]>, _>>()?;
-        let cells = columns.iter().map(cell).collect::<Result<Arc<[_]>, _>>()?;
+        let read_too = table.read_too().map(kind).collect::<Result<Arc<[_]>, _>>()?;
+        let index = |column: &String| CellKind::of_index(column, type_of(column)?);
+        let cells = columns.sealed.iter().map(cell).chain(columns.indexes.iter().map(index));
+        let cells = cells.collect::<Result<Arc<[_]>, _>>()?;
         if let Some((tenant, _)) = &table.tenant
             && kind(tenant)? != Kind::Text
         {
@@ -150,7 +171,7 @@ impl Rows {
         {
             return Err(ResealError::NotUnique { table: table.name.clone(), column: table.id.clone() });
         }
-        Ok(Self::over(pool.clone(), &name, table, columns, (id, bound, cells)))
+        Ok(Self::over(pool.clone(), &name, table, columns, (id, read_too, cells)))
     }
 
     /// The statements, made once.
@@ -158,16 +179,17 @@ impl Rows {
         pool: PgPool,
         name: &str,
         table: &Table,
-        columns: &[String],
-        (id_kind, bound, cells): (Kind, Arc<[Kind]>, Arc<[CellKind]>),
+        columns: &ColumnNames,
+        (id_kind, read_too, cells): (Kind, Arc<[Kind]>, Arc<[CellKind]>),
     ) -> Self {
         let column = |name: &String| format!("t.{}", quoted(name));
         let id = column(&table.id);
         let sent = id_kind.sent();
-        let keys = std::iter::once((&table.id, id_kind)).chain(table.bound.iter().zip(bound.iter().copied()));
+        let keys =
+            std::iter::once((&table.id, id_kind)).chain(table.read_too().zip(read_too.iter().copied()));
         let keys = keys.map(|(name, kind)| format!("{}::{}", column(name), kind.sent()));
         let sealed =
-            columns.iter().zip(&*cells).map(|(name, kind)| format!("{}::{}", column(name), kind.sent()));
+            columns.all().zip(&*cells).map(|(name, kind)| format!("{}::{}", column(name), kind.sent()));
         let read = keys.chain(sealed).collect::<Vec<_>>().join(", ");
         let of = |place: usize| match &table.tenant {
             Some((tenant, _)) => format!(" AND {} = ${place}", column(tenant)),
@@ -181,7 +203,7 @@ impl Rows {
             let from = format!("FROM {name} AS t WHERE {id} IS NOT NULL{}", of(1));
             format!("SELECT {id}::{sent} {from} ORDER BY {id} {order} LIMIT 1").into()
         };
-        let values: Vec<_> = columns.iter().map(|c| format!("{} IS NOT NULL", column(c))).collect();
+        let values: Vec<_> = columns.sealed.iter().map(|c| format!("{} IS NOT NULL", column(c))).collect();
         let without = format!("{id} IS NULL AND ({})", values.join(" OR "));
         let count = format!(
             "SELECT count({id}), count(*) FILTER (WHERE {without}) FROM {name} AS t WHERE true{}",
@@ -196,7 +218,9 @@ impl Rows {
             at: page(">="),
             after: page(">"),
             pool,
-            bound,
+            read_too,
+            has_subject: table.per.is_some(),
+            counts_apart: !columns.indexes.is_empty(),
             cells,
         }
     }
@@ -228,39 +252,53 @@ impl Rows {
     }
 
     fn row(&self, row: &PgRow) -> sqlx::Result<Row> {
-        let bound = self.bound.iter().enumerate().map(|(at, kind)| scalar(row, 1 + at, *kind));
+        let read_too = self.read_too.iter().enumerate().map(|(at, kind)| scalar(row, 1 + at, *kind));
         let cells =
-            self.cells.iter().enumerate().map(|(at, kind)| cell(row, 1 + self.bound.len() + at, *kind));
-        Ok(Row {
-            id: scalar(row, 0, self.id)?,
-            bound: bound.collect::<sqlx::Result<_>>()?,
-            cells: cells.collect::<sqlx::Result<_>>()?,
-        })
+            self.cells.iter().enumerate().map(|(at, kind)| cell(row, 1 + self.read_too.len() + at, *kind));
+        let read_too = read_too.collect::<sqlx::Result<_>>()?;
+        let cells = cells.collect::<sqlx::Result<_>>()?;
+        Ok(Row::new(scalar(row, 0, self.id)?, read_too, self.has_subject, cells))
     }
 
     /// A page that meets other writers in the wrong order is written again; one that they hold for long is left to the next pass.
-    pub(super) async fn write(&self, changes: &[Change]) -> sqlx::Result<u64> {
+    pub(super) async fn write(&self, changes: &[Change]) -> sqlx::Result<Written> {
         let mut tries = 0;
         loop {
             match self.write_once(changes).await {
                 Err(error) if is(&error, &["40P01", "40001"]) && tries < TRIES => tries += 1,
-                Err(error) if is(&error, &["40P01", "40001", "55P03"]) => return Ok(0),
+                Err(error) if is(&error, &["40P01", "40001", "55P03"]) => return Ok(Written::default()),
                 done => return done,
             }
         }
     }
 
-    async fn write_once(&self, changes: &[Change]) -> sqlx::Result<u64> {
-        let (Some(first), Some(last)) = (changes.first(), changes.last()) else { return Ok(0) };
+    async fn write_once(&self, changes: &[Change]) -> sqlx::Result<Written> {
+        let (Some(first), Some(last)) = (changes.first(), changes.last()) else {
+            return Ok(Written::default());
+        };
         let query = bind_scalar(bind_scalar(sql(&self.update), &first.id), &last.id);
         let mut query = self.bind_ids(query, changes);
         for (at, kind) in self.cells.iter().enumerate() {
-            let swaps = changes.iter().map(|change| change.cells.get(at).and_then(Option::as_ref));
-            let (old, new): (Vec<_>, Vec<_>) =
-                swaps.map(|swap| (swap.map(|swap| &swap.old), swap.map(|swap| &swap.new))).unzip();
+            let swaps = || changes.iter().map(|change| change.cells.get(at).and_then(Option::as_ref));
+            if self.cells.len() > 1 {
+                query = query.bind(swaps().map(|swap| swap.is_some()).collect::<Vec<bool>>());
+            }
+            let old: Vec<_> = swaps().map(|swap| swap.map(|swap| &swap.old)).collect();
+            let new: Vec<_> =
+                swaps().map(|swap| swap.map(|swap| swap.new.as_ref().unwrap_or(&swap.old))).collect();
             query = bind_cells(bind_cells(query, *kind, &old), *kind, &new);
         }
-        Ok(self.of_tenant(query).execute(&self.pool).await?.rows_affected())
+        let mut written = Written::default();
+        if !self.counts_apart {
+            let done = self.of_tenant(query).execute(&self.pool).await?;
+            written.add(done.rows_affected(), What { reseals: true, reindexes: false });
+            return Ok(written);
+        }
+        query = query.bind(changes.iter().map(|change| change.what.to_number()).collect::<Vec<_>>());
+        for row in self.of_tenant(query).fetch_all(&self.pool).await? {
+            written.add(1, What::from_number(row.try_get(0)?));
+        }
+        Ok(written)
     }
 
     fn bind_ids<'q>(&self, query: Asked<'q>, changes: &'q [Change]) -> Asked<'q> {
@@ -287,44 +325,6 @@ impl Rows {
     }
 }
 
-/// Sets those cells for which a new value is sent, in those rows that still hold the old ones.
-fn update(name: &str, table: &Table, columns: &[String], id: Kind, cells: &[CellKind]) -> String {
-    let mut binds = Binds::default();
-    let (first, last) = (binds.next(), binds.next());
-    let (mut sent, mut names) = (vec![format!("{}::{}[]", binds.next(), id.sent())], vec!["id".to_owned()]);
-    let (mut set, mut held) = (Vec::new(), Vec::new());
-    for (at, (column, kind)) in columns.iter().zip(cells).enumerate() {
-        for side in ["old", "new"] {
-            sent.push(format!("{}::{}[]", binds.next(), kind.sent()));
-            names.push(format!("{side}{at}"));
-        }
-        let column = quoted(column);
-        // Where a collation takes different letters for the same, another value would pass for this one.
-        let exactly = if *kind == CellKind::Text { " COLLATE \"C\"" } else { "" };
-        if columns.len() == 1 {
-            set.push(format!("{column} = n.new0"));
-            held.push(format!("t.{column} = n.old0{exactly}"));
-        } else {
-            set.push(format!("{column} = coalesce(n.new{at}, t.{column})"));
-            held.push(format!("(n.old{at} IS NULL OR t.{column} = n.old{at}{exactly})"));
-        }
-    }
-    if let Some((tenant, _)) = &table.tenant {
-        held.push(format!("t.{} = {}", quoted(tenant), binds.next()));
-    }
-    let id_column = quoted(&table.id);
-    // The range lets the index find the page, whatever the planner thinks of the length of the lists.
-    format!(
-        "UPDATE {name} AS t SET {} FROM unnest({}) AS n({}) WHERE t.{id_column} = n.id AND t.{id_column} BETWEEN \
-         {first}::{kind} AND {last}::{kind} AND {}",
-        set.join(", "),
-        sent.join(", "),
-        names.join(", "),
-        held.join(" AND "),
-        kind = id.sent(),
-    )
-}
-
 type Asked<'q> = Query<'q, Postgres, PgArguments>;
 
 fn sql<'q>(text: &Arc<str>) -> Asked<'q> {
@@ -335,38 +335,6 @@ fn sql<'q>(text: &Arc<str>) -> Asked<'q> {
 fn is(error: &sqlx::Error, codes: &[&str]) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| codes.contains(&&*code))
-}
-
-/// The table's name in quotes: as it was given, or as `schema.table`.
-async fn resolve(pool: &PgPool, given: &str) -> sqlx::Result<Option<String>> {
-    let in_schema =
-        given.split_once('.').map(|(schema, name)| format!("{}.{}", quoted(schema), quoted(name)));
-    for name in [Some(quoted(given)), in_schema].into_iter().flatten() {
-        let text = "SELECT 1 FROM pg_class WHERE oid = to_regclass($1) AND relkind IN ('r', 'p')";
-        if sqlx::query(text).bind(&name).fetch_optional(pool).await?.is_some() {
-            return Ok(Some(name));
-        }
-    }
-    Ok(None)
-}
-
-/// Columns and their types; of a domain the type under it.
-async fn columns_of(pool: &PgPool, table: &str) -> sqlx::Result<Vec<(String, String)>> {
-    let text = "SELECT a.attname::text, coalesce(nullif(t.typbasetype, 0), t.oid)::regtype::text \
-                FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid \
-                WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
-    sqlx::query_as(text).bind(table).fetch_all(pool).await
-}
-
-/// The columns of each index that lets no value stand twice.
-async fn unique_indices(pool: &PgPool, table: &str) -> sqlx::Result<Vec<Vec<String>>> {
-    let text = "SELECT array_agg(a.attname::text) FROM pg_index AS i \
-                JOIN pg_attribute AS a ON a.attrelid = i.indrelid \
-                AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) \
-                WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid \
-                AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY i.indexrelid";
-    let rows: Vec<(Vec<String>,)> = sqlx::query_as(text).bind(table).fetch_all(pool).await?;
-    Ok(rows.into_iter().map(|(columns,)| columns).collect())
 }
 
 fn scalar(row: &PgRow, at: usize, kind: Kind) -> sqlx::Result<Scalar> {

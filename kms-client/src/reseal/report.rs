@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::row::Written;
+
 /// Most rows that are named when they fail; the rest is counted.
 pub(super) const NAMED_PROBLEMS: usize = 1_000;
 
@@ -26,11 +28,19 @@ pub struct Report {
     /// Rows of the table.
     pub rows: u64,
     /// Rows that were written, or would be in a dry run.
+    pub written: u64,
+    /// Those of them in which a value was sealed anew.
     pub resealed: u64,
+    /// Those of them in which a blind index was made anew; a row can be among both.
+    pub reindexed: u64,
     /// Rows in which everything was current when the run met them.
     pub already_current: u64,
-    /// Rows without a value in any of the columns.
+    /// Rows that were passed over: without a value in any of the columns, or erased.
     pub skipped: u64,
+    /// Rows of subjects whose keys are destroyed.
+    pub erased: u64,
+    /// The first thousand cells of such rows.
+    pub erased_cells: Vec<Problem>,
     /// Rows with a cell that does not open, or is not sealed.
     pub failed: u64,
     /// The first thousand such cells.
@@ -57,38 +67,46 @@ impl Report {
 /// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Which walk over the table, from 1.
+    /// Which walk over the table, from 1; 0 while keys are asked about, and index keys settle.
     pub pass: u32,
     /// Rows of this pass that are done.
     pub rows: u64,
     /// Rows of the table when the run began.
     pub of: u64,
     /// Rows written in this run.
-    pub resealed: u64,
+    pub written: u64,
 }
 
 /// What came of some rows.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) rows: u64,
-    pub(super) resealed: u64,
+    pub(super) written: Written,
     pub(super) overtaken: u64,
     pub(super) current: u64,
     pub(super) skipped: u64,
+    pub(super) erased: u64,
     pub(super) failed: u64,
     pub(super) problems: Vec<Problem>,
+    pub(super) erased_cells: Vec<Problem>,
 }
 
 impl Tally {
     pub(super) fn add(&mut self, more: Self) {
-        let Self { rows, resealed, overtaken, current, skipped, failed, problems } = more;
+        let Self { rows, written, overtaken, current, skipped, erased, failed, problems, erased_cells } =
+            more;
         self.rows += rows;
-        self.resealed += resealed;
+        self.written.rows += written.rows;
+        self.written.resealed += written.resealed;
+        self.written.reindexed += written.reindexed;
         self.overtaken += overtaken;
         self.current += current;
         self.skipped += skipped;
+        self.erased += erased;
         self.failed += failed;
-        let room = NAMED_PROBLEMS.saturating_sub(self.problems.len());
-        self.problems.extend(problems.into_iter().take(room));
+        for (kept, more) in [(&mut self.problems, problems), (&mut self.erased_cells, erased_cells)] {
+            let room = NAMED_PROBLEMS.saturating_sub(kept.len());
+            kept.extend(more.into_iter().take(room));
+        }
     }
 }

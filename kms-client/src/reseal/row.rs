@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use kms_core::{encoding, names::RecordId};
+use kms_core::{
+    encoding,
+    names::{KeyName, RecordId},
+};
 use uuid::Uuid;
 
 /// A value that tells a row from others, or that binds values to it.
@@ -35,24 +38,96 @@ pub(super) struct Row {
     pub(super) id: Scalar,
     /// The columns it is bound to, where that is not the id.
     pub(super) bound: Vec<Scalar>,
+    /// What names its subject, where each has a key of its own.
+    pub(super) subject: Option<Scalar>,
+    /// Those of sealed columns, then those of indexes.
     pub(super) cells: Vec<Cell>,
 }
 
-/// A row to write: for each column what it must still hold, and what it is to hold then.
+/// A row to write: for each column that matters what it must still hold, and what it is to hold then.
 #[derive(Debug, Clone)]
 pub(super) struct Change {
     pub(super) id: Scalar,
     pub(super) cells: Vec<Option<Swap>>,
+    pub(super) what: What,
 }
 
 /// Compare and set.
 #[derive(Debug, Clone)]
 pub(super) struct Swap {
     pub(super) old: Cell,
-    pub(super) new: Cell,
+    /// `None`: it stays as it is.
+    pub(super) new: Option<Cell>,
+}
+
+/// What a change is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct What {
+    pub(super) reseals: bool,
+    pub(super) reindexes: bool,
+}
+
+/// Rows that were written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) rows: u64,
+    pub(super) resealed: u64,
+    pub(super) reindexed: u64,
+}
+
+impl Written {
+    /// Counts rows of one kind.
+    pub(super) fn add(&mut self, rows: u64, What { reseals, reindexes }: What) {
+        self.rows += rows;
+        self.resealed += if reseals { rows } else { 0 };
+        self.reindexed += if reindexes { rows } else { 0 };
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl What {
+    /// For a database that hands it back.
+    pub(super) fn to_number(self) -> i16 {
+        i16::from(self.reseals) + 2 * i16::from(self.reindexes)
+    }
+
+    /// From what a database handed back.
+    pub(super) fn from_number(number: i16) -> Self {
+        Self { reseals: number & 1 != 0, reindexes: number & 2 != 0 }
+    }
+}
+
+impl Change {
+    /// Nothing yet, of a row with so many cells.
+    pub(super) fn of(row: &Row) -> Self {
+        Self { id: row.id.clone(), cells: vec![None; row.cells.len()], what: What::default() }
+    }
+
+    /// Writes a cell, if it still holds what was read.
+    pub(super) fn set(&mut self, row: &Row, at: usize, new: Cell) {
+        self.cells[at] = Some(Swap { old: row.cells[at].clone(), new: Some(new) });
+    }
+
+    /// Writes the row only if this cell, too, still holds what was read.
+    pub(super) fn guard(&mut self, row: &Row, at: usize) {
+        self.cells[at].get_or_insert_with(|| Swap { old: row.cells[at].clone(), new: None });
+    }
 }
 
 impl Row {
+    /// From what was read beside its cells: what binds it and, last, what names its subject, if rows have one.
+    pub(super) fn new(id: Scalar, mut bound: Vec<Scalar>, has_subject: bool, cells: Vec<Cell>) -> Self {
+        let subject = if has_subject { bound.pop() } else { None };
+        Self { id, bound, subject, cells }
+    }
+
+    /// The key of its subject, by that of the family.
+    pub(super) fn key_of(&self, family: &KeyName) -> Option<KeyName> {
+        let subject = self.subject.as_ref()?;
+        subject.encoded()?;
+        KeyName::try_from(format!("{family}/{subject}").as_str()).ok().filter(|key| key.subject().is_some())
+    }
+
     /// What its values are bound to; `None` where that has no record id.
     pub(super) fn record(&self) -> Option<RecordId> {
         let bound = if self.bound.is_empty() { std::slice::from_ref(&self.id) } else { &self.bound };
@@ -108,7 +183,7 @@ mod tests {
     use super::*;
 
     fn record(id: Scalar, bound: Vec<Scalar>) -> Option<Vec<u8>> {
-        let record = Row { id, bound, cells: Vec::new() }.record();
+        let record = Row::new(id, bound, false, Vec::new()).record();
         record.map(|record| record.as_bytes().to_vec())
     }
 
@@ -125,5 +200,28 @@ mod tests {
         for other in [Scalar::Bytes(vec![1]), Scalar::Real(0.5), Scalar::Null, Scalar::Text(String::new())] {
             assert_eq!(record(other, vec![]), None);
         }
+    }
+
+    #[test]
+    fn a_subject_is_named_by_the_canonical_text_of_its_column() {
+        let family = "attendance".parse().unwrap();
+        let key = |subject: Scalar| {
+            let row =
+                Row::new(Scalar::Integer(1), vec![Scalar::Text("acme".into()), subject], true, Vec::new());
+            assert_eq!(row.bound.len(), 1);
+            row.key_of(&family).map(|key| key.to_string())
+        };
+        assert_eq!(key(Scalar::Integer(-7)).unwrap(), "attendance/-7");
+        assert_eq!(key(Scalar::Text("e-17".into())).unwrap(), "attendance/e-17");
+        let uuid = "00000000-0000-0000-0000-00000000000a";
+        assert_eq!(key(Scalar::Uuid(Uuid::from_u128(10))).unwrap(), format!("attendance/{uuid}"));
+        assert_eq!(
+            key(Scalar::Bytes(Uuid::from_u128(10).as_bytes().to_vec())).unwrap(),
+            format!("attendance/{uuid}")
+        );
+        for none in [Scalar::Null, Scalar::Real(0.5), Scalar::Bytes(vec![1]), Scalar::Text(String::new())] {
+            assert_eq!(key(none), None);
+        }
+        assert_eq!(key(Scalar::Text("/abc".into())), None, "an id is no name");
     }
 }

@@ -9,10 +9,11 @@ use sqlx::{
 };
 
 use super::{
+    columns::ColumnNames,
     database::Start,
     error::ResealError,
     identifier::{Binds, quoted},
-    row::{Cell, Change, Row, Scalar},
+    row::{Cell, Change, Row, Scalar, Written},
     table::Table,
 };
 
@@ -24,7 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Rows {
     pool: SqlitePool,
     columns: Arc<[String]>,
-    bound: usize,
+    read_too: usize,
+    has_subject: bool,
     tenant: Option<(String, String)>,
     table: String,
     id: String,
@@ -47,14 +49,14 @@ impl Rows {
     pub(super) async fn inspect(
         pool: &SqlitePool,
         table: &Table,
-        columns: &[String],
+        columns: &ColumnNames,
     ) -> Result<Self, ResealError> {
         let has = columns_of(pool, &table.name).await.map_err(|error| ResealError::statement(&error))?;
         if has.is_empty() {
             return Err(ResealError::NoTable(table.name.clone()));
         }
         let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-        for column in table.key_columns().chain(columns) {
+        for column in table.key_columns().chain(columns.all()) {
             if !has.iter().any(|(name, _)| same(name, column)) {
                 let found: Vec<_> = has.iter().map(|(name, _)| name.as_str()).collect();
                 return Err(ResealError::NoColumn {
@@ -75,10 +77,10 @@ impl Rows {
     }
 
     /// The statements, made once. A name behind `t.` is a column or an error, never a string.
-    fn over(pool: SqlitePool, table: &Table, columns: &[String]) -> Self {
+    fn over(pool: SqlitePool, table: &Table, columns: &ColumnNames) -> Self {
         let column = |name: &String| format!("t.{}", quoted(name));
         let (name, id) = (quoted(&table.name), column(&table.id));
-        let read: Vec<_> = std::iter::once(&table.id).chain(&table.bound).chain(columns).collect();
+        let read: Vec<_> = std::iter::once(&table.id).chain(table.read_too()).chain(columns.all()).collect();
         let read: Vec<_> = read.into_iter().map(|c| format!("typeof({0}), {0}", column(c))).collect();
         let of = |place: usize| match &table.tenant {
             Some((tenant, _)) => format!(" AND {} = ${place}", column(tenant)),
@@ -96,11 +98,12 @@ impl Rows {
             let from = format!("FROM {name} AS t WHERE {id} IS NOT NULL{}", of(1));
             format!("SELECT typeof({id}), {id} {from} ORDER BY {id} {order} LIMIT 1").into()
         };
-        let values: Vec<_> = columns.iter().map(|c| format!("{} IS NOT NULL", column(c))).collect();
+        let values: Vec<_> = columns.sealed.iter().map(|c| format!("{} IS NOT NULL", column(c))).collect();
         let (without, of_tenant) = (format!("{id} IS NULL AND ({})", values.join(" OR ")), of(1));
         Self {
-            columns: columns.iter().map(|c| quoted(c)).collect(),
-            bound: table.bound.len(),
+            columns: columns.all().map(|c| quoted(c)).collect(),
+            read_too: table.read_too().count(),
+            has_subject: table.per.is_some(),
             tenant: table.tenant.as_ref().map(|(column, tenant)| (quoted(column), tenant.to_string())),
             ends: [end("ASC"), end("DESC")],
             count: format!(
@@ -142,23 +145,26 @@ impl Rows {
     }
 
     fn row(&self, row: &SqliteRow) -> sqlx::Result<Row> {
-        let bound = (1..=self.bound).map(|at| scalar(row, at)).collect::<sqlx::Result<_>>()?;
-        let cells = (0..self.columns.len()).map(|at| cell(row, 1 + self.bound + at));
-        Ok(Row { id: scalar(row, 0)?, bound, cells: cells.collect::<sqlx::Result<_>>()? })
+        let read_too = (1..=self.read_too).map(|at| scalar(row, at)).collect::<sqlx::Result<_>>()?;
+        let cells = (0..self.columns.len()).map(|at| cell(row, 1 + self.read_too + at));
+        Ok(Row::new(scalar(row, 0)?, read_too, self.has_subject, cells.collect::<sqlx::Result<_>>()?))
     }
 
-    pub(super) async fn write(&self, changes: &[Change]) -> sqlx::Result<u64> {
+    pub(super) async fn write(&self, changes: &[Change]) -> sqlx::Result<Written> {
         // At once: a transaction that reads first can find that it may not write any more.
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let mut written = 0;
+        let mut written = Written::default();
         for change in changes {
             let text: Arc<str> = self.update(change).into();
             let mut query = sql(&text);
             for swap in change.cells.iter().flatten() {
-                query = bind_cell(bind_cell(query, &swap.new), &swap.old);
+                if let Some(new) = &swap.new {
+                    query = bind_cell(query, new);
+                }
+                query = bind_cell(query, &swap.old);
             }
             let query = self.of_tenant(bind_scalar(query, &change.id));
-            written += query.execute(&mut *transaction).await?.rows_affected();
+            written.add(query.execute(&mut *transaction).await?.rows_affected(), change.what);
         }
         transaction.commit().await?;
         Ok(written)
@@ -168,11 +174,12 @@ impl Rows {
     fn update(&self, change: &Change) -> String {
         let (mut binds, mut set, mut held) = (Binds::default(), Vec::new(), Vec::new());
         for (column, swap) in self.columns.iter().zip(&change.cells) {
-            if swap.is_some() {
+            let Some(swap) = swap else { continue };
+            if swap.new.is_some() {
                 set.push(format!("{column} = {}", binds.next()));
-                // A column that takes capitals for small letters would take another value for this one.
-                held.push(format!("t.{column} = {} COLLATE BINARY", binds.next()));
             }
+            // A column that takes capitals for small letters would take another value for this one.
+            held.push(format!("t.{column} IS {} COLLATE BINARY", binds.next()));
         }
         let mut text = format!("UPDATE {} AS t SET {}", self.table, set.join(", "));
         text += &format!(" WHERE {} = {} AND {}", self.id, binds.next(), held.join(" AND "));

@@ -9,6 +9,7 @@ pub struct Table {
     pub(super) id: String,
     pub(super) bound: Vec<String>,
     pub(super) tenant: Option<(String, TenantName)>,
+    pub(super) per: Option<String>,
 }
 
 impl Table {
@@ -16,7 +17,7 @@ impl Table {
     ///
     /// PostgreSQL takes `schema.table` too.
     pub fn new(name: &str, id: &str) -> Self {
-        Self { name: name.into(), id: id.into(), bound: Vec::new(), tenant: None }
+        Self { name: name.into(), id: id.into(), bound: Vec::new(), tenant: None, per: None }
     }
 
     /// The columns that values were bound to, in order, where that is not the id alone.
@@ -33,9 +34,21 @@ impl Table {
         self
     }
 
+    /// The column that names the subject, where each has a key of its own: rows are opened and sealed under `KEY/SUBJECT`.
+    #[must_use]
+    pub fn per_subject(mut self, column: &str) -> Self {
+        self.per = Some(column.into());
+        self
+    }
+
+    /// What of a row is read beside its id and its cells: what binds it, then what names its subject.
+    pub(super) fn read_too(&self) -> impl Iterator<Item = &String> {
+        self.bound.iter().chain(&self.per)
+    }
+
     /// Every column of the table that must be there beside the sealed ones.
     pub(super) fn key_columns(&self) -> impl Iterator<Item = &String> {
-        std::iter::once(&self.id).chain(&self.bound).chain(self.tenant.iter().map(|(column, _)| column))
+        std::iter::once(&self.id).chain(self.read_too()).chain(self.tenant.iter().map(|(column, _)| column))
     }
 
     /// Whether a unique index over these columns makes the id unique among the rows that are walked.

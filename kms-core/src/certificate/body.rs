@@ -116,6 +116,15 @@ sections! {
         class: KeyClass,
         /// Its versions, by rising number.
         versions: Vec<Version>,
+        .. {
+            /// Of a subject's key, where whoever asked for the certificate said the name.
+            name: Option<SaltedName>,
+        }
+    }
+    /// Whose key it was, for those who have the salt.
+    SaltedName {
+        /// The name, salted: [`crate::commitment::salted_name`].
+        subject_name: Hash,
     }
     /// A version of a key.
     Version {
@@ -239,6 +248,20 @@ impl Flat for Destroyed {
         match members.contains_key("live") {
             true => Ok(Self::Tenant { live: take(members, "live")? }),
             false => KeySubject::take(members).map(Self::Key),
+        }
+    }
+}
+
+impl Flat for Option<SaltedName> {
+    fn put(&self, members: &mut Members) {
+        if let Some(name) = self {
+            name.put(members);
+        }
+    }
+    fn take(members: &mut Members) -> Result<Self, NoPart> {
+        match members.contains_key("subject_name") {
+            true => SaltedName::take(members).map(Some),
+            false => Ok(None),
         }
     }
 }

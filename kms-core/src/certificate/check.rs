@@ -71,6 +71,8 @@ words! {
         Pin = "pin",
         /// The whole log, read.
         Mirror = "mirror",
+        /// Whose key it was.
+        Name = "name",
         /// What the one who checks asks for.
         Policy = "policy",
     }
@@ -173,6 +175,7 @@ pub fn verify(file: &[u8], given: &Given) -> Outcome {
     let brought = [
         (CheckName::Pin, given::pin(&case)),
         (CheckName::Mirror, given::mirror(&case)),
+        (CheckName::Name, given::name(&case)),
         (CheckName::Policy, given::policy(&case)),
     ];
     checks.extend(brought.into_iter().filter_map(|(name, finding)| Some(found(name, finding?))));

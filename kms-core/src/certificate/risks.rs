@@ -1,7 +1,7 @@
 //! What a certificate leaves open, by name.
 
 use super::{
-    body::{Body, MediumClass},
+    body::{Body, MediumClass, Scope},
     part::words,
 };
 use crate::state::KeyClass;
@@ -54,12 +54,17 @@ pub fn follow(body: &Body) -> Vec<Risk> {
     let media = &body.effaceable;
     let unwitnessed = body.proofs.checkpoint.cosignatures.is_empty();
     let class = body.key().map(|key| key.class);
+    let of_subject = body.key().is_some_and(|key| key.key.subject().is_some());
+    // Where it went with its tenant, so did what a guess is tested against.
+    let tenant_lived = body.request.iter().any(|request| request.scope != Scope::Tenant);
     let facts = [
         (Risk::AuditWritten, matches!(class, Some(KeyClass::L1 | KeyClass::L2))),
         (Risk::DerivedCopies, body.versions().iter().any(|version| version.data_keys_issued > 0)),
         (Risk::MediumNone, media.iter().any(|medium| medium.class == MediumClass::None)),
+        (Risk::NameGuessable, of_subject && tenant_lived),
         (Risk::NoWitness, unwitnessed),
         (Risk::RestoreUnwitnessed, unwitnessed),
+        (Risk::RowsLinkable, of_subject),
         (Risk::TokenSoftware, media.iter().any(|medium| medium.assurance.as_str().contains("software"))),
     ];
     facts.into_iter().filter(|(_, holds)| *holds).map(|(risk, _)| risk).collect()

@@ -141,6 +141,9 @@ fn attested(body: &Body) -> Vec<String> {
             1 => "At least one data key was handed out to applications.".to_owned(),
             issued => format!("At least {issued} data keys were handed out to applications."),
         });
+        if key.name.is_some() {
+            out.push("The key was that of the subject whose name it carries, salted: with the salt, the name can be compared.".to_owned());
+        }
         out.push(format!(
             "The tenant whose uid is {} is called {}.",
             body.subject.tenant_uid, body.subject.tenant

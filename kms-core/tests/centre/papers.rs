@@ -170,6 +170,7 @@ impl Centre {
             key_uid: key.uid,
             class: KeyClass::L3,
             versions: key.versions.iter().filter(own).cloned().collect(),
+            name: None,
         })
     }
 

@@ -92,6 +92,8 @@ pub(super) enum TreeOp {
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) writes: Overlay,
+    /// Of these, the keys of records that nothing stood under before.
+    pub(super) fresh: HashSet<Vec<u8>>,
     pub(super) trees: Vec<TreeOp>,
     /// The next slot of each tree that gave one away.
     pub(super) next_leaf: BTreeMap<TenantSlot, u32>,
@@ -115,6 +117,7 @@ impl Draft {
     /// Takes over what a later change wrote, but for its changes of the trees, which are in the plan by then.
     pub(super) fn absorb(&mut self, later: Self) {
         self.writes.extend(later.writes);
+        self.fresh.extend(later.fresh);
         self.next_leaf.extend(later.next_leaf);
         self.next_tenant = later.next_tenant.or(self.next_tenant);
         self.destroyed.extend(later.destroyed);
@@ -177,6 +180,14 @@ impl<'a> Change<'a> {
     pub fn put<T: Table>(&mut self, key: &T::Key, value: &T::Value) {
         self.draft.writes.insert(key_bytes::<T>(key), Some(value.encode_to_vec()));
         self.draft.touched.extend(T::touched(key));
+    }
+
+    /// Writes a record where there never was one, as one whose key is drawn at random or counted up: of that nobody keeps a copy, and
+    /// nobody needs to look what it replaces.
+    pub fn put_new<T: Table>(&mut self, key: &T::Key, value: &T::Value) {
+        let bytes = key_bytes::<T>(key);
+        self.draft.fresh.insert(bytes.clone());
+        self.draft.writes.insert(bytes, Some(value.encode_to_vec()));
     }
 
     /// Removes a record.

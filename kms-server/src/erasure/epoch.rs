@@ -37,6 +37,7 @@ use super::{
     redo::Redo,
     room::Size,
     state::{Drafted, Failure, State, answer},
+    view::Overlay,
     witness,
     writer::WriteError,
     writes,
@@ -226,7 +227,8 @@ impl State {
         }
         let head = redo.last_head(self.head.commit.next());
         let mut head = head.map_err(|error| self.abandon(epoch, WriteError::of(&error)))?;
-        self.hide(&group.writes).map_err(|error| self.stopped_at(epoch, error))?;
+        let before = self.before(group, Overlay::new()).map_err(|error| self.stopped_at(epoch, error))?;
+        self.published.hide(before);
         if let Err(error) = self.hand_over(&head, redo.head) {
             let failure = self.stopped_at(epoch, error.into());
             if matches!(failure, Failure::NotWritten(_)) {

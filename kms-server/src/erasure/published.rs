@@ -73,8 +73,8 @@ impl Published {
     }
 
     // ORDER: before the store is handed the commit, so that whoever sees a new value also finds the old one here.
-    pub(super) fn hide(&self, before: Overlay) {
-        self.before.store(Arc::new(before));
+    pub(super) fn hide(&self, before: Arc<Overlay>) {
+        self.before.store(before);
     }
 
     pub(super) fn reveal(&self) {

@@ -323,7 +323,7 @@ pub(super) fn create(
         log_root: log.root(),
         media: vec![medium.name()],
     };
-    let mut batch = Batch { writes: entries };
+    let mut batch = Batch { writes: entries, ..Batch::default() };
     let tree = writes::of_tree(&planned, head.commit, &mut batch);
     batch.writes.extend(tree.into_iter().flat_map(|(_, writes)| writes));
     writes::put::<Schema>(&(), &SchemaRecord { version: SCHEMA }, &mut batch);

@@ -103,7 +103,8 @@ fn to_record(batch: &Batch) -> RedoBatch {
 }
 
 fn from_record(batch: RedoBatch) -> Batch {
-    Batch { writes: batch.writes.into_iter().map(|write| (write.key, write.value)).collect() }
+    let writes = batch.writes.into_iter().map(|write| (write.key, write.value)).collect();
+    Batch { writes, ..Batch::default() }
 }
 
 /// Where redos are kept: at most one at a time, besides what an interrupted delete left.

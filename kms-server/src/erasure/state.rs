@@ -240,11 +240,16 @@ impl State {
         edit(&mut head);
         let mut batch = Batch::default();
         let tree = writes::of_tree(&planned, head.commit, &mut batch);
+        // What nothing reaches yet and what follows the last entry of the log is new, as far as any reader goes.
+        let new_nodes = tree.iter().filter(|(unreachable, _)| *unreachable).flat_map(|(_, writes)| writes);
+        let fresh = new_nodes.chain(&entries).map(|(key, _)| (key.clone(), None)).collect();
+        let before = self.before(&group, fresh)?;
         batch.writes.extend(tree.into_iter().flat_map(|(_, writes)| writes));
         batch.writes.extend(group.writes.clone());
         batch.writes.extend(entries);
         collect::some(self, &mut batch).map_err(|error| Failure::not_written(&error))?;
-        self.hide(&group.writes)?;
+        batch.before = Arc::clone(&before);
+        self.published.hide(before);
         self.hand_over(&head, batch).inspect_err(|_| self.published.reveal())?;
         self.settle(head, planned, log, &group);
         Ok(())
@@ -265,15 +270,19 @@ impl State {
         }
     }
 
-    /// Keeps what readers see until the commit is durable.
-    pub(super) fn hide(&self, writes: &Overlay) -> Result<(), Failure> {
-        let mut before = Overlay::new();
-        for key in writes.keys() {
-            let value = self.published.store.get(key).map_err(|error| Failure::not_written(&error))?;
-            before.insert(key.clone(), value);
+    /// What readers are to see until the commit is durable: the records that a group replaces, beside others that are known.
+    pub(super) fn before(&self, group: &Draft, mut known: Overlay) -> Result<Arc<Overlay>, Failure> {
+        let read =
+            |key: &Vec<u8>| self.published.store.get(key).map_err(|error| Failure::not_written(&error));
+        for key in group.writes.keys() {
+            let value = if group.fresh.contains(key) { None } else { read(key)? };
+            debug_assert!(
+                value.is_some() || read(key).is_ok_and(|stored| stored.is_none()),
+                "it was not new"
+            );
+            known.insert(key.clone(), value);
         }
-        self.published.hide(before);
-        Ok(())
+        Ok(Arc::new(known))
     }
 
     /// Hands a batch to the store, with the head and what rides along.

@@ -23,6 +23,8 @@ pub struct IndexVersions {
     pub writes_under: Option<VersionId>,
     /// How long until that is the newest; none where it is, or will not be.
     pub settles_in: Option<Duration>,
+    /// Which that is, as long as it is not there yet.
+    pub settles_under: Option<VersionId>,
 }
 
 /// The versions of an index key that are not destroyed, the newest first.
@@ -77,7 +79,8 @@ impl Indexing {
         let newest = taking.clone().next().filter(|newest| Some(newest.id) != writes_under);
         let left = |newest: &IndexingVersion| newest.from_ms.saturating_sub(now_ms).max(0).unsigned_abs();
         let settles_in = newest.map(left).map(Duration::from_millis);
-        IndexVersions { live: self.ids().collect(), writes_under, settles_in }
+        let settles_under = newest.map(|newest| newest.id);
+        IndexVersions { live: self.ids().collect(), writes_under, settles_in, settles_under }
     }
 }
 
@@ -96,7 +99,11 @@ mod tests {
     }
 
     fn writes(indexing: &Indexing, now_ms: i64, scheduled: &[VersionId]) -> (Option<VersionId>, Option<u64>) {
-        let IndexVersions { live, writes_under, settles_in } = indexing.at(now_ms, true, scheduled);
+        let IndexVersions { live, writes_under, settles_in, settles_under } =
+            indexing.at(now_ms, true, scheduled);
+        assert_eq!(settles_in.is_some(), settles_under.is_some());
+        let newest = live.iter().find(|id| !scheduled.contains(id)).copied();
+        assert!(settles_under.is_none() || settles_under == newest);
         assert_eq!(live, indexing.ids().collect::<Vec<_>>(), "rows are looked for under all");
         (writes_under, settles_in.map(|left| u64::try_from(left.as_millis()).unwrap()))
     }
@@ -129,7 +136,12 @@ mod tests {
         let two = indexing(&[(2, 1_000), (1, 0)]);
         assert_eq!(writes(&two, 0, &[id(1)]), (Some(id(2)), None));
         assert_eq!(writes(&two, 2_000, &[id(1)]), (Some(id(2)), None));
-        let none = IndexVersions { live: vec![id(2), id(1)], writes_under: None, settles_in: None };
+        let none = IndexVersions {
+            live: vec![id(2), id(1)],
+            writes_under: None,
+            settles_in: None,
+            settles_under: None,
+        };
         assert_eq!(two.at(2_000, false, &[]), none, "nor does any where the key takes none");
         assert_eq!(two.at(2_000, true, &[id(1), id(2)]), none);
     }

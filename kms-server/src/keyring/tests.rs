@@ -80,15 +80,20 @@ impl Ground {
     }
 
     pub(crate) async fn destroy_tenant(&self) {
+        self.destroy_tenant_leased(0).await;
+    }
+
+    /// Destroys the tenant, of whose keys data keys were leased for so long; gives the epoch.
+    pub(crate) async fn destroy_tenant_leased(&self, lease_ms: u64) -> Epoch {
         let slot = self.slot;
         let destroyed = self.writer.destroy(move |change| -> Result<(), ChangeError> {
-            change.destroy_tenant(slot, 0);
+            change.destroy_tenant(slot, lease_ms);
             let mut record = change.get::<TenantsBySlot>(&slot)?.unwrap_or_default();
             record.state = state_number(LifecycleState::Destroyed);
             put_tenant(change, slot, &record);
             Ok(())
         });
-        destroyed.await.unwrap();
+        destroyed.await.unwrap().epoch
     }
 
     /// Changes the record of a key.

@@ -137,6 +137,21 @@ mod tests {
     }
 
     #[test]
+    fn where_a_forbid_looks_at_the_subject_a_key_without_its_name_is_denied_and_elsewhere_it_is_not() {
+        let engine = engine(&[
+            ANY,
+            CLOSED,
+            r#"resource in Tenant::"acme") when { resource has subject && resource.subject == "employee-17" };"#,
+        ]);
+        let by_id = format!("attendance//{}", "ab".repeat(16));
+        let opens = |tenant, key| decide(&engine, Operation::LeaseToOpen, tenant, key).is_allowed();
+        assert!(!opens("acme", "attendance/employee-17") && opens("acme", "attendance/employee-18"));
+        assert!(!opens("acme", &by_id), "it may be that one");
+        assert!(opens("umbrella", &by_id) && opens("acme", "attendance"));
+        assert!(decide(&engine, Operation::LeaseToSeal, "acme", &by_id).is_allowed());
+    }
+
+    #[test]
     fn a_permit_of_a_family_gives_nobody_its_subjects() {
         let engine = engine(&[
             r#"@id("p") @says("s") permit (principal, action, resource == Key::"acme/attendance");"#,

@@ -80,6 +80,13 @@ impl Core {
             group.items.iter().for_each(|item| item.add_versions(&mut wanted));
         }
         let _held = self.keyring.warm(wanted.into_iter()).await;
+        if leave.len() > 1 {
+            let to_seal = leave.iter().filter_map(|(group, leave)| Some((leave.to_seal()?, group)));
+            let to_seal = to_seal.flat_map(|(permit, group)| {
+                group.items.iter().filter_map(Asked::to_seal).map(move |kind| (permit, kind))
+            });
+            lease::prepare(&self.keyring, to_seal, client.as_ref()).await;
+        }
         let (leased_to, permits): (Vec<_>, Vec<_>) = leave.into_iter().unzip();
         let leases = permits
             .into_iter()
@@ -205,6 +212,15 @@ enum Leave {
     Index(Permit<op::LeaseToOpen>),
 }
 
+impl Leave {
+    fn to_seal(&self) -> Option<&Permit<op::LeaseToSeal>> {
+        match self {
+            Self::Seal(permit) => Some(permit),
+            _ => None,
+        }
+    }
+}
+
 /// What an item brings.
 enum Handed {
     DataKey(lease::Leased),
@@ -318,5 +334,6 @@ fn index_to_wire(leased: &lease_index::LeasedIndex) -> v1::LeasedIndex {
         versions,
         writes_under: leased.writes_under.map(VersionId::get),
         settles_in: leased.settles_in.map(convert::duration_to_wire),
+        settles_under: leased.settles_under.map(VersionId::get),
     }
 }

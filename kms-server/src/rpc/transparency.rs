@@ -114,8 +114,9 @@ impl Core {
             Subject::Key(permit, version) => certify::certify_key(permit, &self.log, version, earlier).await,
             Subject::Tenant(permit, uid) => certify::certify_tenant(permit, &self.log, uid, earlier).await,
         };
-        let certify::Certificate { file, erased } = self.gate.record(made).await??;
-        Ok(v1::GetCertificateResponse { certificate: file, erased })
+        let certify::Certificate { file, erased, salt } = self.gate.record(made).await??;
+        let name_salt = salt.map(Vec::from).unwrap_or_default();
+        Ok(v1::GetCertificateResponse { certificate: file, erased, name_salt })
     }
 
     async fn wait_for_erasure(

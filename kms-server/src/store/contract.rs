@@ -61,7 +61,7 @@ impl Subject {
 
 fn batch(writes: &[(&[u8], Option<&[u8]>)]) -> Batch {
     let owned = writes.iter().map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)));
-    Batch { writes: owned.collect() }
+    Batch { writes: owned.collect(), ..Batch::default() }
 }
 
 fn pairs(found: &[(&str, &str)]) -> Vec<Pair> {
@@ -187,7 +187,9 @@ fn the_largest_keys_values_and_batches_come_back_whole_and_stay_in_one_file() {
             .collect();
         for _ in 0..3 {
             let store = subject.store();
-            store.commit(store.committed().next(), Batch { writes: records.clone() }).unwrap();
+            store
+                .commit(store.committed().next(), Batch { writes: records.clone(), ..Batch::default() })
+                .unwrap();
         }
         subject.reopen();
         let found = subject.store().range(b"", None, usize::MAX).unwrap();
@@ -281,7 +283,7 @@ proptest! {
                     Step::Reopen => subject.reopen(),
                     Step::Commit(writes) => {
                         commits += 1;
-                        subject.store().commit(CommitNumber(commits), Batch { writes: writes.clone() }).unwrap();
+                        subject.store().commit(CommitNumber(commits), Batch { writes: writes.clone(), ..Batch::default() }).unwrap();
                         for (key, value) in writes.iter().cloned() {
                             match value {
                                 Some(value) => model.insert(key, value),

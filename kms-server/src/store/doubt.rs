@@ -216,7 +216,7 @@ fn during_the_barrier_readers_see_what_was_there_and_a_failed_one_leaves_the_out
             (b"b".to_vec(), b.map(Into::into)),
             (b"c".to_vec(), None),
         ];
-        store.commit(CommitNumber(number), Batch { writes })
+        store.commit(CommitNumber(number), Batch { writes, ..Batch::default() })
     };
     write(1, Some("1"), Some("1")).unwrap();
     write(2, Some("2"), None).unwrap();

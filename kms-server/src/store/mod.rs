@@ -14,6 +14,8 @@
 //! - Where the outcome of a commit is unknown, so is that of every later one: nothing more is written until a restart has decided.
 //! - Two processes never have one directory open.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use kms_core::id::CommitNumber;
 
 pub mod deadline;
@@ -54,6 +56,8 @@ pub const MAX_WRITES: usize = 4096;
 pub struct Batch {
     /// Records to write, later ones winning; `None` removes.
     pub writes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// What stands under some of their keys, as the one who writes has read it or knows: an engine need not read it again.
+    pub before: Arc<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
 }
 
 impl Batch {

@@ -127,7 +127,11 @@ impl SledStore {
     fn images(&self, batch: &Batch) -> Result<BTreeMap<Vec<u8>, Option<Vec<u8>>>, ReadError> {
         let db = self.db()?;
         let image = |key: &[u8]| guarded(|| db.get(key)).map(|value| value.map(|value| value.to_vec()));
-        batch.writes.iter().map(|(key, _)| Ok((key.clone(), image(key).map_err(ReadError)?))).collect()
+        let before = |key: &Vec<u8>| match batch.before.get(key) {
+            Some(known) => Ok(known.clone()),
+            None => image(key).map_err(ReadError),
+        };
+        batch.writes.iter().map(|(key, _)| Ok((key.clone(), before(key)?))).collect()
     }
 
     /// Hands a batch to sled and makes it durable.

@@ -7,8 +7,8 @@ use kms_core::{
     certificate::{
         Certificate,
         body::{
-            Body, Clients, Effaceable, Effacement, Erasure, ErasureEpoch, Horizon, Log, MediumClass, Request,
-            Scope, Status, Subject, VERSION,
+            Body, Clients, Destroyed, Effaceable, Effacement, Erasure, ErasureEpoch, Horizon, Log,
+            MediumClass, Request, SaltedName, Scope, Status, Subject, VERSION,
         },
         proofs::{Consistency, Cosignature as Cosigned, IndexedEntry, Proofs, SignedCheckpoint as Head},
         risks::Risk,
@@ -84,7 +84,7 @@ impl From<ProveError> for CertifyError {
 }
 
 impl Transparency {
-    /// The file of a certificate, and whether the erasure is complete. Blocks.
+    /// The file of a certificate, with the subject's name salted where one is given, and whether the erasure is complete. Blocks.
     ///
     /// # Errors
     /// Where it cannot be made.
@@ -92,11 +92,15 @@ impl Transparency {
         &self,
         tenant: &TenantRecord,
         certified: &Certified,
+        name: Option<SaltedName>,
         earlier: &BTreeSet<u64>,
     ) -> Result<(Vec<u8>, bool), CertifyError> {
         // ORDER: the head last: it counts everything that was read before it.
         let snapshot = self.snapshot();
-        let facts = Facts::gather(&snapshot, tenant, certified)?;
+        let mut facts = Facts::gather(&snapshot, tenant, certified)?;
+        if let Destroyed::Key(key) = &mut facts.destroyed {
+            key.name = name;
+        }
         let newest = facts.entries.keys().next_back().copied().unwrap_or_default();
         let pinned = earlier.last().map_or(0, |size| size.saturating_sub(1));
         let head = self.head_for(newest.max(pinned))?;
@@ -289,7 +293,7 @@ impl Facts {
     fn risks(&self) -> Vec<Risk> {
         let mut risks = vec![Risk::ClockUnproven, Risk::MemorySwapCore, Risk::NoRollbackProtection];
         if self.kind == Scope::Tenant {
-            risks.extend([Risk::AuditWritten, Risk::DerivedCopies, Risk::IndexValues]);
+            risks.extend([Risk::AuditWritten, Risk::DerivedCopies, Risk::IndexValues, Risk::RowsLinkable]);
         }
         if self.destructions.iter().any(|index| {
             matches!(

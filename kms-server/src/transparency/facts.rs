@@ -107,8 +107,13 @@ impl Facts {
             data_keys_issued: record.data_keys_issued.into(),
             ..made.version
         };
-        let subject =
-            KeySubject { key: made.key, key_uid: made.key_uid, class: made.class, versions: Vec::new() };
+        let subject = KeySubject {
+            key: made.key,
+            key_uid: made.key_uid,
+            class: made.class,
+            versions: Vec::new(),
+            name: None,
+        };
         Ok((subject, version))
     }
 }

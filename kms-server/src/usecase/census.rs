@@ -1,17 +1,26 @@
-//! Counts what still used which version of a key, as far as clients have said.
+//! Counts what still used which version of a key, as far as clients have said; and asks that before a version is destroyed.
 
 use std::collections::BTreeMap;
 
 use kms_core::id::VersionId;
 use kms_proto::storage::UsesRecord;
+use time::{Duration, OffsetDateTime};
 
 use super::describe;
+use super::destroy_key::version_id;
 use super::refused::Refused;
+use crate::erasure::Change;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
-use crate::keyring::Keyring;
 pub use crate::keyring::census::DAYS_KEPT;
-use crate::records::Uses;
+use crate::keyring::census::today;
+use crate::keyring::{KeyEntry, Keyring};
+use crate::records::{Uses, Versions, state};
+
+/// A use in the last so many days says that a version is in use: a weekly job has come by.
+const RECENT_DAYS: u32 = 8;
+/// Columns that are named where values would die; the rest is counted.
+const NAMED: usize = 5;
 
 /// What is known of the uses of a version. Days are counted since 1970 in UTC.
 #[derive(Debug)]
@@ -76,6 +85,38 @@ pub async fn census(
     };
     let result = count();
     permit.finish(result, Note::default())
+}
+
+/// Refuses where clients said not long ago that they need a version. Who was leased it and said nothing holds nothing up: the census
+/// shows them.
+pub(super) fn refuse_if_used(change: &Change<'_>, entry: &KeyEntry, number: u32) -> Result<(), Refused> {
+    // One that is not there is refused by whoever destroys.
+    let Some(id) = version_id(change, entry, number)? else { return Ok(()) };
+    let version = change.get::<Versions>(&id)?.ok_or_else(|| Refused::damaged("key version"))?;
+    if state(version.state)?.is_destroyed() {
+        return Ok(());
+    }
+    let mut columns: BTreeMap<(String, String), u32> = BTreeMap::new();
+    let since = today().saturating_sub(RECENT_DAYS);
+    for ((_, day), record) in change.range::<Uses>(&id, Some(&(id, since)), RECENT_DAYS as usize + 1)? {
+        columns.extend(record.columns.into_iter().map(|used| ((used.table, used.column), day)));
+    }
+    if columns.is_empty() {
+        return Ok(());
+    }
+    let named = columns.iter().take(NAMED).map(|((table, column), day)| {
+        format!("{}.{}, last on {}", table.escape_debug(), column.escape_debug(), date(*day))
+    });
+    let mut dying = named.collect::<Vec<_>>().join("; ");
+    if columns.len() > NAMED {
+        dying += &format!("; and {} more", columns.len() - NAMED);
+    }
+    Err(Refused::VersionInUse { key: entry.name.clone(), version: number, dying })
+}
+
+/// The day of a number, in UTC.
+fn date(day: u32) -> time::Date {
+    OffsetDateTime::UNIX_EPOCH.saturating_add(Duration::days(day.into())).date()
 }
 
 impl VersionUse {

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kms_core::certificate::body::SaltedName;
+use kms_core::commitment::{NameSalt, salted_name};
 use kms_core::id::{Epoch, LeafSlot, TenantSlot, Uid, VersionId};
-use kms_core::names::TenantName;
+use kms_core::names::{SubjectName, TenantName};
 use kms_core::state::LifecycleState;
 use kms_proto::storage::{TenantRecord, VersionRecord};
 
@@ -25,6 +27,8 @@ pub struct Certificate {
     pub file: Vec<u8>,
     /// Whether the erasure is complete.
     pub erased: bool,
+    /// With which the subject's name that it carries was salted; where it carries none, none.
+    pub salt: Option<NameSalt>,
 }
 
 type Answer = Unrecorded<Result<Certificate, Refused>>;
@@ -38,7 +42,9 @@ pub async fn certify_key(
 ) -> Answer {
     let entry = Arc::clone(permit.target());
     let mut note = Note { version, ..Note::default() };
-    let result = certify(log, earlier, move |snapshot| versions(snapshot, &entry, version)).await;
+    // Whoever gives the id does not want the name to be in it, or does not know it.
+    let name = entry.subject.clone();
+    let result = certify(log, earlier, name, move |snapshot| versions(snapshot, &entry, version)).await;
     note.state = result.as_ref().ok().map(Certificate::state);
     permit.finish(result, note)
 }
@@ -51,7 +57,7 @@ pub async fn certify_tenant(
     earlier: BTreeSet<u64>,
 ) -> Answer {
     let name = permit.target().clone();
-    let result = certify(log, earlier, move |snapshot| tenant(snapshot, &name, former)).await;
+    let result = certify(log, earlier, None, move |snapshot| tenant(snapshot, &name, former)).await;
     let note = Note { state: result.as_ref().ok().map(Certificate::state), ..Note::default() };
     permit.finish(result, note)
 }
@@ -65,15 +71,25 @@ impl Certificate {
 async fn certify(
     log: &Arc<Transparency>,
     earlier: BTreeSet<u64>,
+    name: Option<SubjectName>,
     find: impl FnOnce(&Snapshot) -> Result<(TenantRecord, Certified), Refused> + Send + 'static,
 ) -> Result<Certificate, Refused> {
     let log = Arc::clone(log);
     let made = tokio::task::spawn_blocking(move || {
         let (tenant, certified) = find(&log.snapshot())?;
-        let (file, erased) = log.certify(&tenant, &certified, &earlier)?;
-        Ok(Certificate { file, erased })
+        let salt = name.map(|name| salted(&name)).transpose()?;
+        let (salt, name) = salt.unzip();
+        let (file, erased) = log.certify(&tenant, &certified, name, &earlier)?;
+        Ok(Certificate { file, erased, salt })
     });
     made.await.unwrap_or_else(|error| Err(Refused::internal(error)))
+}
+
+// ATTACK: a salt that two certificates share would let whoever has one of both test names on the other.
+fn salted(name: &SubjectName) -> Result<(NameSalt, SaltedName), Refused> {
+    let mut salt = NameSalt::default();
+    getrandom::fill(&mut salt).map_err(Refused::internal)?;
+    Ok((salt, SaltedName { subject_name: salted_name(&salt, name) }))
 }
 
 fn tenant(

@@ -160,7 +160,7 @@ pub(super) fn add_version(
         }
         false => 0,
     };
-    change.put::<Versions>(
+    change.put_new::<Versions>(
         &leaf.version,
         &VersionRecord {
             tenant_slot: place.0.0,
@@ -177,7 +177,7 @@ pub(super) fn add_version(
         },
     );
     let pointer = VersionPointer { leaf_slot: slot.0 };
-    change.put::<VersionNumbers>(&(place.0, place.1.clone(), number), &pointer);
+    change.put_new::<VersionNumbers>(&(place.0, place.1.clone(), number), &pointer);
     key.versions = number;
     key.live_versions += 1;
     key.active_version = number;

@@ -10,6 +10,7 @@ use kms_core::state::{DestroyReason, LifecycleState};
 use kms_proto::storage::{KeyRecord, OutcomeRecord, VersionRecord};
 use parking_lot::Mutex;
 
+use super::census;
 use super::change_key::{Written, living_key, tenant_uid};
 use super::data_key_ids::handed_out;
 use super::describe::KeyView;
@@ -49,7 +50,7 @@ impl Request {
 /// What to destroy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// One version. One that seals, while sealing leases run, only with `force`.
+    /// One version. One that seals, while sealing leases run, and one that clients said they need, only with `force`.
     Version {
         /// Its number.
         number: u32,
@@ -86,6 +87,10 @@ pub async fn destroy_key(
     if let Which::Version { number, .. } = which {
         note.version = Some(number);
     }
+    if let Which::Version { force: false, .. } = which {
+        // What clients said in this minute counts too.
+        keyring.census().flush(keyring.writer()).await;
+    }
     let written = Written::default();
     let write = written.clone();
     let leases = SealingLeases::of(keyring);
@@ -94,6 +99,9 @@ pub async fn destroy_key(
         let mut key = living_key(change, &entry, request.expected_revision)?;
         if key.family {
             return Err(Refused::KeyIsFamily(entry.name.clone()));
+        }
+        if let Which::Version { number, force: false } = which {
+            census::refuse_if_used(change, &entry, number)?;
         }
         let outcome = destroy(change, &mut key, &entry, which, &request, &leases)?;
         write.put(change, &entry, key);

@@ -77,6 +77,21 @@ pub fn to_open(
     permit.finish(Ok(results), note)
 }
 
+/// Puts on record together what leases to seal under many keys would each put on record in a change of its own. What fails here is
+/// met again by the lease itself.
+pub async fn prepare(
+    keyring: &Keyring,
+    leases: impl Iterator<Item = (&Permit<op::LeaseToSeal>, ToSeal)>,
+    client: Option<&Client>,
+) {
+    let randomized = leases.filter(|(_, kind)| *kind == ToSeal::Randomized);
+    // One that is behind its family gets another version first.
+    let ready = randomized.filter(|(permit, _)| !permit.target().is_behind_family());
+    let begun = ready.filter_map(|(permit, kind)| begin(keyring, permit.target(), kind, client).ok());
+    let versions: Vec<_> = begun.collect();
+    data_key_ids::assign(keyring, &versions).await;
+}
+
 async fn seal_with(
     keyring: &Keyring,
     key: &Arc<KeyEntry>,
@@ -87,15 +102,7 @@ async fn seal_with(
     let asked = key.as_asked();
     let current = up_to_date(keyring, key).await?;
     let key = current.as_ref().unwrap_or(key);
-    let version = match kind {
-        ToSeal::Randomized => key.sealing_version()?,
-        ToSeal::Deterministic => key.deterministic_version()?,
-    };
-    let version = keyring.version_of(key, version)?;
-    // ORDER: noted before the key leaves: a destruction is either decided before, and this is refused, or it sees the lease.
-    let noted = keyring.leases().note(version.id(), kind, key.lease);
-    noted.map_err(|_| Refused::KeyDeactivated(key.name.clone()))?;
-    note(keyring, key, &version, Some(kind), client)?;
+    let version = begin(keyring, key, kind, client)?;
     let data_key_id = match kind {
         ToSeal::Randomized => data_key_ids::leased(keyring, &version).await?,
         ToSeal::Deterministic => {
@@ -114,6 +121,26 @@ async fn seal_with(
         revision: key.revision,
         key: asked,
     })
+}
+
+/// The version to seal under, with the lease noted that is about to begin.
+fn begin(
+    keyring: &Keyring,
+    key: &Arc<KeyEntry>,
+    kind: ToSeal,
+    client: Option<&Client>,
+) -> Result<Arc<LiveVersion>, Refused> {
+    check_class(key)?;
+    let version = match kind {
+        ToSeal::Randomized => key.sealing_version()?,
+        ToSeal::Deterministic => key.deterministic_version()?,
+    };
+    let version = keyring.version_of(key, version)?;
+    // ORDER: noted before the key leaves: a destruction is either decided before, and this is refused, or it sees the lease.
+    let noted = keyring.leases().note(version.id(), kind, key.lease);
+    noted.map_err(|_| Refused::KeyDeactivated(key.name.clone()))?;
+    note(keyring, key, &version, Some(kind), client)?;
+    Ok(version)
 }
 
 fn open_with(

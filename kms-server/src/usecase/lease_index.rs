@@ -29,6 +29,8 @@ pub struct LeasedIndex {
     pub writes_under: Option<VersionId>,
     /// How long until that is the newest; none where it is, or will not be.
     pub settles_in: Option<Duration>,
+    /// Which that is: new rows are indexed under it from then on.
+    pub settles_under: Option<VersionId>,
 }
 
 type Leases = Unrecorded<Result<Vec<Result<LeasedIndex, Refused>>, Refused>>;
@@ -56,8 +58,10 @@ async fn index_with(
     client: Option<&Client>,
 ) -> Result<LeasedIndex, Refused> {
     check_class(key)?;
-    let IndexVersions { live, writes_under, settles_in } = key.index_versions(now_ms())?;
-    if let Some(version) = writes_under {
+    let IndexVersions { live, writes_under, settles_in, settles_under } = key.index_versions(now_ms())?;
+    // Where the newest settles while the lease runs, rows are written under both, one after the other.
+    let settles = settles_under.filter(|_| settles_in.is_some_and(|left| left < key.lease));
+    for version in writes_under.into_iter().chain(settles) {
         // ORDER: noted before the key leaves, as a lease to seal is: rows indexed under a version that is destroyed meanwhile are found
         // no more until they are indexed again.
         let noted = keyring.leases().note(version, ToSeal::Deterministic, key.lease);
@@ -75,7 +79,7 @@ async fn index_with(
     if versions.is_empty() {
         return Err(Refused::KeyDestroyed(key.name.clone()));
     }
-    Ok(LeasedIndex { versions, writes_under, settles_in })
+    Ok(LeasedIndex { versions, writes_under, settles_in, settles_under })
 }
 
 async fn lease_version(

@@ -129,6 +129,19 @@ pub enum Refused {
         /// Its active version, or that of its deterministic columns.
         version: u32,
     },
+    /// Values that clients used not long ago would be lost.
+    #[error(
+        "version {version} of `{key}` is in use: {dying}; what is still sealed under it dies with it: reseal it first (`kms reseal`), \
+         and where that has said that nothing is left, or nothing shall be, use force"
+    )]
+    VersionInUse {
+        /// The key.
+        key: KeyRef,
+        /// The version.
+        version: u32,
+        /// Which columns, and when last.
+        dying: String,
+    },
     /// Class L4.
     #[error("key `{0}` is of class L4 and releases no data keys; use Encrypt and Decrypt")]
     ReleasesNoDataKeys(KeyRef),
@@ -180,6 +193,7 @@ impl Refused {
             Self::RequestIdReused => Reason::RequestIdReused,
             Self::State { .. } => Reason::StateForbids,
             Self::SealingLeasesRun { .. } => Reason::SealingLeasesRun,
+            Self::VersionInUse { .. } => Reason::VersionInUse,
             Self::ReleasesNoDataKeys(_) => Reason::ClassReleasesNoDataKeys,
             Self::OnlyIndexes(_) | Self::MakesNoIndexes(_) => Reason::KeyUseMismatch,
             Self::ServerOwnDataKey => Reason::ServerOwnDataKey,

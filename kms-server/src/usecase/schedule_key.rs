@@ -11,6 +11,7 @@ use kms_core::id::{Epoch, VersionId};
 use kms_core::state::LifecycleState;
 use kms_proto::storage::{DueRecord, KeyRecord, OutcomeRecord, VersionRecord};
 
+use super::census;
 use super::change_key::{Written, change, living_key, owner, unscheduled_state};
 use super::describe::KeyView;
 use super::destroy_key::{Destroyed, Request, Which, stop_sealing, version_id};
@@ -38,6 +39,10 @@ pub async fn schedule_key(
     if let Which::Version { number, .. } = which {
         note.version = Some(number);
     }
+    if let Which::Version { force: false, .. } = which {
+        // What clients said in this minute counts too.
+        keyring.census().flush(keyring.writer()).await;
+    }
     let (written, running) = (Written::default(), Arc::clone(running));
     let write = written.clone();
     let by = mutation.by();
@@ -45,6 +50,9 @@ pub async fn schedule_key(
         let mut key = living_key(change, &entry, request.expected_revision)?;
         if key.family {
             return Err(Refused::KeyIsFamily(entry.name.clone()));
+        }
+        if let Which::Version { number, force: false } = which {
+            census::refuse_if_used(change, &entry, number)?;
         }
         let when = schedule::after(change, &running, window);
         let due = DueRecord {

@@ -133,7 +133,7 @@ fn make_all(change: &mut Change<'_>, family: &KeyEntry, hashes: &[Hash], by: Tex
             Some(record) => known_to(change, family, &record)?,
             None => {
                 let id = Uid::random().map_err(Refused::internal)?;
-                change.put::<Subjects>(&place, &SubjectRecord { id: id.0.to_vec() });
+                change.put_new::<Subjects>(&place, &SubjectRecord { id: id.0.to_vec() });
                 let version = make(change, family, id, (&owner, &settings), 0)?;
                 Ok(Ensured { id, version: Some(version), created: true })
             }
@@ -196,7 +196,10 @@ fn make(
     key.created_entry = add_version(change, &place, &mut key, uid(&owner.uid)?)?;
     leave_settings(&mut key);
     let pointer = change.get::<VersionNumbers>(&(place.0, place.1.clone(), key.active_version))?;
-    change.put::<Keys>(&place, &key);
+    match versions {
+        0 => change.put_new::<Keys>(&place, &key),
+        _ => change.put::<Keys>(&place, &key),
+    }
     let pointer = pointer.ok_or_else(|| Refused::damaged(VersionNumbers::NAME))?;
     Ok(VersionId::new(place.0, LeafSlot(pointer.leaf_slot)))
 }

@@ -256,7 +256,8 @@ async fn neither_plaintext_nor_key_nor_context_value_is_in_any_file_or_in_the_lo
     let message = v1::GenerateRandomRequest { length: 32 };
     let random = answer(attendance.crypto().generate_random(message).await).unwrap().random;
     operator.rotate(TENANT, KEY).await.unwrap();
-    operator.destroy(TENANT, KEY, Some(1)).await.unwrap();
+    let in_use = v1::DestroyKeyRequest { force: true, ..kms_tests::api::destroy(TENANT, KEY, Some(1)) };
+    answer(operator.keys().destroy_key(in_use).await).unwrap();
     let audit = export(&compliance).await;
     let log = server.log();
     server.kill();

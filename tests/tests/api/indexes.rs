@@ -109,6 +109,13 @@ async fn an_index_key_seals_nothing_and_a_key_that_seals_makes_no_index() {
 }
 
 #[tokio::test]
+async fn an_index_key_of_class_l4_is_not_leased() {
+    let (_place, _server, operator, attendance) = started().await;
+    operator.create_key_of(TENANT, INDEX, v1::KeyClass::L4).await.unwrap();
+    assert_eq!(lease(&attendance, INDEX).await.map(drop), Err(Reason::ClassReleasesNoDataKeys));
+}
+
+#[tokio::test]
 async fn an_index_counts_as_100_items() {
     let (_place, _server, operator, attendance) = started().await;
     operator.create_key(TENANT, INDEX).await.unwrap();

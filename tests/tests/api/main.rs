@@ -29,6 +29,7 @@ mod many_subjects;
 mod reveal;
 mod schedule;
 mod strangers;
+mod subject_ends;
 mod subjects;
 mod surroundings;
 mod watch;

@@ -1,7 +1,10 @@
 //! Many subjects at once: what ensuring them costs against single commits, that a call for each of them stays one call, and that a kill
 //! in the midst loses none and makes none twice.
 
-use std::{collections::HashSet, time::Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use kms_proto::v1::{self, open_data_keys_request as ask, open_data_keys_response::item::Outcome};
 use kms_tests::{
@@ -129,4 +132,77 @@ async fn a_kill_among_the_commits_leaves_whole_subjects_only_and_the_next_call_m
         ask::item::Item::Current(ask::Current { key: format!("{FAMILY}/{name}"), deterministic: false })
     };
     assert_eq!(opened(&attendance, sample.iter().map(current).collect()).await.len(), sample.len());
+}
+
+/// A tenant of a million, or of as many as `KMS_SUBJECTS` says.
+#[tokio::test]
+#[ignore = "a figure: a million takes minutes"]
+async fn a_million_subjects_in_a_tenant_and_one_more() {
+    let many = std::env::var("KMS_SUBJECTS").map_or(1_000_000, |many| many.parse().unwrap());
+    let (place, took) = filled(many).await;
+    println!("{many} subjects in {took:?}, {:?} for 10,000", took / u32::try_from(many / MANY).unwrap());
+    one_more(&place, many).await;
+}
+
+#[tokio::test]
+async fn twenty_thousand_subjects_in_a_tenant_and_one_more_which_costs_what_the_first_did() {
+    let (place, _) = filled(2 * MANY).await;
+    one_more(&place, 2 * MANY).await;
+}
+
+fn batch(first: usize, count: usize) -> Vec<String> {
+    (first..first + count).map(|number| format!("employee-{number}")).collect()
+}
+
+/// An installation that is stopped, whose tenant has so many subjects; and how long it took to make them.
+async fn filled(many: usize) -> (Place, Duration) {
+    let place = Place::new();
+    let server = place.start_with(&["--set", "limits.deadline=120s"]);
+    let (operator, attendance) = (Api::of(&place, "operator").await, Api::of(&place, "attendance").await);
+    operator.create_tenant(TENANT).await.unwrap();
+    operator.create_family(TENANT, FAMILY).await.unwrap();
+    let before = server.resident_kib() << 10;
+    let began = Instant::now();
+    for first in (0..many).step_by(MANY) {
+        let made = attendance.ensure(TENANT, FAMILY, &batch(first, MANY)).await.unwrap();
+        assert!(made.iter().all(|subject| subject.as_ref().unwrap().created));
+    }
+    let took = began.elapsed();
+    let each = (server.resident_kib() << 10).saturating_sub(before) / many as u64;
+    println!("memory while they were made: {each} bytes a subject above the {} MiB of before", before >> 20);
+    server.terminate();
+    (place, took)
+}
+
+/// What one more costs a server that has just started, against the first of a family that has none.
+async fn one_more(place: &Place, many: usize) {
+    let began = Instant::now();
+    let server = place.start_with(&["--set", "limits.deadline=120s"]);
+    let (operator, attendance) = (Api::of(place, "operator").await, Api::of(place, "attendance").await);
+    println!(
+        "serving again after {:?}, {} MiB resident",
+        began.elapsed(),
+        (server.resident_kib() << 10) >> 20
+    );
+    operator.create_tenant("small").await.unwrap();
+    operator.create_family("small", FAMILY).await.unwrap();
+    let (mut large, mut small) = (Vec::new(), Vec::new());
+    for number in 0..31 {
+        for (tenant, times) in [(TENANT, &mut large), ("small", &mut small)] {
+            let (name, began) = (format!("one-more-{number}"), Instant::now());
+            let made = attendance.ensure(tenant, FAMILY, &[name]).await.unwrap().remove(0).unwrap();
+            times.push(began.elapsed());
+            assert!(made.created);
+        }
+    }
+    large.sort();
+    small.sort();
+    let (large, small) = (large[15], small[15]);
+    println!("one more than {many}: {large:?}; in a tenant of none: {small:?}");
+    assert!(large < 20 * small, "{large:?}, {small:?}");
+    let began = Instant::now();
+    let last =
+        attendance.ensure(TENANT, FAMILY, &[format!("employee-{}", many - 1)]).await.unwrap().remove(0);
+    println!("looking up the last, cold: {:?}", began.elapsed());
+    assert!(!last.unwrap().created);
 }

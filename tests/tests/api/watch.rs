@@ -25,14 +25,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 /// A stream of key events.
-struct Watch {
+pub(crate) struct Watch {
     confirms: mpsc::Sender<WatchKeysRequest>,
     events: Streaming<WatchKeysResponse>,
-    opened: Opened,
+    pub(crate) opened: Opened,
 }
 
 impl Watch {
-    async fn open(api: &Api, instance: &str) -> Answer<Self> {
+    pub(crate) async fn open(api: &Api, instance: &str) -> Answer<Self> {
         let (confirms, said) = mpsc::channel(64);
         let open = Open { client_instance: instance.into() };
         confirms.send(WatchKeysRequest { request: Some(Request::Open(open)) }).await.unwrap();
@@ -43,7 +43,7 @@ impl Watch {
         }
     }
 
-    async fn next(&mut self) -> Answer<Event> {
+    pub(crate) async fn next(&mut self) -> Answer<Event> {
         match self.events.message().await {
             Ok(Some(WatchKeysResponse { response: Some(Response::Event(event)) })) => Ok(event),
             Ok(other) => panic!("{other:?}"),
@@ -51,7 +51,7 @@ impl Watch {
         }
     }
 
-    async fn confirm(&self, number: u64) {
+    pub(crate) async fn confirm(&self, number: u64) {
         let confirm = WatchKeysRequest { request: Some(Request::Confirm(Confirm { number })) };
         self.confirms.send(confirm).await.unwrap();
     }

@@ -3,10 +3,16 @@
 // Where a test's setting up fails, the test has failed: a panic with a line number is its message.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod hostile;
+mod outage;
 mod postgres;
+mod purposes;
 mod rows;
+mod schemas;
 mod sqlite;
+mod subjects;
 mod tenants;
+mod versions;
 
 use kms_client::{
     Kms, Profile, Protect,
@@ -46,7 +52,7 @@ fn checkin(n: u32) -> CheckIn {
 
 struct Scene {
     place: Place,
-    _server: Server,
+    server: Server,
     operator: Kms,
     service: Kms,
 }
@@ -65,7 +71,7 @@ impl Scene {
             }
         }
         let service = client(&place, "attendance").await;
-        Self { place, _server: server, operator, service }
+        Self { place, server, operator, service }
     }
 
     /// The service started anew, with nothing at hand.

@@ -10,10 +10,10 @@ use super::{
     rows::{a_table_of_sealed_rows, canaries},
 };
 
-const TABLE: &str = "CREATE TABLE checkins (company_id TEXT NOT NULL, id BLOB PRIMARY KEY, employee BLOB NOT NULL, phone TEXT, \
+pub(crate) const TABLE: &str = "CREATE TABLE checkins (company_id TEXT NOT NULL, id BLOB PRIMARY KEY, employee BLOB NOT NULL, phone TEXT, \
                      phone_index BLOB, badge BLOB NOT NULL UNIQUE, seen BLOB NOT NULL, at TEXT NOT NULL)";
 
-async fn pool(scene: &Scene) -> SqlitePool {
+pub(crate) async fn pool(scene: &Scene) -> SqlitePool {
     let file = scene.place.scratch().join("database/checkins.db");
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     SqlitePool::connect_with(SqliteConnectOptions::new().filename(file).create_if_missing(true))

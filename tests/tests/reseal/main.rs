@@ -6,8 +6,11 @@
     reason = "where a test's setting up fails, the test has failed"
 )]
 
+mod indexes;
 mod killed;
 mod refusals;
 mod scene;
+mod searched;
 mod speed;
+mod subjects;
 mod walk;

@@ -38,7 +38,9 @@ impl Scene {
             let tenant = tenant.parse().unwrap();
             scene.operator.create_tenant(&tenant, CreateTenant::default()).await.unwrap();
             let how = CreateKey { lease: Some(LEASE), ..CreateKey::default() };
-            scene.operator.create_key(&tenant, &"attendance".parse().unwrap(), how).await.unwrap();
+            for key in ["attendance", "attendance.index"] {
+                scene.operator.create_key(&tenant, &key.parse().unwrap(), how.clone()).await.unwrap();
+            }
         }
         scene
     }
@@ -50,6 +52,11 @@ impl Scene {
     pub(crate) async fn rotate(&self, deterministic: bool) {
         let how = RotateKey { deterministic, ..RotateKey::default() };
         self.operator.rotate_key(&tenant(), &"attendance".parse().unwrap(), how).await.unwrap();
+    }
+
+    pub(crate) async fn rotate_index(&self) {
+        let index = "attendance.index".parse().unwrap();
+        self.operator.rotate_key(&tenant(), &index, RotateKey::default()).await.unwrap();
     }
 
     pub(crate) async fn destroy(&self, version: u32) {

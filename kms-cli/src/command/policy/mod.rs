@@ -1,9 +1,10 @@
 //! `kms policy`
 //!
 //! # Layout
-//! - this file: explain, check; `masks`: what is revealed; `schema`: what a program says of its columns.
+//! - this file: explain, check; `masks`: what is revealed; `schema`: what a program says of its columns; `review`: that in words.
 
 mod masks;
+mod review;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use crate::{
 };
 
 pub use masks::masks;
+pub use review::review;
 
 /// Explains a decision.
 ///

@@ -1,16 +1,23 @@
 //! What a program says of its columns, compared with the masks that are declared for them.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use kms_client::MaskForm;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::failure::Failure;
 
 /// A table as the derive describes it; what else it says is nothing to masks.
 #[derive(Debug, Deserialize)]
 pub(super) struct Table {
+    /// In key derivation, which masks mean.
     table: String,
+    /// In the database.
+    #[serde(default)]
+    stored_as: Option<String>,
     key: String,
     columns: Vec<Column>,
 }
@@ -18,15 +25,31 @@ pub(super) struct Table {
 #[derive(Debug, Deserialize)]
 struct Column {
     name: String,
+    /// In the database.
+    #[serde(default)]
+    column: Option<String>,
+    /// Where that is not the table's.
+    #[serde(default)]
+    key: Option<String>,
     #[serde(default)]
     mask: Option<String>,
 }
 
+/// One table, or a list of them.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Written {
-    Many(Vec<Table>),
-    One(Table),
+pub(super) enum Written<T> {
+    Many(Vec<T>),
+    One(T),
+}
+
+impl<T> Written<T> {
+    pub(super) fn into_tables(self) -> Vec<T> {
+        match self {
+            Self::Many(many) => many,
+            Self::One(one) => vec![one],
+        }
+    }
 }
 
 /// A declared mask, from a file or from a server.
@@ -45,19 +68,22 @@ pub(super) struct Declared {
 pub(super) fn read(files: &[PathBuf]) -> Result<Vec<Table>, Failure> {
     let mut tables = Vec::new();
     for file in files {
-        let refuse = |what: String| Failure::usage(format!("schema `{}` {what}", file.display()));
-        let text = std::fs::read(file).map_err(|error| refuse(format!("cannot be read: {error}")))?;
-        let written = serde_json::from_slice(&text).map_err(|_| {
-            // What serde says of an untagged value helps nobody.
-            let shape = r#"{"table": "…", "key": "…", "columns": [{"name": "…", "mask": "phone"}]}"#;
-            refuse(format!("is not what the derive prints: {shape}, or a list of such"))
-        })?;
-        match written {
-            Written::Many(many) => tables.extend(many),
-            Written::One(one) => tables.push(one),
-        }
+        let shape = r#"{"table": "…", "key": "…", "columns": [{"name": "…", "mask": "phone"}]}"#;
+        let written: Written<Table> =
+            read_one(file, || format!("is not what the derive prints: {shape}, or a list of such"))?;
+        tables.extend(written.into_tables());
     }
     Ok(tables)
+}
+
+/// Reads a file of tables; `otherwise` says what it should be, for what serde says of an untagged value helps nobody.
+pub(super) fn read_one<T: DeserializeOwned>(
+    file: &Path,
+    otherwise: impl FnOnce() -> String,
+) -> Result<Written<T>, Failure> {
+    let refuse = |what: String| Failure::usage(format!("schema `{}` {what}", file.display()));
+    let text = std::fs::read(file).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    serde_json::from_slice(&text).map_err(|_| refuse(otherwise()))
 }
 
 /// Every difference, a sentence each, in the order of the schema; of the declared masks only those of the schema's tables.
@@ -67,10 +93,14 @@ pub(super) fn compare(tables: &[Table], declared: &[Declared]) -> Vec<String> {
         differences.extend(table.columns.iter().filter_map(|column| difference(table, column, declared)));
     }
     let known: BTreeSet<_> = tables.iter().flat_map(Table::places).collect();
-    let of_schema: BTreeSet<_> = tables.iter().map(|table| (table.family(), &*table.table)).collect();
-    for mask in declared.iter().filter(|mask| of_schema.contains(&(&*mask.key, &*mask.table))) {
-        if !known.contains(&(&*mask.key, &*mask.table, &*mask.column)) {
-            let Declared { key, table, column, form } = mask;
+    let of_schema: BTreeSet<_> = known.iter().map(|(key, table, _)| (*key, *table)).collect();
+    let renamed: BTreeSet<_> = tables.iter().flat_map(Table::names_in_the_database).collect();
+    for mask in declared {
+        let Declared { key, table, column, form } = mask;
+        let place = (&**key, &**table, &**column);
+        // What its own column's sentence speaks of already.
+        let spoken_of = renamed.contains(&place) || tables.iter().any(|of| of.speaks_of(mask));
+        if of_schema.contains(&(&**key, &**table)) && !known.contains(&place) && !spoken_of {
             differences.push(format!(
                 "a mask `{form}` is declared for column `{column}` of table `{table}` under key `{key}`, which the schema does \
                  not have: a slip of the pen, or the column has another name now"
@@ -81,7 +111,7 @@ pub(super) fn compare(tables: &[Table], declared: &[Declared]) -> Vec<String> {
 }
 
 fn difference(of: &Table, column: &Column, declared: &[Declared]) -> Option<String> {
-    let (family, table, name) = (of.family(), &of.table, &column.name);
+    let (family, table, name) = (column.family(of), &of.table, &column.name);
     let what = format!("column `{name}` of table `{table}` under key `{family}`");
     let named = |mask: &&Declared| mask.table == *table && mask.column == *name;
     let found = declared.iter().filter(named).find(|mask| mask.key == family);
@@ -97,14 +127,42 @@ fn difference(of: &Table, column: &Column, declared: &[Declared]) -> Option<Stri
         (None, Some(mask)) => {
             Some(format!("{what} says no mask, and `{}` is declared: it is revealed", mask.form))
         }
-        (Some(says), None) => Some(match declared.iter().find(named) {
-            Some(other) => format!(
-                "{what} says mask `{says}`, and it is declared under key `{}` alone: nothing is revealed",
-                other.key
-            ),
-            None => format!("{what} says mask `{says}`, and none is declared: nothing is revealed"),
-        }),
+        (Some(says), None) => {
+            Some(match (declared.iter().find(named), in_the_database(of, column, declared)) {
+                (Some(other), _) if column.key.is_some() && other.key == family_of(&of.key) => format!(
+                    "{what} says mask `{says}`, and it is declared under key `{}`, which is the table's: the column has a key of its \
+                 own, so declare it under that; nothing is revealed",
+                    other.key
+                ),
+                (Some(other), _) => format!(
+                    "{what} says mask `{says}`, and it is declared under key `{}` alone: nothing is revealed",
+                    other.key
+                ),
+                (None, Some(mask)) => format!(
+                    "{what} says mask `{says}`, and it is declared for column `{}` of table `{}`, which is what the database calls it: \
+                 masks go by the names that values are bound to, `{table}` and `{name}`; nothing is revealed",
+                    mask.column, mask.table
+                ),
+                (None, None) => {
+                    format!("{what} says mask `{says}`, and none is declared: nothing is revealed")
+                }
+            })
+        }
     }
+}
+
+/// A mask that was declared by the names that a renamed table or column has in the database.
+fn in_the_database<'a>(of: &Table, column: &Column, declared: &'a [Declared]) -> Option<&'a Declared> {
+    let (family, tables, columns) = (column.family(of), of.names(), column.names());
+    let means = |mask: &&Declared| {
+        mask.key == family && tables.contains(&&*mask.table) && columns.contains(&&*mask.column)
+    };
+    declared.iter().find(means)
+}
+
+/// Masks are declared for the family, whichever subject seals a row.
+fn family_of(key: &str) -> &str {
+    key.split('/').next().unwrap_or_default()
 }
 
 fn forms() -> String {
@@ -113,13 +171,36 @@ fn forms() -> String {
 }
 
 impl Table {
-    /// Masks are declared for the family, whichever subject seals a row.
-    fn family(&self) -> &str {
-        self.key.split('/').next().unwrap_or_default()
+    /// What it is called: in key derivation, and in the database.
+    fn names(&self) -> Vec<&str> {
+        std::iter::once(&self.table).chain(&self.stored_as).map(String::as_str).collect()
     }
 
     fn places(&self) -> impl Iterator<Item = (&str, &str, &str)> {
-        self.columns.iter().map(|column| (self.family(), &*self.table, &*column.name))
+        self.columns.iter().map(|column| (column.family(self), &*self.table, &*column.name))
+    }
+
+    fn names_in_the_database(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        let masked = self.columns.iter().filter(|column| column.mask.is_some());
+        masked.filter_map(|column| Some((column.family(self), &*self.table, column.column.as_deref()?)))
+    }
+
+    /// Whether a mask is of a column that has a key of its own, and was declared under another.
+    fn speaks_of(&self, mask: &Declared) -> bool {
+        let is = |column: &&Column| column.name == mask.column && column.mask.is_some();
+        mask.table == self.table
+            && self.columns.iter().find(is).is_some_and(|column| column.family(self) != mask.key)
+    }
+}
+
+impl Column {
+    fn family<'a>(&'a self, table: &'a Table) -> &'a str {
+        family_of(self.key.as_ref().unwrap_or(&table.key))
+    }
+
+    /// What it is called: in key derivation, and in the database.
+    fn names(&self) -> Vec<&str> {
+        std::iter::once(&self.name).chain(&self.column).map(String::as_str).collect()
     }
 }
 
@@ -178,6 +259,38 @@ mod tests {
             assert!(sentence.contains(part), "{sentence}");
         }
         assert!(compare(&tables(SCHEMA), &[])[0].ends_with("and none is declared: nothing is revealed"));
+    }
+
+    #[test]
+    fn a_column_with_a_key_of_its_own_is_looked_for_under_that_key() {
+        let schema = r#"{"table": "checkins", "key": "attendance", "columns": [
+            {"name": "phone", "mask": "phone"}, {"name": "salary", "key": "payroll", "mask": "last4"}]}"#;
+        let phone = mask("attendance", "phone", "phone");
+        assert_eq!(compare(&tables(schema), &[phone.clone(), mask("payroll", "salary", "last4")]), [""; 0]);
+        let said = compare(&tables(schema), &[phone.clone(), mask("attendance", "salary", "last4")]);
+        assert_eq!(said.len(), 1, "{said:#?}");
+        assert!(said[0].contains("under key `payroll`") && said[0].contains("key of its own"), "{said:?}");
+        let said = compare(&tables(schema), &[phone, mask("payroll", "salry", "last4")]);
+        assert_eq!(said.len(), 2, "{said:#?}");
+        assert!(said[1].contains("`salry`") && said[1].contains("under key `payroll`"), "{said:?}");
+    }
+
+    #[test]
+    fn a_mask_by_the_name_of_the_database_is_told_what_the_name_is() {
+        let schema = r#"{"table": "staff", "stored_as": "people", "key": "attendance", "columns": [
+            {"name": "employee", "column": "full_name", "mask": "name"}]}"#;
+        let named =
+            |table: &str, column| Declared { table: table.into(), ..mask("attendance", column, "name") };
+        assert_eq!(compare(&tables(schema), &[named("staff", "employee")]), [""; 0]);
+        for wrong in [named("people", "full_name"), named("staff", "full_name"), named("people", "employee")]
+        {
+            let said = compare(&tables(schema), std::slice::from_ref(&wrong));
+            assert_eq!(said.len(), 1, "{wrong:?}: {said:#?}");
+            assert!(
+                said[0].contains("the database calls it") && said[0].contains("`staff` and `employee`"),
+                "{said:?}"
+            );
+        }
     }
 
     #[test]

@@ -14,9 +14,10 @@ use std::{fs, io::Read as _, path::Path, str::FromStr, time::SystemTime};
 use kms_core::{
     certificate::{
         Certificate, MAX_FILE,
-        check::{self, Given, Verdict},
+        check::{self, Given, Verdict, given::Named},
         replay::Watch,
     },
+    commitment::NameSalt,
     transparency::{Checkpoint, Note, VerifierKey, note::MAX_NOTE},
 };
 
@@ -67,7 +68,23 @@ fn given(what: &args::Verify, certificate: &[u8]) -> Result<Given, Failure> {
             Some(mirror::read(dir, watch)?)
         }
     };
-    Ok(Given { key, policy, pin: pin.map(|(note, _)| note), mirror })
+    let name = match (&what.name, &what.salt) {
+        (Some(name), Some(file)) => Some(Named { name: name.clone(), salt: salt(file)? }),
+        _ => None,
+    };
+    Ok(Given { key, policy, pin: pin.map(|(note, _)| note), mirror, name })
+}
+
+/// A salt, a line of hexadecimal digits.
+fn salt(file: &Path) -> Result<NameSalt, Failure> {
+    let text = text(file)?;
+    let bytes = hex::decode(text.strip_suffix('\n').unwrap_or(&text)).ok();
+    bytes.and_then(|bytes| NameSalt::try_from(bytes).ok()).ok_or_else(|| {
+        Failure::usage(format!(
+            "`{}` is not a salt: `kms cert get` writes one beside the certificate of a subject",
+            file.display()
+        ))
+    })
 }
 
 /// The log's key, a line.

@@ -3,7 +3,7 @@
 use kms_proto::reason::Reason;
 use uuid::Uuid;
 
-use super::{CheckIn, FieldProblem, Sealed, checkin, refusal, sealed};
+use super::{CheckIn, FieldProblem, Sealed, SealedCheckIn, checkin, refusal, sealed};
 use crate::{Protect, testing::scene};
 
 /// The same row in another table.
@@ -93,6 +93,22 @@ async fn a_deterministic_value_does_not_open_in_a_column_that_binds_rows() {
     moved.badge = Sealed::from(planted);
     let error = refusal(&scene.kms, &moved).await;
     assert!(matches!(error.problem(), FieldProblem::OtherMode), "{error}");
+}
+
+#[tokio::test]
+async fn nor_is_it_shown_masked_there() {
+    let scene = scene();
+    let mask = kms_core::mask::Mask::of(crate::MaskForm::Phone).unwrap();
+    scene.server.state.declare((crate::testing::ATTENDANCE, "checkins", "phone"), mask);
+    let twin = sealed(&scene.kms, &[checkin(1)]).await.remove(0);
+    let loose = crate::Column::deterministic("checkins", "phone").unwrap();
+    let planted = scene.records().seal(&loose, &crate::testing::row("any"), b"13900131234").await.unwrap();
+    let moved = SealedCheckIn { phone: crate::text::encode(&planted).into(), ..twin.clone() };
+    let rows = scene.kms.open_masked(&[twin, moved]).await;
+    let shown = rows[0].as_ref().unwrap().column("phone").unwrap().as_ref().unwrap();
+    assert_eq!(shown.text, "138****8000");
+    let error = rows[1].as_ref().map(|_| ()).unwrap_err();
+    assert!(matches!(error.problem(), FieldProblem::OtherMode) && error.column() == "phone", "{error}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{CheckIn, SealedCheckIn, checkin, sealed};
 use crate::{
     Protect,
-    protect::Schema,
+    protect::{Schema, Sealed, SealedText},
     testing::{ATTENDANCE, scene, until},
 };
 
@@ -126,6 +126,17 @@ async fn a_twin_goes_through_json_and_opens() {
     assert!(again == twin);
     assert_eq!(scene.kms.open(&again).await.unwrap().body, "hello");
     assert!(serde_json::from_str::<SealedNote>(&json.replace("kf1.", "")).is_err());
+}
+
+#[tokio::test]
+async fn a_twin_goes_through_a_driver_that_knows_bytes_and_text_only() {
+    let scene = scene();
+    let note = Note { owner: "acme".into(), id: 7, body: "hello".into(), title: Some("t".into()) };
+    let SealedNote { owner, id, body, title } = scene.kms.seal(&note).await.unwrap();
+    let (bytes, text): (Vec<u8>, Option<String>) = (body.into_bytes(), title.map(SealedText::into_string));
+    let again = SealedNote { owner, id, body: Sealed::from(bytes), title: text.map(SealedText::from) };
+    let opened = scene.kms.open(&again).await.unwrap();
+    assert_eq!((opened.body.as_str(), opened.title.as_deref()), ("hello", Some("t")));
 }
 
 #[tokio::test]

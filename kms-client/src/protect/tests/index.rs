@@ -91,3 +91,26 @@ async fn without_the_index_key_nothing_is_sealed_and_the_column_is_named() {
     let error = Person::phone_index(&scene.kms, &TENANT.parse().unwrap(), "1").await.unwrap_err();
     assert_eq!(error.reason(), Some(Reason::KeySuspended));
 }
+
+#[derive(Clone, Protect)]
+#[protect(table = "gates", key = "attendance", tenant = "in", bind("type"))]
+struct Gate {
+    r#in: String,
+    r#type: String,
+    #[protect(encrypt, index(eq, bits = 20))]
+    r#ref: String,
+    #[protect(encrypt, index(eq, bits = 20, column = "r#as"))]
+    r#mod: String,
+}
+
+#[tokio::test]
+async fn fields_named_as_words_of_the_language_are_columns_named_so() {
+    let scene = scene();
+    let gate = Gate { r#in: "acme".into(), r#type: "g".into(), r#ref: "1".into(), r#mod: "2".into() };
+    let twin = scene.kms.seal(&gate).await.unwrap();
+    assert_eq!(SealedGate::COLUMNS, ["in", "type", "ref", "ref_index", "mod", "r#as"]);
+    assert_eq!((&*Gate::SCHEMA.tenant, &*Gate::SCHEMA.bind[0]), ("in", "type"));
+    let probes = Gate::ref_index(&scene.kms, &TENANT.parse().unwrap(), "1").await.unwrap();
+    assert!(probes.as_slice().contains(&twin.ref_index));
+    assert_eq!(scene.kms.open(&twin).await.unwrap().r#mod, "2");
+}

@@ -1,10 +1,12 @@
 //! Structs sealed and opened against a real listener.
 
 mod bad_input;
+mod batches;
 mod binding;
 mod calls;
 mod index;
 mod migrate;
+mod secrets;
 mod stream;
 mod subjects;
 

@@ -89,3 +89,42 @@ async fn a_row_passed_off_as_another_persons_does_not_open() {
     let error = refusal(&scene.kms, &twin).await;
     assert_eq!((error.column(), error.reason()), ("person", Some(Reason::NameInvalid)), "{error}");
 }
+
+#[derive(Clone, PartialEq, Protect)]
+#[protect(
+    table = "visits",
+    key = "payroll",
+    tenant = "company_id",
+    bind("id"),
+    per = "person",
+    sealed = "SealedMoved"
+)]
+struct Moved {
+    company_id: String,
+    id: Uuid,
+    person: String,
+    #[protect(encrypt, previous(key = "attendance"))]
+    place: String,
+}
+
+#[tokio::test]
+async fn rows_of_an_older_family_open_after_it_was_left_for_another() {
+    let scene = scene_of(3);
+    for person in 0..3 {
+        let mut keys = scene.server.state.keys.lock();
+        let mut key = keys["payroll"].clone();
+        key.slot = 200 + person;
+        keys.insert(format!("payroll/{person}"), key);
+    }
+    let older = scene.kms.seal(&visit(1, 1)).await.unwrap();
+    let SealedVisit { company_id, id, person, place, .. } = older;
+    let older = SealedMoved { company_id, id, person, place };
+    let opened = scene.kms.open(&older).await.unwrap();
+    assert_eq!(opened.place, "gate 1");
+    let newer = scene.kms.seal(&opened).await.unwrap();
+    assert_ne!(newer.place, older.place);
+    assert!(scene.cold().open(&newer).await.unwrap() == opened);
+    // Of another person it is still not.
+    let stolen = SealedMoved { person: "2".into(), ..older };
+    assert!(scene.kms.open(&stolen).await.is_err());
+}

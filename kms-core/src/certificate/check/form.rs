@@ -47,6 +47,10 @@ fn shape(body: &Body) -> Result<(), String> {
         }
         _ => return Err("`kind` says something else than `subject`.".to_owned()),
     }
+    let named = body.key().filter(|key| key.name.is_some());
+    need(named.is_none_or(|key| key.key.subject().is_some()), || {
+        "It carries the name of a subject, and is about a key that has none.".to_owned()
+    })?;
     let numbered = body.versions().iter().all(|version| version.number > 0);
     need(numbered, || "The versions of a key are numbered from 1.".to_owned())?;
     rising("subject.versions", &body.versions().iter().map(|version| version.number).collect::<Vec<_>>())?;

@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use super::{Case, Finding, Standing, need};
 use crate::{
     certificate::{
+        body::SaltedName,
         policy::Policy,
         replay::Replayed,
         risks::{self, Risk},
     },
+    commitment::{NameSalt, salted_name},
+    names::SubjectName,
     transparency::{Checkpoint, Note, VerifierKey, checkpoint::Origin, checkpoint::SignedCheckpoint},
 };
 
@@ -21,8 +24,19 @@ pub struct Given {
     pub pin: Option<Note>,
     /// The whole log.
     pub mirror: Option<Mirror>,
+    /// Whose key it is to have been.
+    pub name: Option<Named>,
     /// What is asked for, and which risks are accepted.
     pub policy: Option<Policy>,
+}
+
+/// A subject, and the salt that came with the certificate.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// What the subject is called.
+    pub name: SubjectName,
+    /// The salt.
+    pub salt: NameSalt,
 }
 
 /// A log that was read from its first entry on.
@@ -130,6 +144,22 @@ fn signed_head(case: &Case<'_>, note: &Note) -> Result<Checkpoint, String> {
         Ok(signed) => Ok(signed.checkpoint().clone()),
         Err(error) => Err(format!("is not one that this log's key signed: {error}")),
     }
+}
+
+/// `name`: the key was that of the subject whom the one who checks names.
+pub(super) fn name(case: &Case<'_>) -> Option<Finding> {
+    case.given.name.as_ref().map(|given| was_of(case, given))
+}
+
+fn was_of(case: &Case<'_>, Named { name, salt }: &Named) -> Finding {
+    let carried = case.body.key().and_then(|key| key.name.as_ref());
+    let Some(SaltedName { subject_name }) = carried else {
+        return Err("It carries no subject's name; ask for it by the name, and not by the id.".to_owned());
+    };
+    need(*subject_name == salted_name(salt, name), || {
+        "The name that you gave does not come, with this salt, to the one that it carries: it is about somebody else, or the salt is that of another certificate.".to_owned()
+    })?;
+    Ok("The key centre signed that the key was that of the subject whom you named.".to_owned())
 }
 
 /// `policy`: what the one who checks asks for.

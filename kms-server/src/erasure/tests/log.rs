@@ -38,7 +38,7 @@ proptest! {
             let events = vec![("kms".parse().unwrap(), event); size];
             let commit = store.committed().next();
             let (next, writes) = log.append(commit, &events);
-            store.commit(commit, Batch { writes }).unwrap();
+            store.commit(commit, Batch { writes, ..Batch::default() }).unwrap();
             log = next;
             for index in entries.len() as u64..log.size() {
                 entries.push(super::super::log::entry(&store, index).unwrap());

@@ -125,8 +125,10 @@ impl World {
     pub(super) fn fork(&self) -> Self {
         let store = Hoard { ever: Mutex::new(self.store.ever.lock().clone()), ..Hoard::default() };
         let pairs = self.store.range(&[], None, usize::MAX).unwrap();
-        let mut all =
-            Some(Batch { writes: pairs.into_iter().map(|(key, value)| (key, Some(value))).collect() });
+        let mut all = Some(Batch {
+            writes: pairs.into_iter().map(|(key, value)| (key, Some(value))).collect(),
+            ..Batch::default()
+        });
         for number in 1..=self.store.committed().0 {
             store.store.commit(CommitNumber(number), all.take().unwrap_or_default()).unwrap();
         }

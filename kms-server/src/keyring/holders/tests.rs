@@ -66,6 +66,19 @@ async fn what_an_earlier_process_handed_out_is_waited_for_although_all_known_hol
 }
 
 #[tokio::test]
+async fn a_tenant_of_an_earlier_process_is_waited_for_although_all_known_holders_confirm() {
+    let ground = Ground::new(1 << 20).await;
+    let one = client("one");
+    ground.note(1, false, Some(&one));
+    let mut watching = ground.keyring.watch(&one).unwrap();
+    let epoch = ground.destroy_tenant_leased(MINUTE).await;
+    let (_, event) = watching.next().await.unwrap();
+    assert_eq!((event.kind, &event.items[0].key), (Kind::Destroyed, &None));
+    watching.confirm(1).unwrap();
+    assert!(!ground.is_quiesced(epoch).await, "of its other versions nothing is known");
+}
+
+#[tokio::test]
 async fn a_lease_that_is_attributed_to_nobody_is_waited_for() {
     let ground = Ground::new(1 << 20).await;
     let one = client("one");

@@ -86,6 +86,7 @@ fn unchecked(outcome: &Outcome, given: &Given) -> Vec<(CheckName, &'static str)>
     let why = |name: CheckName| match name {
         CheckName::Pin if given.pin.is_none() => "No checkpoint from elsewhere was given.",
         CheckName::Mirror if given.mirror.is_none() => "No mirror of the whole log was given.",
+        CheckName::Name if given.name.is_none() => "No subject was named.",
         CheckName::Policy if given.policy.is_none() => "No policy was given: no risk counts as accepted.",
         _ => "It was not asked for.",
     };

@@ -24,6 +24,12 @@ fn pin(name: &str) -> Note {
     Note::parse(&read(name)).unwrap()
 }
 
+fn named(name: &str, salt: &str) -> given::Named {
+    let salt = String::from_utf8(read(salt)).unwrap();
+    let salt = hex::decode(salt.trim_end()).unwrap().try_into().unwrap();
+    given::Named { name: name.parse().unwrap(), salt }
+}
+
 /// Signs as the log of the vectors does; its seed is fixed (`make.py`).
 fn sign(message: &[u8]) -> [u8; 64] {
     use ed25519_dalek::Signer;

@@ -8,7 +8,8 @@ use std::thread;
 use super::*;
 use crate::canonical::{Text, Value};
 
-const CERTIFICATES: [&str; 5] = [
+const CERTIFICATES: [&str; 6] = [
+    "valid/subject-named.json",
     "valid/version.json",
     "valid/version-cosigned.json",
     "valid/tenant.json",
@@ -253,7 +254,7 @@ fn what_a_stranger_changes_is_invalid_wherever_it_stands() {
 
 /// What the key centre attests, and may say in another way. Everything else is computed.
 fn is_attested(path: &str, change: Change) -> bool {
-    const ATTESTED: [&str; 11] = [
+    const ATTESTED: [&str; 12] = [
         ".certificate.issued",
         ".certificate.sanitization",
         ".certificate.proven",
@@ -262,6 +263,7 @@ fn is_attested(path: &str, change: Change) -> bool {
         ".certificate.risks",
         ".certificate.request[].approvals",
         ".certificate.subject.versions[].data_keys_issued",
+        ".certificate.subject.subject_name",
         ".certificate.erasure.epochs[].quiesced",
         ".certificate.erasure.epochs[].clients_confirmed",
         ".certificate.erasure.epochs[].clients_ended",

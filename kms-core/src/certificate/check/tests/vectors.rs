@@ -15,6 +15,7 @@ fn every_vector_comes_to_the_verdict_that_is_expected() {
                     "plain" => {}
                     "key" => given.key = Some(key("key.vkey")),
                     "other-key" => given.key = Some(key("other.vkey")),
+                    "name" => given.name = Some(named("employee-17", "name.salt")),
                     pinned if pinned.starts_with("pin-") => {
                         given.pin = Some(pin(&format!("checkpoint-{}.txt", &pinned[4..])));
                     }

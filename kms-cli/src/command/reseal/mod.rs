@@ -1,13 +1,16 @@
 //! `kms reseal`
+//!
+//! - this file: runs it and says what it did; `job`: what it is to do, from options or from a schema.
+
+mod job;
 
 use std::{io::IsTerminal as _, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use kms_client::{
-    Column,
-    reseal::{Database, Problem, Report, Reseal, ResealError, Table},
-};
+use kms_client::reseal::{Database, Problem, Report, ResealError};
 use serde_json::{Value, json};
+
+use job::{described, job};
 
 use crate::{
     args,
@@ -27,26 +30,17 @@ const NAMED: usize = 20;
 /// Where database, table or key are not there or not usable, or one of the two servers goes away.
 pub async fn run(what: args::Reseal, session: &Session) -> Result<Exit, Failure> {
     let mut interruption = Interruption::catch()?;
-    let columns = columns(&what)?;
+    let described = described(&what)?;
     let database = Database::connect(&what.database.0).await?;
     let kms = session.connect().await?;
-    let mut table = Table::new(what.sql_table.as_deref().unwrap_or(what.table.as_str()), &what.id);
-    table = table.bound_to(what.bind);
-    if let Some(column) = &what.tenant_column {
-        table = table.of_tenant(column, &what.with.tenant);
-    }
-    let mut reseal = Reseal::new(kms.records(&what.with.tenant, &what.with.key), database, table)
-        .dry_run(what.dry_run)
-        .rate(what.rate);
-    for (name, column) in columns {
-        reseal = reseal.column(&name, column);
-    }
+    let reseal = job(described, &what, &kms, database)?.dry_run(what.dry_run).rate(what.rate);
     let bar = bar(session);
     let shown = bar.clone();
     let running = reseal.run(move |progress| {
         shown.set_length(progress.of);
         shown.set_position(progress.rows);
         shown.set_message(match progress.pass {
+            0 => "waiting for keys".into(),
             1 => String::new(),
             pass => format!("pass {pass}"),
         });
@@ -67,17 +61,6 @@ pub async fn run(what: args::Reseal, session: &Session) -> Result<Exit, Failure>
     Ok(if is_done { Exit::Done } else { Exit::Partly })
 }
 
-fn columns(what: &args::Reseal) -> Result<Vec<(String, Column)>, Failure> {
-    let column = |word: &String| {
-        let (name, column) = match word.strip_suffix(":deterministic") {
-            Some(name) => (name, Column::deterministic(what.table.as_str(), name)),
-            None => (word.as_str(), Column::randomized(what.table.as_str(), word)),
-        };
-        Ok((name.to_owned(), column.map_err(Failure::usage)?))
-    };
-    what.columns.iter().map(column).collect()
-}
-
 fn bar(session: &Session) -> ProgressBar {
     if session.is_json() || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -94,7 +77,7 @@ fn bar(session: &Session) -> ProgressBar {
 /// Where not one cell opened because the caller may not, that is a denial and no partial success.
 fn nothing_opened(report: &Report) -> Result<(), Failure> {
     match report.problems.first() {
-        Some(first) if first.is_denied && report.resealed == 0 && report.already_current == 0 => {
+        Some(first) if first.is_denied && report.written == 0 && report.already_current == 0 => {
             Err(Failure::new(Exit::Denied, &first.reason, place(first)))
         }
         _ => Ok(()),
@@ -110,8 +93,10 @@ fn to_json(report: &Report) -> Value {
     json!({
         "rows": report.rows,
         "resealed": report.resealed,
+        "reindexed": report.reindexed,
         "already_current": report.already_current,
         "skipped": report.skipped,
+        "erased": report.erased,
         "failed": report.failed,
         "seconds": report.elapsed.as_secs_f64(),
         "dry_run": report.dry_run,
@@ -119,25 +104,29 @@ fn to_json(report: &Report) -> Value {
         "nothing_left": report.nothing_left(),
         "overtaken": report.overtaken,
         "problems": report.problems.iter().map(problem).collect::<Vec<_>>(),
+        "erased_cells": report.erased_cells.iter().map(problem).collect::<Vec<_>>(),
     })
 }
 
 fn to_text(report: &Report) -> String {
+    let named = report.problems.iter().chain(&report.erased_cells);
     let mut lines: Vec<String> =
-        report.problems.iter().take(NAMED).map(|p| format!("{} ({})", place(p), p.reason)).collect();
-    if report.problems.len() > NAMED {
-        lines.push(format!(
-            "… and more; `-o json` names {}",
-            words::count(report.problems.len() as u64, "cell")
-        ));
+        named.clone().take(NAMED).map(|p| format!("{} ({})", place(p), p.reason)).collect();
+    let known = named.count();
+    if known > NAMED {
+        lines.push(format!("… and more; `-o json` names {}", words::count(known as u64, "cell")));
     }
     let done = if report.dry_run { "would reseal" } else { "resealed" };
-    let mut parts = vec![
-        format!("{done} {}", words::count(report.resealed, "row")),
-        format!("{} current already", words::thousands(report.already_current)),
-    ];
-    if report.skipped > 0 {
-        parts.push(format!("{} without a value", words::thousands(report.skipped)));
+    let mut parts = vec![format!("{done} {}", words::count(report.resealed, "row"))];
+    if report.reindexed > 0 {
+        parts.push(format!("indexed {} anew", words::count(report.reindexed, "row")));
+    }
+    parts.push(format!("{} current already", words::thousands(report.already_current)));
+    if report.skipped > report.erased {
+        parts.push(format!("{} without a value", words::thousands(report.skipped - report.erased)));
+    }
+    if report.erased > 0 {
+        parts.push(format!("{} of subjects whose keys are destroyed", words::thousands(report.erased)));
     }
     if report.failed > 0 {
         parts.push(format!("{} with a cell that does not open", words::thousands(report.failed)));

@@ -68,7 +68,8 @@ impl State {
         let writes_under = settled.map(|number| key.id(*number).get());
         let unsettled = writes_under != versions.last().map(|number| key.id(*number).get());
         let settles_in = unsettled.then(|| key.lease.try_into().unwrap());
-        let mut leased = LeasedIndex { versions: leased, writes_under, settles_in };
+        let newest = versions.last().filter(|_| unsettled).map(|number| key.id(*number).get());
+        let mut leased = LeasedIndex { versions: leased, writes_under, settles_in, settles_under: newest };
         if let Some(twist) = *self.twist_index.lock() {
             twist(&mut leased);
         }
