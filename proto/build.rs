@@ -15,7 +15,7 @@ const SERVED: [&str; 6] = [
 const STORED: [&str; 1] = ["kms/storage/v1/records.proto"];
 
 /// Messages that carry plaintext or keys, listed one by one: their `Debug` is written by hand in `src/redact.rs`.
-const SECRET: [&str; 14] = [
+const SECRET: [&str; 15] = [
     "kms.v1.Context",
     "kms.v1.ContextPair",
     "kms.v1.FieldBinding",
@@ -30,6 +30,7 @@ const SECRET: [&str; 14] = [
     "kms.v1.GenerateDataKeyResponse",
     "kms.v1.LeasedDataKey",
     "kms.v1.GenerateRandomResponse",
+    "kms.v1.GetCertificateResponse",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -41,6 +41,7 @@ redacted_debug! {
     v1::GenerateDataKeyResponse { version, store_revision, ciphertext; plaintext, padding }
     v1::LeasedDataKey { version_id, data_key_id, lease, budget, revision, key, version; data_key }
     v1::GenerateRandomResponse { ; random }
+    v1::GetCertificateResponse { certificate, erased; name_salt }
 }
 
 impl fmt::Debug for v1::decrypt_batch_response::Item {

@@ -6,7 +6,7 @@
 //! INVARIANT: a lease is noted before its data key leaves, and a destroyed version is retired before its holders are counted. So
 //! whoever got a data key is counted, and whoever is noted after that gets none.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,6 +135,7 @@ impl Holders {
             return state.family_changed(entry, notice);
         }
         let Some(key) = state.keys.get_mut(&entry.place()) else { return };
+        let mut stopped = BTreeSet::new();
         let kind = match (entry.is_suspended(), entry.check_opens()) {
             (true, _) => Kind::Suspended,
             // Destruction has an event of its own.
@@ -144,20 +145,29 @@ impl Holders {
                     ToSeal::Randomized => entry.sealing_version().ok(),
                     ToSeal::Deterministic => entry.deterministic_version().ok(),
                 };
-                let before = key.sealing.len();
-                key.sealing.retain(|kind, version| seals(kind) == Some(*version));
+                key.sealing.retain(|kind, version| {
+                    let stays = seals(kind) == Some(*version);
+                    if !stays {
+                        stopped.insert(*version);
+                    }
+                    stays
+                });
                 // Of an index key all versions are held, and there is a new one.
                 let indexes = entry.indexing().any(|version| !key.versions.contains(&version));
-                if key.sealing.len() == before && !indexes {
+                if stopped.is_empty() && !indexes {
                     return;
                 }
                 Kind::Rotated
             }
         };
         let versions: Vec<_> = key.versions.iter().copied().collect();
-        let Some(version) = versions.first() else { return };
-        let item = Item::of(entry, Some(*version));
-        state.tell_holders(&versions, kind, item, notice);
+        // A client that knows the key by a subject's name goes by the version.
+        if stopped.is_empty() {
+            stopped.extend(versions.first());
+        }
+        for version in stopped {
+            state.tell_holders(&versions, kind, Item::of(entry, Some(version)), notice);
+        }
     }
 
     /// Tells those who hold something of a tenant that it changed.

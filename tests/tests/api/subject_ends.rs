@@ -127,7 +127,8 @@ async fn a_destroyed_subject_is_dead_in_a_clients_cache_and_the_others_of_its_fa
     assert_eq!(opens(&attendance, "two", &two).await, (Ok(()), 0), "warm as before");
 }
 
-async fn lease(api: &Api, subjects: &[&str], instance: &str) {
+/// The versions that a client may seal under from now on.
+async fn lease(api: &Api, subjects: &[&str], instance: &str) -> Vec<u64> {
     let current = |subject: &&str| {
         let item = ask::item::Item::Current(ask::Current { key: key(subject), deterministic: false });
         ask::Item { item: Some(item) }
@@ -139,10 +140,11 @@ async fn lease(api: &Api, subjects: &[&str], instance: &str) {
         ..v1::OpenDataKeysRequest::default()
     };
     let leased = answer(api.crypto().open_data_keys(message).await).unwrap();
-    let leased_to = |item: &v1::open_data_keys_response::Item| {
-        matches!(item.outcome, Some(v1::open_data_keys_response::item::Outcome::Leased(_)))
+    let version = |item: v1::open_data_keys_response::Item| match item.outcome {
+        Some(v1::open_data_keys_response::item::Outcome::Leased(leased)) => leased.version_id,
+        _ => panic!("no lease"),
     };
-    assert!(leased.items.iter().all(leased_to));
+    leased.items.into_iter().map(version).collect()
 }
 
 fn heard(event: &Event) -> (KeyEventKind, Vec<&str>) {
@@ -173,6 +175,25 @@ async fn who_holds_a_subject_hears_of_its_end_by_id_and_of_its_familys_once_and_
     assert_eq!(heard(&watch.next().await.unwrap()), of_the_family);
     let event = other.next().await.unwrap();
     assert_eq!((event.number, heard(&event)), (1, of_the_family));
+}
+
+#[tokio::test]
+async fn who_holds_several_versions_of_a_subject_hears_which_one_stopped_sealing() {
+    let (_place, _server, operator, attendance) = ground(&["one"]).await;
+    let instance = fresh();
+    let first = lease(&attendance, &["one"], &instance).await;
+    let mut watch = Watch::open(&attendance, &instance).await.unwrap();
+    let rotated = async |watch: &mut Watch| {
+        operator.rotate(TENANT, &key("one")).await.unwrap();
+        let event = watch.next().await.unwrap();
+        assert_eq!(event.kind(), KeyEventKind::Rotated);
+        event.items.iter().map(|item| item.version_id).collect::<Vec<_>>()
+    };
+    assert_eq!(rotated(&mut watch).await, first);
+    // Of the first version it still holds a lease.
+    let second = lease(&attendance, &["one"], &instance).await;
+    assert_ne!(second, first);
+    assert_eq!(rotated(&mut watch).await, second);
 }
 
 #[tokio::test]
