@@ -1,4 +1,4 @@
-//! How connections are made: over TLS to a server somewhere, or in memory to the one of [`crate::testing`].
+//! How connections are made: over TLS to a server somewhere, or in memory to the one of `testing`.
 
 use std::sync::Arc;
 
