@@ -2,11 +2,12 @@
 
 use kms_core::{
     id::{Epoch, KeyGen, LeafSlot, RecordVer, TenantSlot, Uid, VersionId},
-    names::TenantName,
+    names::{FamilyName, TenantName},
     tree::{Address, Place, TreeName},
 };
 
 use super::{tree::*, *};
+use crate::{identity::IdentityName, operation::Operation};
 
 fn round<T: Table>(key: T::Key, group: T::Group)
 where
@@ -107,6 +108,9 @@ fn every_table_has_a_prefix_of_its_own() {
         Subjects::PREFIX,
         Requests::PREFIX,
         RequestTimes::PREFIX,
+        Due::PREFIX,
+        Uses::PREFIX,
+        RunningTimes::PREFIX,
         Nodes::PREFIX,
         Hashes::PREFIX,
         TenantTrees::PREFIX,
