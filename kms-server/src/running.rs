@@ -41,7 +41,7 @@ pub struct Reading {
     /// How far the wall clock went forward without time passing.
     pub forward: Duration,
     /// How long the machine has been up.
-    up_ms: u64,
+    pub up_ms: u64,
 }
 
 impl Reading {

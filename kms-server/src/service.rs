@@ -118,7 +118,9 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
     let admin = listen(config.admin).await?;
     let reached = Ready { address: address(&listener)?, admin: address(&admin)? };
 
-    let keyring = Keyring::new(writer.clone(), config.limits.memory - config.limits.memory / DECISIONS);
+    let running = Arc::new(RunningTime::resume(running));
+    let for_keys = config.limits.memory - config.limits.memory / DECISIONS;
+    let keyring = Keyring::new(writer.clone(), Arc::clone(&running), for_keys);
     let denials = PerIdentity::new(DENIALS);
     let may_cost_a_line = move |identity: &crate::identity::Identity| {
         denials.take(&identity.name).map_err(|TooFast { retry_after }| retry_after)
@@ -133,7 +135,6 @@ pub async fn serve(config: Config, ready: impl FnOnce(Ready) -> io::Result<()>) 
         streams: config.limits.streams,
     };
     let changes = TaskTracker::new();
-    let running = Arc::new(RunningTime::resume(running));
     let keyring_of_census = Arc::clone(&keyring);
     let scheduler = Scheduler::new(Arc::clone(&keyring), audit.clone(), Arc::clone(&running));
     let core = Core {

@@ -194,9 +194,9 @@ sections! {
             effacement: Option<Effacement>,
         }
     }
-    /// The clients that held a data key when the epoch was committed.
+    /// The clients that held a data key of anything that the epoch destroyed, this key's or another's, when it was committed.
     Clients {
-        /// How many confirmed that they had purged it, while their lease ran.
+        /// How many confirmed that they had purged all they held of it, while their lease ran.
         clients_confirmed: u64,
         /// Of how many the lease simply ended.
         clients_ended: u64,

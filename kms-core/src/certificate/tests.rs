@@ -50,3 +50,26 @@ fn a_completed_certificate_is_its_own_completion_and_names_what_follows() {
         assert_eq!(Certificate::from_file(&signed.to_file()).unwrap().certificate, completed);
     }
 }
+
+#[test]
+fn counted_clients_are_said_to_be_those_of_the_epoch_and_not_of_the_key() {
+    let mut erased = 0;
+    for (name, file) in vectors("valid") {
+        let mut body = Certificate::from_file(&file).unwrap().certificate;
+        if body.erasure.status != body::Status::Erased {
+            continue;
+        }
+        erased += 1;
+        for (clients_confirmed, clients_ended) in [(0, 0), (3, 0), (0, 4), (3, 4)] {
+            for epoch in &mut body.erasure.epochs {
+                epoch.clients = Some(body::Clients { clients_confirmed, clients_ended });
+            }
+            let attested = words::Words::about(&body).attested;
+            let of_the_epoch =
+                "of the applications that could use a key destroyed in the same epoch, this one or another,";
+            let counting = attested.iter().filter(|text| text.as_str().contains(of_the_epoch)).count();
+            assert_eq!(counting, usize::from(clients_confirmed + clients_ended > 0), "{name}: {attested:?}");
+        }
+    }
+    assert!(erased > 0);
+}

@@ -154,25 +154,31 @@ fn attested(body: &Body) -> Vec<String> {
 }
 
 /// When no application could use a key of it any more, and how far that is because they said so.
+// Clients are counted by epoch, and what else an epoch destroyed may have had clients of its own: no count is said to be of this key.
 fn ended(body: &Body, at: &str) -> String {
+    let last = format!("The last lease under which an application could use a key of it ended by {at}");
     let mut clients = (0_u64, 0_u64);
     for epoch in &body.erasure.epochs {
         let Some(Clients { clients_confirmed, clients_ended }) = epoch.clients else {
-            return format!("The last lease under which an application could use a key of it ended by {at}.");
+            return format!("{last}.");
         };
         clients.0 = clients.0.saturating_add(clients_confirmed);
         clients.1 = clients.1.saturating_add(clients_ended);
     }
+    let of_the_epoch =
+        "of the applications that could use a key destroyed in the same epoch, this one or another,";
     match clients {
         (0, 0) => format!("No application held a lease under which it could use a key of it by {at}."),
         (confirmed, 0) => format!(
-            "Every application that could use a key of it confirmed by {at} that it had wiped it ({confirmed} of {confirmed})."
+            "Every application that could use a key of it confirmed by {at} that it had wiped it; {of_the_epoch} {confirmed} of {confirmed} did."
         ),
-        (0, ended) => format!(
-            "The last lease under which an application could use a key of it ended by {at}; {ended} had run, and none was confirmed to be wiped before."
-        ),
+        (0, ended) => {
+            format!(
+                "{last}; {of_the_epoch} the leases of {ended} had run, and none confirmed before that it had wiped it."
+            )
+        }
         (confirmed, ended) => format!(
-            "Of the applications that could use a key of it, {confirmed} confirmed that they had wiped it, and the leases of {ended} simply ended, the last by {at}."
+            "{last}, or was confirmed to be wiped; {of_the_epoch} {confirmed} confirmed that they had wiped it, and the leases of {ended} simply ended."
         ),
     }
 }

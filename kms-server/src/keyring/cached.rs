@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use kms_core::id::{TenantSlot, Uid, VersionId};
+use kms_core::commitment::Hash;
+use kms_core::id::{TenantSlot, VersionId};
 use quick_cache::{Equivalent, Weighter};
 
 use super::{KeyEntry, LiveVersion};
@@ -28,17 +29,12 @@ impl Equivalent<KeyPlace> for (TenantSlot, &str) {
     }
 }
 
-/// Bytes of a subject's id and its place in the cache, its name left out.
+/// Where a subject is found: by what stands for its name in the store.
+// ATTACK: the name itself is a person's. In a cache it would outlive the person's erasure, for who reads the server's memory.
+pub(super) type SubjectPlace = (TenantSlot, Hash);
+
+/// Bytes of a cached subject.
 pub(super) const SUBJECT_WEIGHT: u64 = 96;
-
-#[derive(Clone)]
-pub(super) struct SubjectWeight;
-
-impl Weighter<KeyPlace, Uid> for SubjectWeight {
-    fn weight(&self, place: &KeyPlace, _: &Uid) -> u64 {
-        SUBJECT_WEIGHT + place.key.len() as u64
-    }
-}
 
 #[derive(Clone)]
 pub(super) struct KeyWeight;

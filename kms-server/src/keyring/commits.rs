@@ -40,7 +40,7 @@ impl Keyring {
                 }
                 Touched::DestroyedTenant(slot) => {
                     self.forget_names(*slot);
-                    self.subjects.retain(|place, _| place.tenant != *slot);
+                    self.subjects.retain(|(tenant, _), _| tenant != slot);
                     self.versions.retain(|id, _| id.tenant_slot() != *slot);
                     register.remove_tenant(*slot).iter().for_each(|version| version.retire());
                 }

@@ -13,6 +13,7 @@ use super::LookupError;
 use super::indexing::{IndexVersions, Indexing};
 use crate::erasure::{OpenVersionError, Snapshot};
 use crate::records::{KeyRef, Keys, Tenants, VersionNumbers, state, state_number, take_settings};
+use crate::running::Reading;
 
 /// The state that keeps a key from being used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -282,12 +283,12 @@ impl KeyEntry {
     ///
     /// # Errors
     /// Says what forbids it.
-    pub fn index_versions(&self, now_ms: i64) -> Result<IndexVersions, Unusable> {
+    pub fn index_versions(&self, now: &Reading) -> Result<IndexVersions, Unusable> {
         if !self.name.is_index() {
             return Err(Unusable::MakesNoIndexes(self.name.clone()));
         }
         self.check_opens()?;
-        Ok(self.indexing.at(now_ms, self.active_version().is_ok(), &self.scheduled))
+        Ok(self.indexing.at(now, self.active_version().is_ok(), &self.scheduled))
     }
 
     fn check_tenant(&self) -> Result<(), Unusable> {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use kms_core::id::{LeafSlot, TenantSlot, VersionId};
-use kms_proto::storage::KeyRecord;
+use kms_proto::storage::{KeyRecord, VersionRecord};
 
 use super::LookupError;
 use crate::erasure::Snapshot;
 use crate::records::{KeyRef, VersionNumbers, Versions, state};
+use crate::running::Reading;
 
 /// Most live versions of an index key: a lease has all of them, and a search looks for the index of each.
 pub const MAX_INDEX_VERSIONS: u32 = 100;
@@ -34,8 +35,35 @@ pub(super) struct Indexing(Box<[IndexingVersion]>);
 #[derive(Debug, Clone, Copy)]
 struct IndexingVersion {
     id: VersionId,
-    /// New rows are indexed under it from then on.
-    from_ms: i64,
+    settles: Settles,
+}
+
+/// From when on new rows are indexed under a version: when no lease runs any more that does not have it.
+// ATTACK: by the wall clock a step forward would bring that nearer, and what is written under a version that running leases lack is found
+// by none of those who hold them.
+#[derive(Debug, Clone, Copy)]
+enum Settles {
+    /// By running time, in milliseconds.
+    Running(u64),
+    /// By the wall clock, in milliseconds since 1970: of a version made before running time was noted.
+    Wall(i64),
+}
+
+impl Settles {
+    fn of(version: &VersionRecord) -> Self {
+        match version.indexes_from_ms {
+            0 => Self::Running(version.indexes_from_running_ms),
+            wall => Self::Wall(wall),
+        }
+    }
+
+    /// How long until then; nothing once it has come.
+    fn left(self, now: &Reading) -> Duration {
+        Duration::from_millis(match self {
+            Self::Running(from) => from.saturating_sub(now.running_ms),
+            Self::Wall(from) => from.max(0).unsigned_abs().saturating_sub(now.wall_ms),
+        })
+    }
 }
 
 impl Indexing {
@@ -55,7 +83,7 @@ impl Indexing {
             let id = VersionId::new(*slot, LeafSlot(pointer.leaf_slot));
             let version = snapshot.get::<Versions>(&id)?.ok_or(LookupError::NotThere)?;
             if !state(version.state)?.is_destroyed() {
-                live.push(IndexingVersion { id, from_ms: version.indexes_from_ms });
+                live.push(IndexingVersion { id, settles: Settles::of(&version) });
             }
         }
         Ok(Self(live.into()))
@@ -70,15 +98,14 @@ impl Indexing {
     }
 
     /// What they do now. Those that are to be destroyed take no new rows; where the key takes no new values, none does.
-    pub(super) fn at(&self, now_ms: i64, takes_new: bool, scheduled: &[VersionId]) -> IndexVersions {
+    pub(super) fn at(&self, now: &Reading, takes_new: bool, scheduled: &[VersionId]) -> IndexVersions {
         let taking = self.0.iter().filter(|version| takes_new && !scheduled.contains(&version.id));
         // INVARIANT: rows are written under no version that a running lease may lack: whoever holds that lease would not find them.
         // Unless there is no other: then under the oldest, which the fewest lack.
-        let settled = taking.clone().find(|version| version.from_ms <= now_ms);
+        let settled = taking.clone().find(|version| version.settles.left(now).is_zero());
         let writes_under = settled.or(taking.clone().next_back()).map(|version| version.id);
         let newest = taking.clone().next().filter(|newest| Some(newest.id) != writes_under);
-        let left = |newest: &IndexingVersion| newest.from_ms.saturating_sub(now_ms).max(0).unsigned_abs();
-        let settles_in = newest.map(left).map(Duration::from_millis);
+        let settles_in = newest.map(|newest| newest.settles.left(now));
         let settles_under = newest.map(|newest| newest.id);
         IndexVersions { live: self.ids().collect(), writes_under, settles_in, settles_under }
     }
@@ -93,14 +120,29 @@ mod tests {
     }
 
     /// Versions by number and by when they take rows, the newest first.
-    fn indexing(versions: &[(u32, i64)]) -> Indexing {
-        let version = |(number, from_ms): &(u32, i64)| IndexingVersion { id: id(*number), from_ms: *from_ms };
+    fn indexing(versions: &[(u32, u64)]) -> Indexing {
+        let version = |(number, from): &(u32, u64)| IndexingVersion {
+            id: id(*number),
+            settles: Settles::of(&VersionRecord {
+                indexes_from_running_ms: *from,
+                ..VersionRecord::default()
+            }),
+        };
         Indexing(versions.iter().map(version).collect())
     }
 
-    fn writes(indexing: &Indexing, now_ms: i64, scheduled: &[VersionId]) -> (Option<VersionId>, Option<u64>) {
+    /// A wall clock that was put far forward.
+    fn running(running_ms: u64) -> Reading {
+        Reading { running_ms, wall_ms: u64::MAX, forward: Duration::MAX, up_ms: 0 }
+    }
+
+    fn writes(
+        indexing: &Indexing,
+        running_ms: u64,
+        scheduled: &[VersionId],
+    ) -> (Option<VersionId>, Option<u64>) {
         let IndexVersions { live, writes_under, settles_in, settles_under } =
-            indexing.at(now_ms, true, scheduled);
+            indexing.at(&running(running_ms), true, scheduled);
         assert_eq!(settles_in.is_some(), settles_under.is_some());
         let newest = live.iter().find(|id| !scheduled.contains(id)).copied();
         assert!(settles_under.is_none() || settles_under == newest);
@@ -132,6 +174,16 @@ mod tests {
     }
 
     #[test]
+    fn a_version_made_before_running_time_was_noted_settles_by_the_wall_clock() {
+        let from = |indexes_from_ms| VersionRecord { indexes_from_ms, ..VersionRecord::default() };
+        let version = |number, from| IndexingVersion { id: id(number), settles: Settles::of(&from) };
+        let two = Indexing([version(2, from(1_000)), version(1, from(0))].into());
+        let at = |wall_ms| two.at(&Reading { wall_ms, ..running(0) }, true, &[]);
+        assert_eq!((at(999).writes_under, at(999).settles_in), (Some(id(1)), Some(Duration::from_millis(1))));
+        assert_eq!((at(1_000).writes_under, at(1_000).settles_in), (Some(id(2)), None));
+    }
+
+    #[test]
     fn what_is_to_be_destroyed_is_searched_and_takes_no_rows() {
         let two = indexing(&[(2, 1_000), (1, 0)]);
         assert_eq!(writes(&two, 0, &[id(1)]), (Some(id(2)), None));
@@ -142,7 +194,7 @@ mod tests {
             settles_in: None,
             settles_under: None,
         };
-        assert_eq!(two.at(2_000, false, &[]), none, "nor does any where the key takes none");
-        assert_eq!(two.at(2_000, true, &[id(1), id(2)]), none);
+        assert_eq!(two.at(&running(2_000), false, &[]), none, "nor does any where the key takes none");
+        assert_eq!(two.at(&running(2_000), true, &[id(1), id(2)]), none);
     }
 }

@@ -119,19 +119,18 @@ impl Keyring {
         family: &FamilyName,
         subject: &SubjectName,
     ) -> Result<Uid, LookupError> {
-        let text = format!("{family}/{subject}");
-        if let Some(id) = self.subjects.get(&(tenant.slot, &*text)) {
+        let place = (tenant.slot, self.index_of(tenant, family, subject)?);
+        if let Some(id) = self.subjects.get(&place) {
             return Ok(id);
         }
         self.load(
             |snapshot| {
-                let place = (tenant.slot, tenant.index(snapshot)?.of(family, subject));
                 let record = snapshot.get::<Subjects>(&place)?.ok_or(LookupError::NotThere)?;
                 Ok(uid(&record.id)?)
             },
             |register, id| {
                 register.read(tenant.slot);
-                self.subjects.insert(KeyPlace { tenant: tenant.slot, key: (&*text).into() }, id);
+                self.subjects.insert(place, id);
                 id
             },
         )

@@ -37,8 +37,9 @@ use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
 use crate::erasure::Writer;
+use crate::running::RunningTime;
 use cached::{
-    KeyPlace, KeyWeight, SUBJECT_WEIGHT, SubjectWeight, TENANT_WEIGHT, VersionWeight, Weighed, items,
+    KeyPlace, KeyWeight, SUBJECT_WEIGHT, SubjectPlace, TENANT_WEIGHT, VersionWeight, Weighed, items,
 };
 pub use entry::{KeyEntry, TenantEntry, Unusable};
 pub use holders::Holders;
@@ -53,7 +54,7 @@ pub struct Keyring {
     tenants: Cache<Arc<str>, Arc<TenantEntry>>,
     keys: Cache<KeyPlace, Arc<KeyEntry>, KeyWeight>,
     /// Which subject a name leads to. That never changes while the tenant lives.
-    subjects: Cache<KeyPlace, Uid, SubjectWeight>,
+    subjects: Cache<SubjectPlace, Uid>,
     versions: Cache<VersionId, Weighed, VersionWeight>,
     /// Counts purges; a load notes it before it reads, and its result is cached only if none came between.
     purges: AtomicU64,
@@ -62,24 +63,26 @@ pub struct Keyring {
     leases: Leases,
     census: census::Census,
     holders: Holders,
+    running: Arc<RunningTime>,
     instance: Box<str>,
 }
 
 impl Keyring {
     /// Caches over the writer's store that hold at most about `budget` bytes.
-    pub fn new(writer: Writer, budget: u64) -> Arc<Self> {
+    pub fn new(writer: Writer, running: Arc<RunningTime>, budget: u64) -> Arc<Self> {
         // Names are small beside versions with their key schedules: a quarter of the budget holds as many.
         let (names, versions) = (budget / 4, budget - budget / 4);
         let keyring = Arc::new(Self {
             tenants: Cache::new(items(names, TENANT_WEIGHT) / 8),
             keys: Cache::with_weighter(items(names / 2, KeyEntry::WEIGHT), names / 2, KeyWeight),
-            subjects: Cache::with_weighter(items(names / 2, SUBJECT_WEIGHT), names / 2, SubjectWeight),
+            subjects: Cache::new(items(names / 2, SUBJECT_WEIGHT)),
             versions: Cache::with_weighter(items(versions, LiveVersion::WEIGHT), versions, VersionWeight),
             purges: AtomicU64::new(0),
             register: Mutex::default(),
             leases: Leases::default(),
             census: census::Census::default(),
             holders: Holders::new(writer.next_tenant()),
+            running,
             instance: uuid::Uuid::new_v4().to_string().into(),
             writer,
         });
@@ -110,6 +113,11 @@ impl Keyring {
     /// The writer behind the caches.
     pub fn writer(&self) -> &Writer {
         &self.writer
+    }
+
+    /// How long the server has run: what waits for leases to end goes by it.
+    pub fn running(&self) -> &Arc<RunningTime> {
+        &self.running
     }
 
     /// Names this run of the server to its clients.

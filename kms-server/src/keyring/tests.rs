@@ -16,6 +16,7 @@ use crate::erasure::{Change, ChangeError, Options, Writer};
 use crate::records::{
     KeyRef, Keys, Tenants, TenantsBySlot, VersionNumbers, Versions, class_number, state_number,
 };
+use crate::running::RunningTime;
 use crate::store::memory::MemoryStore;
 
 const TENANT: &str = "acme";
@@ -41,7 +42,8 @@ impl Ground {
         options.erasure_interval = Duration::ZERO;
         let (writer, _) = Writer::start(store, Box::new(medium), seal(), options).unwrap();
         let made = writer.commit(make).await.unwrap();
-        Self { keyring: Keyring::new(writer.clone(), budget), writer, slot: made.value, _redo: redo }
+        let running = Arc::new(RunningTime::resume(None));
+        Self { keyring: Keyring::new(writer.clone(), running, budget), writer, slot: made.value, _redo: redo }
     }
 
     pub(crate) fn key(&self, name: &str) -> Arc<KeyEntry> {
@@ -108,6 +110,27 @@ impl Ground {
         turned.await.unwrap();
     }
 
+    /// Makes a key a family, and gives it a subject whose key seals under a version of the one that it was.
+    pub(crate) async fn give_subject(&self, family: &str, id: Uid) -> KeyRef {
+        let family = KeyRef::try_from(family).unwrap();
+        let subject = KeyRef::of_subject(family.family().clone(), id);
+        let (place, slot) = ((self.slot, subject.clone()), self.slot);
+        let given = self.writer.commit(move |change| -> Result<(), ChangeError> {
+            let of = (slot, family);
+            let mut settings = change.get::<Keys>(&of)?.unwrap_or_default();
+            let pointer = change.get::<VersionNumbers>(&(of.0, of.1.clone(), 1))?.unwrap_or_default();
+            settings.family = true;
+            let record = KeyRecord { uid: id.0.to_vec(), active_version: 1, ..settings.clone() };
+            let record = KeyRecord { family: false, state: state_number(LifecycleState::Active), ..record };
+            change.put::<Keys>(&of, &settings);
+            change.put::<Keys>(&place, &record);
+            change.put::<VersionNumbers>(&(place.0, place.1.clone(), 1), &pointer);
+            Ok(())
+        });
+        given.await.unwrap();
+        subject
+    }
+
     async fn label_tenant(&self) {
         let slot = self.slot;
         let labelled = self.writer.commit(move |change| -> Result<(), ChangeError> {
@@ -128,7 +151,9 @@ fn put_tenant(change: &mut Change<'_>, slot: TenantSlot, record: &TenantRecord) 
 fn make(change: &mut Change<'_>) -> Result<TenantSlot, ChangeError> {
     let slot = change.create_tenant_tree(Uid::random()?)?.slot;
     let active = state_number(LifecycleState::Active);
-    let tenant = TenantRecord { name: TENANT.into(), slot: slot.0, state: active, ..TenantRecord::default() };
+    let uid = Uid::random()?.0.to_vec();
+    let tenant =
+        TenantRecord { name: TENANT.into(), slot: slot.0, uid, state: active, ..TenantRecord::default() };
     put_tenant(change, slot, &tenant);
     for (key, versions) in [(KEY, 2), (OTHER, 1)] {
         let name = KeyRef::try_from(key).unwrap();

@@ -20,6 +20,8 @@ use crate::running::BootTime;
 const AHEAD: usize = 64;
 /// Events that a client may have been told and not have confirmed.
 const UNCONFIRMED: usize = 4_096;
+/// Items that one event tells at most, so that it fits a message whatever they are called; the rest is told by the next.
+pub const TOLD_AT_ONCE: usize = 10_000;
 /// Clients that may listen at a time.
 const MOST: usize = 16_384;
 
@@ -73,9 +75,11 @@ pub struct Watching {
     events: mpsc::Receiver<KeyEvent>,
     cut: CancellationToken,
     stale: bool,
+    /// An event of which only so many items were told.
+    begun: Option<(KeyEvent, usize)>,
     /// Epochs of the events that were told and not confirmed, the oldest first.
     told: VecDeque<Option<Epoch>>,
-    /// Events that were told.
+    /// Events that were told, a long one as several.
     last: u64,
 }
 
@@ -166,7 +170,7 @@ impl Keyring {
         state.watches += 1;
         drop(state);
         let (keyring, stale, told) = (Arc::clone(self), stranger || lost, VecDeque::new());
-        Ok(Watching { keyring, client: id, number, events, cut, stale, told, last: 0 })
+        Ok(Watching { keyring, client: id, number, events, cut, stale, begun: None, told, last: 0 })
     }
 
     /// Ends every stream, and takes no more: the server is stopping.
@@ -185,7 +189,7 @@ impl Watching {
         self.stale
     }
 
-    /// The next event with its number. To be called only by who then tells it.
+    /// The next event with its number, or the next part of a long one. To be called only by who then tells it.
     ///
     /// # Errors
     /// Why there is no more.
@@ -193,16 +197,36 @@ impl Watching {
         if self.told.len() >= UNCONFIRMED {
             return Err(Cut::Overtaken);
         }
-        tokio::select! {
-            biased;
-            () = self.cut.cancelled() => Err(self.why()),
-            event = self.events.recv() => {
-                let event = event.ok_or(Cut::Overtaken)?;
-                self.last += 1;
-                self.told.push_back(event.epoch);
-                Ok((self.last, event))
+        if self.begun.is_none() {
+            tokio::select! {
+                biased;
+                () = self.cut.cancelled() => {}
+                event = self.events.recv() => self.begun = Some((event.ok_or(Cut::Overtaken)?, 0)),
             }
         }
+        if self.cut.is_cancelled() {
+            return Err(self.why());
+        }
+        let (event, told) = self.begun.take().ok_or(Cut::Overtaken)?;
+        Ok(self.tell(event, told))
+    }
+
+    /// Counts the items of an event from `told` on as told, as far as one message takes them.
+    fn tell(&mut self, event: KeyEvent, told: usize) -> (u64, KeyEvent) {
+        let end = event.items.len().min(told + TOLD_AT_ONCE);
+        let part = match (told, end == event.items.len()) {
+            (0, true) => event,
+            (_, last) => {
+                let items = event.items[told..end].into();
+                // INVARIANT: with the last part the whole is confirmed, and not before.
+                let part = KeyEvent { items, epoch: event.epoch.filter(|_| last), ..event };
+                self.begun = (!last).then_some((event, end));
+                part
+            }
+        };
+        self.last += 1;
+        self.told.push_back(part.epoch);
+        (self.last, part)
     }
 
     /// The end of the stream, whatever it waits for.
@@ -238,7 +262,7 @@ impl Watching {
 impl Drop for Watching {
     fn drop(&mut self) {
         self.events.close();
-        let untold = !self.told.is_empty() || !self.events.is_empty();
+        let untold = !self.told.is_empty() || self.begun.is_some() || !self.events.is_empty();
         let mut state = self.keyring.holders().state.lock();
         state.watches -= 1;
         if let Some(known) = state.known.get_mut(&self.client) {

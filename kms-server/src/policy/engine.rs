@@ -234,7 +234,9 @@ impl Force {
         let readers = loaded.rules.iter().filter(|rule| rule.reads_subject);
         let subject_readers = readers.map(|rule| (rule.id.clone(), rule.scope.clone())).collect();
         let family_forbids = FamilyForbids::of(&loaded.rules).map_err(|problem| vec![problem])?;
-        let cache = DecisionCache::new(options.cache_bytes);
+        let cache = DecisionCache::new(options.cache_bytes).map_err(|error| {
+            vec![Problem { file: String::new(), line: None, text: format!("no random bytes: {error}") }]
+        })?;
         let force = Self { epoch, texts, loaded, actions, shards, subject_readers, family_forbids, cache };
         problems.extend(force.probe());
         if problems.is_empty() { Ok(force) } else { Err(problems) }

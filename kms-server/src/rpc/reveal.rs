@@ -1,7 +1,8 @@
 //! `Reveal` and `RevealBatch` of service `kms.v1.Crypto`: masked forms. Where the key named is a family, each value is revealed with
 //! leave for the subject that sealed it.
 //!
-//! ATTACK: a value of a subject that policy denies and one of no key of the family are answered alike.
+//! ATTACK: a value of a subject that policy denies and one of no key of the family are answered alike, are denials alike on record, and
+//! count alike against the caller's denials.
 
 use std::sync::Arc;
 
@@ -42,11 +43,9 @@ impl Core {
         let ciphertext = convert::ciphertext(&message.ciphertext)?;
         let binding = convert::binding(message.binding)?;
         let purpose = stated(&binding, &message.purpose);
-        let version = version(ciphertext);
-        let permit = match subject(&self.keyring, &message.tenant, &message.key, version) {
-            Some(subject) => self.gate.authorize(caller, subject, purpose).await?,
-            None => self.permit(caller, (&message.tenant, &message.key), purpose).await?,
-        };
+        let names = (&*message.tenant, &*message.key);
+        let sealed_by = SealedBy::of(&self.keyring, names, version(ciphertext));
+        let permit = self.leave_to_reveal(caller, names, sealed_by, purpose).await?;
         let (masks, _) = self.gate.policy().masks();
         let revealed = reveal::reveal(permit, &self.keyring, &masks, (&binding, ciphertext));
         let revealed = self.gate.record(revealed).await??;
@@ -63,10 +62,10 @@ impl Core {
         convert::batch(message.items.len(), MAX_ITEMS, sizes)?;
         let names = (&*message.tenant, &*message.key);
         let versions = message.items.iter().map(|item| version(&item.ciphertext)).collect();
-        let subjects = self.subjects(names, versions).await?;
-        let parsed = message.items.iter_mut().zip(subjects).map(|(item, subject)| {
+        let sealed_by = self.sealed_by(names, versions).await?;
+        let parsed = message.items.iter_mut().zip(sealed_by).map(|(item, sealed_by)| {
             let binding = convert::binding(item.binding.take())?;
-            Ok(ToReveal { binding, ciphertext: convert::ciphertext(&item.ciphertext)?, subject })
+            Ok(ToReveal { binding, ciphertext: convert::ciphertext(&item.ciphertext)?, sealed_by })
         });
         let mut batch = Batch::new(parsed, |item| item.seen(&message.purpose));
         let groups = batch.take_groups_to_ask();
@@ -85,17 +84,34 @@ impl Core {
         Ok(v1::RevealBatchResponse { items, store_revision: self.revision() })
     }
 
-    /// Finds the subjects that sealed the values, where a family is named; no material is opened before policy is asked.
-    async fn subjects(
+    /// Finds the keys that sealed the values, where a family is named; no material is opened before policy is asked.
+    async fn sealed_by(
         &self,
         (tenant, key): (&str, &str),
         versions: Vec<Option<VersionId>>,
-    ) -> Result<Vec<Option<Arc<KeyEntry>>>, Failure> {
+    ) -> Result<Vec<SealedBy>, Failure> {
         let (tenant, key, count) = (tenant.to_owned(), key.to_owned(), versions.len());
         let find = move |keyring: &Keyring| {
-            versions.into_iter().map(|version| subject(keyring, &tenant, &key, version)).collect()
+            versions.into_iter().map(|version| SealedBy::of(keyring, (&*tenant, &*key), version)).collect()
         };
         Ok(self.keyring.read_many(count, find).await?)
+    }
+
+    async fn leave_to_reveal(
+        &self,
+        caller: &Caller,
+        names: (&str, &str),
+        sealed_by: SealedBy,
+        purpose: Option<&str>,
+    ) -> Result<Permit<op::Reveal>, Failure> {
+        match sealed_by {
+            SealedBy::Named => self.permit(caller, names, purpose).await,
+            SealedBy::Subject(subject) => Ok(self.gate.authorize(caller, subject, purpose).await?),
+            SealedBy::Other => {
+                let names = (TenantName::try_from(names.0)?, KeyName::try_from(names.1)?);
+                Err(self.gate.deny_unknown(caller, Operation::Reveal, names, purpose).await.into())
+            }
+        }
     }
 
     /// The one group of a call: a denial is the call's.
@@ -107,10 +123,7 @@ impl Core {
         group: &Asked<'_>,
     ) -> Outcome {
         let purpose = group.seen.purpose.as_deref();
-        let permit = match group.items.first().and_then(|item| item.subject.clone()) {
-            Some(subject) => self.gate.authorize(caller, subject, purpose).await?,
-            None => self.permit(caller, names, purpose).await?,
-        };
+        let permit = self.leave_to_reveal(caller, names, sealed_by(group), purpose).await?;
         let _held = self.keyring.warm(wanted(permit.target(), group)).await;
         self.open_and_mask(permit, masks, group).await
     }
@@ -165,9 +178,10 @@ impl Core {
         group: &Asked<'_>,
     ) -> Result<Result<Permit<op::Reveal>, Refusal>, Failure> {
         let purpose = group.seen.purpose.as_deref();
-        let found = match group.items.first().and_then(|item| item.subject.clone()) {
-            Some(subject) => Ok(subject),
-            None => self.keyring.key(tenant, key),
+        let found = match sealed_by(group) {
+            SealedBy::Named => self.keyring.key(tenant, key),
+            SealedBy::Subject(subject) => Ok(subject),
+            SealedBy::Other => Err(LookupError::NotThere),
         };
         let tenant = TenantName::try_from(tenant)?;
         match found {
@@ -191,23 +205,35 @@ impl Core {
 struct ToReveal<'a> {
     binding: Binding,
     ciphertext: &'a [u8],
-    /// What sealed it, where that is a subject of the family named.
-    subject: Option<Arc<KeyEntry>>,
+    sealed_by: SealedBy,
 }
 
 type Asked<'a> = Group<ToReveal<'a>, Seen>;
 
-/// What policy sees of an item. Keys are told apart by their entry; 0: the key named.
+/// What policy sees of an item.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 struct Seen {
-    key: usize,
+    key: SeenKey,
     purpose: Option<Box<str>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+enum SeenKey {
+    #[default]
+    Named,
+    /// Told apart by its entry.
+    Subject(usize),
+    Other,
 }
 
 impl ToReveal<'_> {
     fn seen(&self, purpose: &str) -> Seen {
         Seen {
-            key: self.subject.as_ref().map_or(0, |key| Arc::as_ptr(key).addr()),
+            key: match &self.sealed_by {
+                SealedBy::Named => SeenKey::Named,
+                SealedBy::Subject(key) => SeenKey::Subject(Arc::as_ptr(key).addr()),
+                SealedBy::Other => SeenKey::Other,
+            },
             purpose: stated(&self.binding, purpose).map(Box::from),
         }
     }
@@ -223,17 +249,37 @@ fn version(ciphertext: &[u8]) -> Option<VersionId> {
     Some(Header::parse(ciphertext).ok()?.version)
 }
 
-/// The key that a version belongs to, where that is a subject of the family named. What cannot be read is met again with the key
-/// named, in whose name the value then does not open.
-fn subject(
-    keyring: &Keyring,
-    tenant: &str,
-    named: &str,
-    version: Option<VersionId>,
-) -> Option<Arc<KeyEntry>> {
-    let entry = keyring.key_of(version?, tenant).ok()?;
-    let is_subject = entry.name.subject().is_some() && entry.name.family().as_str() == named;
-    is_subject.then_some(entry)
+/// What sealed a value, as far as the key named decides on it.
+#[derive(Clone)]
+enum SealedBy {
+    /// The key named, which is no family; or that is not known: it is met again when the value does not open in that one's name.
+    Named,
+    /// A subject of the family named.
+    Subject(Arc<KeyEntry>),
+    /// A family is named, and none of its subjects.
+    Other,
+}
+
+impl SealedBy {
+    fn of(keyring: &Keyring, (tenant, named): (&str, &str), version: Option<VersionId>) -> Self {
+        let Some(version) = version else { return Self::Named };
+        let Ok(family) = keyring.key(tenant, named) else { return Self::Named };
+        if !family.is_family {
+            return Self::Named;
+        }
+        match keyring.key_of(version, tenant) {
+            Ok(entry) if entry.name.subject().is_some() && entry.name.family() == family.name.family() => {
+                Self::Subject(entry)
+            }
+            Ok(_) | Err(LookupError::NotThere) => Self::Other,
+            Err(_) => Self::Named,
+        }
+    }
+}
+
+/// What sealed the values of a group: the same for all.
+fn sealed_by(group: &Asked<'_>) -> SealedBy {
+    group.items.first().map_or(SealedBy::Named, |item| item.sealed_by.clone())
 }
 
 /// The versions whose material a group takes.

@@ -4,7 +4,8 @@
 //! may use a key no more must hear all the same that it is destroyed. To whoever was leased nothing, the stream is silent.
 //!
 //! ATTACK: a stream costs memory for as long as its client likes. So an identity has a share of them, a client that does not take its
-//! events is cut off, and one that is gone is noticed by the connection's keepalive.
+//! events is cut off, one that does not say who it is has the time of a call for it, and one that is gone is noticed by the connection's
+//! keepalive.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ impl Core {
         let failed = |failure: Failure| failure.status(caller.request_id.as_str());
         let place = share.and_then(|share| share.watch(MOST_OF_ONE));
         let place = place.ok_or_else(|| failed(Reason::RateLimited.into()))?;
+        // Until it is answered it is a call like any other, and its deadline ends it.
         let first = said.message().await?.and_then(|message| message.request);
         let watching = self.open_watch(&caller, first).map_err(failed)?;
         let (sender, receiver) = mpsc::channel(AHEAD);
@@ -166,4 +168,30 @@ fn event_to_wire(number: u64, event: &KeyEvent) -> Event {
         version_id: item.version.get(),
     });
     Event { number, store_revision: event.revision.0, kind: kind.into(), items: items.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use kms_core::id::Uid;
+    use kms_core::names::KeyName;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::keyring::watches::TOLD_AT_ONCE;
+    use crate::rpc::limits::MAX_MESSAGE;
+
+    #[test]
+    fn the_longest_event_fits_a_message() {
+        let name = "n".repeat(63);
+        let key = KeyName::of_subject_id(name.parse().unwrap(), Uid([0xFF; 16])).to_string();
+        let longest = event::Item { tenant: name, key, version_id: u64::MAX };
+        let event = Event {
+            number: u64::MAX,
+            store_revision: u64::MAX,
+            kind: v1::KeyEventKind::Destroyed.into(),
+            items: vec![longest; TOLD_AT_ONCE],
+        };
+        let length = told(Told::Event(event)).encoded_len();
+        assert!((MAX_MESSAGE / 4..MAX_MESSAGE / 2).contains(&length), "{length}");
+    }
 }

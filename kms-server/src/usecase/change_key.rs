@@ -229,6 +229,7 @@ mod tests {
     use crate::effaceable::memory::MemoryMedium;
     use crate::erasure::{ChangeError, Options, Writer};
     use crate::records::{Tenants, class_number};
+    use crate::running::RunningTime;
     use crate::store::memory::MemoryStore;
     use kms_core::id::InstanceId;
     use kms_core::names::TenantName;
@@ -262,7 +263,7 @@ mod tests {
             }
         });
         made.await.unwrap();
-        let keyring = Keyring::new(writer.clone(), 8 << 20);
+        let keyring = Keyring::new(writer.clone(), Arc::new(RunningTime::resume(None)), 8 << 20);
         let entry = keyring.key("acme", "attendance").unwrap();
         let written = Written::default();
         written.0.set(record).unwrap();

@@ -18,7 +18,6 @@ use crate::erasure::Change;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::Keyring;
-use crate::keyring::indexing::SETTLING_MARGIN;
 use crate::records::{
     KeyRef, Keys, VersionNumbers, Versions, class, class_number, millis, state, state_number, uid,
 };
@@ -120,6 +119,17 @@ pub(super) fn add_version(
     key: &mut KeyRecord,
     tenant_uid: Uid,
 ) -> Result<u64, Refused> {
+    add_settling_version(change, place, key, tenant_uid, 0)
+}
+
+/// The same, of an index key that has others: by running time, rows are indexed under it from `indexes_from_running_ms` on.
+pub(super) fn add_settling_version(
+    change: &mut Change<'_>,
+    place: &(TenantSlot, KeyRef),
+    key: &mut KeyRecord,
+    tenant_uid: Uid,
+    indexes_from_running_ms: u64,
+) -> Result<u64, Refused> {
     let version_uid = Uid::random().map_err(Refused::internal)?;
     let leaf = change.create_leaf(place.0, version_uid)?;
     let number = key.versions + 1;
@@ -152,14 +162,6 @@ pub(super) fn add_version(
             origin,
         }),
     };
-    let indexes_from_ms = match place.1.is_index() && key.live_versions > 0 {
-        // Who holds a lease without this version would miss rows that are indexed under it.
-        true => {
-            let settling = key.longest_lease_ms.saturating_add(millis(SETTLING_MARGIN));
-            now_ms().saturating_add_unsigned(settling)
-        }
-        false => 0,
-    };
     change.put_new::<Versions>(
         &leaf.version,
         &VersionRecord {
@@ -172,7 +174,7 @@ pub(super) fn add_version(
             created_ms: now_ms(),
             key_commitment: leaf.key_commitment.to_vec(),
             created_entry: entry,
-            indexes_from_ms,
+            indexes_from_running_ms,
             ..VersionRecord::default()
         },
     );

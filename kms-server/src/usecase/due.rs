@@ -135,6 +135,7 @@ async fn destroy_tenant(keyring: &Keyring, at: DueKey, row: DueRecord) -> Result
 }
 
 async fn rotate_key(keyring: &Keyring, at: DueKey, entry: Arc<KeyEntry>) -> Result<Done, Refused> {
+    let running = Arc::clone(keyring.running());
     let done = keyring.writer().commit(move |change| {
         if !take(change, at)? {
             return Ok(Done::Moot);
@@ -143,7 +144,7 @@ async fn rotate_key(keyring: &Keyring, at: DueKey, entry: Arc<KeyEntry>) -> Resu
             Err(Refused::KeyDestroyed(_) | Refused::TenantDestroyed(_)) => return Ok(Done::Moot),
             key => key?,
         };
-        let done = match rotate(change, &mut key, &entry.name, false) {
+        let done = match rotate(change, &mut key, &entry.name, false, &running) {
             Ok(()) => Done::Rotated(key.active_version),
             Err(Refused::State { .. } | Refused::TenantScheduled(_) | Refused::TenantSuspended(_)) => {
                 plan_rotation(change, &mut key)?;

@@ -13,13 +13,13 @@ pub(super) async fn up_to_date(keyring: &Keyring, key: &KeyEntry) -> Result<Opti
     if !key.is_behind_family() || key.sealing_version().is_err() {
         return Ok(None);
     }
-    let entry = key.clone();
+    let (entry, running) = (key.clone(), Arc::clone(keyring.running()));
     let rotated = keyring.writer().commit(move |change| {
         let mut record = living_key(change, &entry, None)?;
         // Another seal of the same subject may have come first.
         let behind = entry.family.as_ref().is_some_and(|family| record.rotations < family.rotations());
         if behind {
-            rotate(change, &mut record, &entry.name, false)?;
+            rotate(change, &mut record, &entry.name, false, &running)?;
             put_key(change, &entry, record);
         }
         Ok(())

@@ -10,7 +10,6 @@ use kms_core::id::{DataKeyId, VersionId};
 
 use super::data_key_ids;
 use super::lease::{Leased, check_class, note};
-use super::mutation::now_ms;
 use super::refused::Refused;
 use super::seal::destroyed;
 use crate::gate::permit::op;
@@ -58,7 +57,8 @@ async fn index_with(
     client: Option<&Client>,
 ) -> Result<LeasedIndex, Refused> {
     check_class(key)?;
-    let IndexVersions { live, writes_under, settles_in, settles_under } = key.index_versions(now_ms())?;
+    let IndexVersions { live, writes_under, settles_in, settles_under } =
+        key.index_versions(&keyring.running().read())?;
     // Where the newest settles while the lease runs, rows are written under both, one after the other.
     let settles = settles_under.filter(|_| settles_in.is_some_and(|left| left < key.lease));
     for version in writes_under.into_iter().chain(settles) {

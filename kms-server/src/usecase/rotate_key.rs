@@ -1,21 +1,25 @@
 //! Rotates a key: a new version seals, the ones before open on.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use kms_core::id::TenantSlot;
 use kms_core::state::LifecycleState;
 use kms_proto::storage::{KeyRecord, OutcomeRecord};
 
 use super::change_key::{change, owner};
-use super::create_key::add_version;
+use super::create_key::add_settling_version;
 use super::describe::KeyView;
 use super::mutation::Mutation;
 use super::refused::Refused;
-use super::schedule::plan_rotation;
+use super::schedule::{after, plan_rotation};
 use crate::erasure::Change;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
 use crate::keyring::Keyring;
-use crate::keyring::indexing::MAX_INDEX_VERSIONS;
+use crate::keyring::indexing::{MAX_INDEX_VERSIONS, SETTLING_MARGIN};
 use crate::records::{KeyRef, Keys, Table as _, state, state_number, uid};
+use crate::running::RunningTime;
 
 /// Makes a new active version. With `deterministic`, deterministic columns are sealed under it too from now on.
 pub async fn rotate_key(
@@ -25,9 +29,9 @@ pub async fn rotate_key(
     expected: Option<u64>,
     mutation: Mutation,
 ) -> Unrecorded<Result<KeyView, Refused>> {
-    let name = permit.target().name.clone();
+    let (name, running) = (permit.target().name.clone(), Arc::clone(keyring.running()));
     change(permit, keyring, expected, mutation, Note::default(), move |change, key: &mut KeyRecord| {
-        rotate(change, key, &name, deterministic)?;
+        rotate(change, key, &name, deterministic, &running)?;
         let versions = if key.family { Vec::new() } else { vec![key.active_version] };
         Ok(OutcomeRecord { versions, ..OutcomeRecord::default() })
     })
@@ -40,6 +44,7 @@ pub(super) fn rotate(
     key: &mut KeyRecord,
     name: &KeyRef,
     deterministic: bool,
+    running: &RunningTime,
 ) -> Result<(), Refused> {
     let refused = |state, todo| Refused::State { what: format!("key `{name}`"), state, todo };
     match state(key.state)? {
@@ -59,6 +64,19 @@ pub(super) fn rotate(
         }
         _ => {}
     }
+    let slot = TenantSlot(key.tenant_slot);
+    let family = match name.subject() {
+        None => None,
+        Some(_) => {
+            let family = change.get::<Keys>(&(slot, name.family().clone().into()))?;
+            Some(family.ok_or_else(|| Refused::damaged(Keys::NAME))?)
+        }
+    };
+    if let Some(family) = &family
+        && state(family.state)? == LifecycleState::Suspended
+    {
+        return Err(Refused::KeySuspended(name.family().clone().into()));
+    }
     if key.family {
         // Its subjects follow, each when it is next to seal: a sweep over millions would hold everybody up.
         key.rotations += 1;
@@ -69,19 +87,25 @@ pub(super) fn rotate(
         let todo = "searches look through no more of them; rebuild its indexes, then destroy older versions";
         return Err(Refused::State { what, state: LifecycleState::Active, todo });
     }
-    let slot = TenantSlot(key.tenant_slot);
-    add_version(change, &(slot, name.clone()), key, uid(&owner.uid)?)?;
-    if name.subject().is_some() {
-        let family = change.get::<Keys>(&(slot, name.family().clone().into()))?;
-        key.rotations = family.ok_or_else(|| Refused::damaged(Keys::NAME))?.rotations;
-    }
+    let settles = match name.is_index() && key.live_versions > 0 {
+        // Who holds a lease without this version would miss rows that are indexed under it.
+        true => {
+            let longest = Duration::from_millis(key.longest_lease_ms);
+            after(change, running, longest + SETTLING_MARGIN).running_ms
+        }
+        false => 0,
+    };
+    add_settling_version(change, &(slot, name.clone()), key, uid(&owner.uid)?, settles)?;
     key.state = state_number(LifecycleState::Active);
     if deterministic || key.deterministic_version == 0 {
         key.deterministic_version = key.active_version;
     }
-    match name.subject() {
-        // Its family has a period, and it has not.
-        Some(_) => Ok(()),
+    match family {
+        // That has a period, and the subject's key has not.
+        Some(family) => {
+            key.rotations = family.rotations;
+            Ok(())
+        }
         None => plan_rotation(change, key),
     }
 }

@@ -258,3 +258,6 @@ fn destroyed_before(change: &Change<'_>, family: &KeyEntry, id: Uid) -> Result<(
         false => Err(Refused::AlreadyExists { what: "key", name: name.to_string() }),
     }
 }
+
+#[cfg(test)]
+mod tests;

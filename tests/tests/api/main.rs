@@ -4,7 +4,7 @@
 //! - `strangers`: every call again, by somebody without rights, on what exists and what does not. `calls`: what both go through.
 //! - `schedule`: destructions with a window, rotation by period.
 //! - `crypto`, `leases`, `indexes`: sealing, opening, batches, data keys, index keys. `keys`: tenants, keys, versions. `idempotence`: request ids, revisions.
-//! - `reveal`: masked forms.
+//! - `reveal`: masked forms; `reveal_subjects`: those of subjects' values.
 //! - `watch`: key events, and what confirming them is worth.
 //! - `subjects`, `many_subjects`: families, subjects ensured in batches, erased one by one, and their names found nowhere.
 //! - `certificates`: what they say of a running server; `witnesses`: cosignatures and pins of the transparency log.
@@ -27,6 +27,7 @@ mod keys;
 mod leases;
 mod many_subjects;
 mod reveal;
+mod reveal_subjects;
 mod schedule;
 mod strangers;
 mod subject_ends;

@@ -221,7 +221,9 @@ async fn subjects_have_the_settings_of_their_family_and_stop_with_it() {
     assert_eq!(attendance.decrypt(TENANT, &key("one"), &sealed, bound()).await, Err(Reason::KeySuspended));
     assert_eq!(operator.describe_key(TENANT, &key("one")).await.unwrap().state(), State::Suspended);
     assert_eq!(attendance.ensure(TENANT, FAMILY, &["new"]).await.map(drop), Err(Reason::KeySuspended));
+    assert_eq!(operator.rotate(TENANT, &key("one")).await.map(drop), Err(Reason::KeySuspended));
     operator.resume(TENANT, FAMILY).await.unwrap();
+    assert_eq!(operator.rotate(TENANT, &key("one")).await.unwrap().active_version, 2, "and not 3");
     assert!(attendance.decrypt(TENANT, &key("one"), &sealed, bound()).await.is_ok());
     operator.suspend(TENANT, &key("one")).await.unwrap();
     assert_eq!(attendance.decrypt(TENANT, &key("one"), &sealed, bound()).await, Err(Reason::KeySuspended));

@@ -400,6 +400,22 @@ async fn a_stream_begins_with_the_name_of_a_client() {
     assert_eq!(lease(&attendance, TENANT, "not-a-uuid").await, Err(Reason::FieldInvalid));
 }
 
+#[tokio::test]
+async fn a_client_that_does_not_say_who_it_is_has_the_time_of_a_call_and_one_that_did_has_all_time() {
+    let place = Place::new();
+    let _server = place.start_with(&["--set", "limits.deadline=2s"]);
+    let (operator, attendance) = Api::ground(&place).await;
+    let instance = fresh();
+    lease(&attendance, TENANT, &instance).await.unwrap();
+    let mut watch = Watch::open(&attendance, &instance).await.unwrap();
+    let (silent, said) = mpsc::channel::<WatchKeysRequest>(1);
+    let ended = answer(attendance.crypto().watch_keys(ReceiverStream::new(said)).await).map(drop);
+    assert_eq!(ended, Err(Reason::DeadlineExceeded));
+    drop(silent);
+    operator.suspend(TENANT, KEY).await.unwrap();
+    assert_eq!(watch.next().await.unwrap().kind(), KeyEventKind::Suspended);
+}
+
 /// One process with a thousand clients, each with a connection, a warm lease and a stream of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a figure: a thousand TLS connections take a while"]

@@ -1,9 +1,12 @@
 //! Who is counted as a holder, on a store in memory.
 
-use kms_core::id::LeafSlot;
+use futures_util::FutureExt as _;
+use kms_core::id::{LeafSlot, Uid};
+use kms_core::state::LifecycleState;
 
 use super::*;
 use crate::keyring::tests::{Ground, KEY};
+use crate::records::state_number;
 
 const MINUTE: u64 = 60_000;
 
@@ -89,6 +92,33 @@ async fn a_lease_that_is_attributed_to_nobody_is_waited_for() {
     watching.next().await.unwrap();
     watching.confirm(1).unwrap();
     assert!(!ground.is_quiesced(epoch).await);
+}
+
+#[tokio::test]
+async fn who_holds_subjects_of_a_family_that_is_suspended_hears_of_it_once_and_nobody_else_does() {
+    let ground = Ground::new(1 << 20).await;
+    let [holds, other] = [client("holds"), client("other")];
+    let tenant = ground.keyring.tenant("acme").unwrap();
+    for (number, id) in [(1, 7), (2, 8)] {
+        let subject = ground.give_subject(KEY, Uid([id; 16])).await;
+        let (key, version) = (&ground.keyring.key_at(&tenant, &subject).unwrap(), ground.id(number));
+        let (to_seal, client) = (Some(ToSeal::Randomized), Some(&holds));
+        ground.keyring.holders().note(Lease { key, version, to_seal, issued_before: false, client });
+    }
+    let (key, version) = (&ground.key("payroll"), VersionId::new(tenant.slot, LeafSlot(1_000)));
+    let (to_seal, client) = (Some(ToSeal::Randomized), Some(&other));
+    ground.keyring.holders().note(Lease { key, version, to_seal, issued_before: false, client });
+    let mut heard = [&holds, &other].map(|client| ground.keyring.watch(client).unwrap());
+    ground.turn(KEY, |family| family.rotations += 1).await;
+    ground.turn(KEY, |family| family.state = state_number(LifecycleState::Suspended)).await;
+    let (number, event) = heard[0].next().now_or_never().unwrap().unwrap();
+    assert_eq!(
+        (number, event.kind),
+        (1, Kind::Suspended),
+        "a rotation is heard of as each subject follows it"
+    );
+    assert_eq!(*event.items, [Item::of(&ground.key(KEY), None)]);
+    assert!(heard.iter_mut().all(|watching| watching.next().now_or_never().is_none()));
 }
 
 #[tokio::test]

@@ -113,6 +113,46 @@ async fn numbers_are_confirmed_once_in_order_and_only_when_told() {
 }
 
 #[tokio::test]
+async fn what_no_message_takes_is_told_in_parts_and_confirmed_with_the_last() {
+    const ITEMS: usize = 2 * TOLD_AT_ONCE + 1;
+    let ground = Ground::new(1 << 20).await;
+    let one = client();
+    let id = ground.held_by(&one);
+    let key = ground.key(KEY);
+    let slot = |slot| VersionId::new(key.tenant.slot, kms_core::id::LeafSlot(slot));
+    let items: Arc<[_]> =
+        (0..u32::try_from(ITEMS).unwrap()).map(|at| Item::of(&key, Some(slot(at)))).collect();
+    let epoch = Some(Epoch(7));
+    let long = KeyEvent { kind: Kind::Destroyed, items: Arc::clone(&items), epoch, ..event() };
+    let tell = || ground.keyring.holders().state.lock().tell(id, long.clone());
+    let mut watching = ground.keyring.watch(&one).unwrap();
+    tell();
+    ground.tell(id, 1);
+    let mut told = Vec::new();
+    for (number, epoch) in [(1, None), (2, None), (3, epoch)] {
+        let (at, part) = watching.next().await.unwrap();
+        assert_eq!((at, part.kind, part.epoch), (number, Kind::Destroyed, epoch));
+        told.extend(part.items.iter().cloned());
+    }
+    assert_eq!(told, items[..], "each once, in order");
+    assert_eq!(watching.next().await.unwrap(), (4, event()), "and then what follows");
+    watching.confirm(2).unwrap();
+    watching.confirm(4).unwrap();
+
+    // Who leaves in the middle has not heard all of it.
+    tell();
+    watching.next().await.unwrap();
+    watching.confirm(5).unwrap();
+    drop(watching);
+    assert!(ground.keyring.watch(&one).unwrap().is_stale());
+    let mut watching = ground.keyring.watch(&one).unwrap();
+    tell();
+    watching.next().await.unwrap();
+    ground.keyring.close_watches();
+    assert_eq!(watching.next().await, Err(Cut::Closed), "nor is it told the rest once it is cut off");
+}
+
+#[tokio::test]
 async fn a_server_that_stops_ends_all_streams_and_takes_none() {
     let ground = Ground::new(1 << 20).await;
     let (one, other) = (client(), client());
