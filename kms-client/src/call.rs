@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(scene.kms.generate_random(3).await.unwrap().len(), 3);
         let wait = Some(Duration::from_secs(u64::MAX >> 1));
         let busy = kms_proto::refusal::status(kms_proto::reason::Reason::RateLimited, "", None, wait);
-        scene.server.state.failures.lock().push_back(busy);
+        scene.fail([busy]);
         let error =
             scene.kms.clone().with_deadline(Duration::from_secs(5)).generate_random(3).await.unwrap_err();
         assert_eq!(error.reason(), Some(kms_proto::reason::Reason::RateLimited), "nobody waits that long");

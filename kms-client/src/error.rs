@@ -4,7 +4,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kms_core::names::{KeyName, NameError};
+use kms_core::{
+    names::{KeyName, NameError},
+    state::KeyClass,
+};
 use kms_proto::{reason::Reason, refusal, v1};
 use tonic::Code;
 
@@ -58,6 +61,18 @@ pub enum Error {
         /// The key that was to open it.
         named: Box<KeyName>,
     },
+    /// The column says in its derive that its key is of another class than the server says it is of.
+    #[error(
+        "the column declares class {declared}, and its key `{key}` is of class {actual}; declare {actual}, or name a key of class {declared} and the present one in `previous(key = ..)`"
+    )]
+    OtherClass {
+        /// The key.
+        key: Box<KeyName>,
+        /// What the column declares.
+        declared: KeyClass,
+        /// What the key is of, for as long as it lives.
+        actual: KeyClass,
+    },
     /// The server answered something this release does not understand.
     #[error("the key centre's answer cannot be used: {what} (request {request_id})")]
     Answer {
@@ -104,7 +119,11 @@ impl Error {
             Self::Unreachable { problem, .. } if problem.is_about_us() => Some(Reason::IdentityMissing),
             Self::Unreachable { .. } => Some(Reason::ServerUnreachable),
             Self::TimedOut { .. } => Some(Reason::DeadlineExceeded),
-            Self::Profile(_) | Self::Answer { .. } | Self::Unsupported(_) | Self::Local(_) => None,
+            Self::OtherClass { .. }
+            | Self::Profile(_)
+            | Self::Answer { .. }
+            | Self::Unsupported(_)
+            | Self::Local(_) => None,
         }
     }
 
@@ -113,6 +132,7 @@ impl Error {
         match self {
             Self::Refused(refused) => &refused.word,
             Self::Profile(_) => "PROFILE_INVALID",
+            Self::OtherClass { .. } => "OTHER_CLASS",
             Self::Answer { .. } => "ANSWER_INVALID",
             Self::Unsupported(_) => "UNSUPPORTED",
             Self::Local(_) => "LOCAL_FAILURE",
@@ -213,7 +233,7 @@ impl Error {
         match (self.reason(), self) {
             (Some(reason), _) => reason.exit_code(),
             (None, Self::Refused(refused)) => exit_code_of(refused.code),
-            (None, Self::Profile(_) | Self::Unsupported(_)) => 2,
+            (None, Self::Profile(_) | Self::Unsupported(_) | Self::OtherClass { .. }) => 2,
             (None, _) => 1,
         }
     }

@@ -100,13 +100,6 @@ impl Builder {
         self
     }
 
-    /// Leases are counted on this clock.
-    #[cfg(test)]
-    pub(crate) fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
     /// A client that connects with its first call. Must be made inside a tokio runtime.
     ///
     /// # Errors
@@ -187,10 +180,9 @@ impl Kms {
         self
     }
 
-    /// This client, stating a purpose to policy: of every value and row that the handle seals, opens, searches for or reveals. Leases
-    /// for one purpose are used for no other.
-    ///
-    /// What the server seals and opens itself (class L4) and the making of subjects carry none.
+    /// This client, stating a purpose to policy: of every value and row that the handle seals, opens, searches for or reveals, here or
+    /// at the server, and of the subjects that it ensures. Leases for one purpose are used for no other. A value that is bound to a
+    /// context with a pair `purpose` states that one.
     #[must_use]
     pub fn with_purpose(mut self, purpose: &str) -> Self {
         self.terms.purpose = purpose.into();

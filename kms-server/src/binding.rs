@@ -31,6 +31,11 @@ impl Binding {
         }
     }
 
+    /// The purpose that policy sees: what the value is bound to, or else what the caller states; empty for none.
+    pub fn purpose_or<'a>(&'a self, stated: &'a str) -> Option<&'a str> {
+        self.purpose().or((!stated.is_empty()).then_some(stated))
+    }
+
     /// Which column the value stands in: of a context the pairs `table` and `column`, with which clients bind what the server seals
     /// for them. Authenticated either way: a value does not open with another.
     pub fn column(&self) -> Option<(TableName, ColumnName)> {

@@ -32,14 +32,14 @@ redacted_debug! {
     v1::ContextPair { name; value }
     v1::Context { ; pairs }
     v1::FieldBinding { table, column; record_id }
-    v1::EncryptRequest { tenant, key, binding; plaintext }
-    v1::EncryptBatchRequest { tenant, key; items }
+    v1::EncryptRequest { tenant, key, binding, purpose; plaintext }
+    v1::EncryptBatchRequest { tenant, key, purpose; items }
     v1::encrypt_batch_request::Item { binding; plaintext }
     v1::DecryptResponse { version, store_revision; plaintext }
     v1::DecryptBatchResponse { store_revision; items }
     v1::Masked { form, version; text }
     v1::GenerateDataKeyResponse { version, store_revision, ciphertext; plaintext, padding }
-    v1::LeasedDataKey { version_id, data_key_id, lease, budget, revision, key, version; data_key }
+    v1::LeasedDataKey { version_id, data_key_id, lease, budget, revision, key, version, key_class; data_key }
     v1::GenerateRandomResponse { ; random }
     v1::GetCertificateResponse { certificate, erased; name_salt }
 }

@@ -87,6 +87,7 @@ impl Api {
             tenant: tenant.into(),
             family: family.into(),
             subjects: subjects.iter().map(|subject| subject.as_ref().to_owned()).collect(),
+            purpose: String::new(),
         };
         let items = answer(self.keys().ensure_subjects(message).await)?.items;
         let one = |item: v1::ensure_subjects_response::Item| match item.outcome.unwrap() {
@@ -220,6 +221,7 @@ impl Api {
             key: key.into(),
             plaintext: plaintext.into(),
             binding: Some(binding),
+            purpose: String::new(),
         };
         answer(self.crypto().encrypt(message).await).map(|sealed| sealed.ciphertext)
     }
@@ -237,6 +239,7 @@ impl Api {
             key: key.into(),
             ciphertext: ciphertext.into(),
             binding: Some(binding),
+            purpose: String::new(),
         };
         answer(self.crypto().decrypt(message).await).map(|opened| opened.plaintext)
     }
@@ -255,8 +258,12 @@ impl Api {
         let items: Vec<_> = ciphertexts.into_iter().map(item).collect();
         let mut opened = Vec::new();
         for items in items.chunks(1_000) {
-            let message =
-                v1::DecryptBatchRequest { tenant: tenant.into(), key: key.into(), items: items.to_vec() };
+            let message = v1::DecryptBatchRequest {
+                tenant: tenant.into(),
+                key: key.into(),
+                items: items.to_vec(),
+                purpose: String::new(),
+            };
             let answered = self.crypto().decrypt_batch(message).await.unwrap().into_inner();
             assert_eq!(answered.items.len(), items.len());
             opened.extend(answered.items.into_iter().map(|item| match item.outcome.unwrap() {

@@ -296,6 +296,7 @@ impl Worker {
             key: key.into(),
             plaintext: format!("{}/{key} version {number}", self.tenant.name).into_bytes(),
             binding: Some(context(&[])),
+            purpose: String::new(),
         };
         let sealed = acknowledged(service.crypto().encrypt(message).await)?;
         assert_eq!(sealed.version, number);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use syn::{Error, GenericArgument, LitStr, PathArguments, Result, Type};
 
-use crate::model::{Field, Protected, Table};
+use crate::model::{Field, Previous, Protected, Table};
 
 /// Types with so few values that equality is as good as the value.
 const LOW_ENTROPY: &[&str] = &["bool", "u8", "i8"];
@@ -53,8 +53,28 @@ pub(crate) fn check(table: &Table) -> Result<()> {
             return Err(Error::new(class.span(), words));
         }
         of_field(field, protected)?;
+        for previous in protected.previous.iter().filter(|previous| previous.shared) {
+            shared(table, field, previous)?;
+        }
     }
     Ok(())
+}
+
+/// A key that was everybody's leads to keys that are each subject's.
+fn shared(table: &Table, field: &Field, previous: &Previous) -> Result<()> {
+    let wrong = |words: &str| Err(Error::new(field.ident.span(), words));
+    if table.per.is_none() {
+        return wrong(
+            "`shared` is for tables whose rows have a key for each subject now: add `per = \"..\"` to the struct, or leave it out",
+        );
+    }
+    let now = field.protected.as_ref().and_then(|protected| protected.key.as_ref()).unwrap_or(&table.key);
+    match &previous.key {
+        Some(key) if key.value() != now.value() => Ok(()),
+        _ => wrong(
+            "a family seals nothing itself, so the key that was everybody's is another one: write `previous(key = \"..\", shared)`",
+        ),
+    }
 }
 
 /// The field must be there, readable before anything is opened, and never NULL.

@@ -133,7 +133,7 @@ impl Said {
 }
 
 const UNTIL: &str = "plaintext is taken for a time only: write `allow_plaintext(until = \"2027-01-31\")`";
-const PREVIOUS: &str = "write what was different: `previous(table = \"..\")`, `column = \"..\"`, `key = \"..\"`, `deterministic` or `encrypt`";
+const PREVIOUS: &str = "write what was different: `previous(table = \"..\")`, `column = \"..\"`, `key = \"..\"`, `deterministic`, `encrypt` or `shared`";
 
 fn previous(meta: &ParseNestedMeta<'_>) -> Result<Previous> {
     let mut previous = Previous::default();
@@ -149,6 +149,7 @@ fn previous(meta: &ParseNestedMeta<'_>) -> Result<Previous> {
             previous.deterministic = Some(false);
             Ok(())
         }
+        "shared" => flag(&inner, &mut previous.shared),
         _ => Err(inner.error(PREVIOUS)),
     })?;
     Ok(previous)

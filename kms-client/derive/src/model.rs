@@ -69,6 +69,8 @@ pub(crate) struct Previous {
     pub(crate) column: Option<LitStr>,
     pub(crate) key: Option<LitStr>,
     pub(crate) deterministic: Option<bool>,
+    /// Its key was everybody's, where each subject has one now.
+    pub(crate) shared: bool,
 }
 
 impl Table {

@@ -93,7 +93,8 @@ fn previous(previous: &Previous) -> TokenStream {
         }
         None => quote!(::core::option::Option::None),
     };
-    quote!(d::Previous { table: #table, column: #column, key: #key, mode: #mode })
+    let shared = previous.shared;
+    quote!(d::Previous { table: #table, column: #column, key: #key, mode: #mode, shared: #shared })
 }
 
 fn mode(deterministic: bool) -> TokenStream {

@@ -56,6 +56,17 @@ impl Kms {
         key: &KeyName,
         items: &[ToSeal<'_>],
     ) -> Vec<Result<Vec<u8>, Error>> {
+        self.encrypt_for(tenant, key, &self.terms.purpose, items).await
+    }
+
+    /// [`Kms::encrypt_batch`], stating another purpose to policy; empty for none.
+    pub(crate) async fn encrypt_for(
+        &self,
+        tenant: &TenantName,
+        key: &KeyName,
+        purpose: &str,
+        items: &[ToSeal<'_>],
+    ) -> Vec<Result<Vec<u8>, Error>> {
         use encrypt_batch_response::item::Outcome;
         let mut sealed = Vec::with_capacity(items.len());
         for part in split(items, |item| item.plaintext.len() + bound(&item.binding)) {
@@ -67,6 +78,7 @@ impl Kms {
                 tenant: tenant.to_string(),
                 key: key.to_string(),
                 items: part.iter().map(item).collect(),
+                purpose: purpose.to_owned(),
             };
             let called =
                 self.call(
@@ -91,6 +103,17 @@ impl Kms {
         key: &KeyName,
         items: &[ToOpen<'_>],
     ) -> Vec<Result<Plaintext, Error>> {
+        self.decrypt_for(tenant, key, &self.terms.purpose, items).await
+    }
+
+    /// [`Kms::decrypt_batch`], stating another purpose to policy; empty for none.
+    pub(crate) async fn decrypt_for(
+        &self,
+        tenant: &TenantName,
+        key: &KeyName,
+        purpose: &str,
+        items: &[ToOpen<'_>],
+    ) -> Vec<Result<Plaintext, Error>> {
         use decrypt_batch_response::item::Outcome;
         let mut opened = Vec::with_capacity(items.len());
         for part in split(items, |item| item.ciphertext.len() + bound(&item.binding)) {
@@ -102,6 +125,7 @@ impl Kms {
                 tenant: tenant.to_string(),
                 key: key.to_string(),
                 items: part.iter().map(item).collect(),
+                purpose: purpose.to_owned(),
             };
             let called =
                 self.call(
@@ -145,6 +169,7 @@ impl Kms {
                 key: key.to_string(),
                 destination_key: destination_key.map(ToString::to_string).unwrap_or_default(),
                 items: part.iter().map(item).collect(),
+                purpose: self.terms.purpose.to_string(),
             };
             let called = self.call(message, |channel, request| async move {
                 client(channel).re_encrypt_batch(request).await

@@ -81,6 +81,11 @@ pub(super) fn uid(bytes: &[u8]) -> Result<Uid, Unclear> {
     Uid::try_from(bytes).map_err(|_| "an identifier that has not 16 bytes")
 }
 
+/// The class that a server says; `None` where it says none.
+pub(crate) fn key_class(message: i32) -> Result<Option<KeyClass>, Unclear> {
+    if message == i32::from(v1::KeyClass::Unspecified) { Ok(None) } else { class(message).map(Some) }
+}
+
 pub(crate) fn key_name(name: &str) -> Result<KeyName, Unclear> {
     KeyName::try_from(name).map_err(|_| "a key name that breaks the rules of names")
 }

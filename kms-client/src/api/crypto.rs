@@ -124,6 +124,7 @@ impl Kms {
             key: key.to_string(),
             plaintext: plaintext.to_vec(),
             binding: Some(binding.into()),
+            purpose: self.terms.purpose.to_string(),
         };
         let called =
             self.call(message, |channel, request| async move { client(channel).encrypt(request).await });
@@ -144,6 +145,7 @@ impl Kms {
             key: key.to_string(),
             ciphertext: ciphertext.to_vec(),
             binding: Some(binding.into()),
+            purpose: self.terms.purpose.to_string(),
         };
         let called =
             self.call(message, |channel, request| async move { client(channel).decrypt(request).await });
@@ -166,6 +168,7 @@ impl Kms {
             source_binding: Some((&how.source_binding).into()),
             destination_key: how.destination_key.as_ref().map(ToString::to_string).unwrap_or_default(),
             destination_binding: how.destination_binding.as_ref().map(Into::into),
+            purpose: self.terms.purpose.to_string(),
         };
         let called =
             self.call(message, |channel, request| async move { client(channel).re_encrypt(request).await });
@@ -187,6 +190,7 @@ impl Kms {
             key: key.to_string(),
             context: Some(context_message(context)),
             without_plaintext: !with_plaintext,
+            purpose: self.terms.purpose.to_string(),
         };
         let called =
             self.call(

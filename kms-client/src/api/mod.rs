@@ -40,5 +40,5 @@ pub use subjects::Subject;
 pub use tenants::{CreateTenant, DestroyTenant, TenantDestroyed};
 pub use transparency::{Certificate, Entries, Gone, SignedCheckpoint};
 
-pub(crate) use convert::{duration, key_name};
+pub(crate) use convert::{duration, key_class, key_name};
 pub(crate) use crypto::client as crypto_client;

@@ -44,6 +44,7 @@ impl Kms {
                 tenant: tenant.to_string(),
                 family: family.to_string(),
                 subjects: part.iter().map(|subject| subject.to_string()).collect(),
+                purpose: self.terms.purpose.to_string(),
             };
             let called = self.call(message, |channel, request| async move {
                 client(channel).ensure_subjects(request).await

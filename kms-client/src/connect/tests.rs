@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::ConnectProblem;
 use crate::{
     Error, Kms, Reason,
-    testing::{FakeServer, ca::TestCa},
+    testing::{Loopback, TestCa, until},
 };
 
 fn problem(error: &Error) -> &ConnectProblem {
@@ -17,7 +17,7 @@ fn problem(error: &Error) -> &ConnectProblem {
 
 #[tokio::test]
 async fn a_server_of_another_ca_is_not_trusted() {
-    let server = FakeServer::start();
+    let server = Loopback::start();
     std::fs::write(server.dir().join("ca.pem"), TestCa::new().pem()).unwrap();
     let error = Kms::connect(server.profile("attendance")).await.unwrap_err();
     assert!(matches!(problem(&error), ConnectProblem::ServerNotTrusted(_)), "{error}");
@@ -27,7 +27,7 @@ async fn a_server_of_another_ca_is_not_trusted() {
 
 #[tokio::test]
 async fn a_certificate_the_server_refuses_is_told_from_a_server_that_is_away() {
-    let mut server = FakeServer::start();
+    let mut server = Loopback::start();
     TestCa::new().client("stranger").write(server.dir(), "stranger");
     let error = Kms::connect(server.profile("stranger")).await.unwrap_err();
     assert!(matches!(problem(&error), ConnectProblem::IdentityRefused(_)), "{error}");
@@ -46,7 +46,7 @@ async fn a_certificate_the_server_refuses_is_told_from_a_server_that_is_away() {
 
 #[tokio::test]
 async fn a_key_of_another_certificate_is_refused_before_any_connection() {
-    let server = FakeServer::start();
+    let server = Loopback::start();
     let other = server.ca.client("other");
     std::fs::write(server.dir().join("attendance.key"), other.key.serialize_pem()).unwrap();
     let error = Kms::connect(server.profile("attendance")).await.unwrap_err();
@@ -59,23 +59,23 @@ async fn a_key_of_another_certificate_is_refused_before_any_connection() {
 
 #[tokio::test]
 async fn new_connections_show_the_new_certificate_and_calls_in_flight_finish() {
-    let server = FakeServer::start();
+    let server = Loopback::start();
     let kms = Kms::builder(server.profile("attendance")).connections(1).connect().await.unwrap();
     kms.generate_random(1).await.unwrap();
-    server.state.open.send_replace(false);
+    server.faults().hold_calls();
     let in_flight = tokio::spawn({
         let kms = kms.clone();
         async move { kms.generate_random(2).await }
     });
-    crate::testing::until("the call has arrived", || server.state.calls("GenerateRandom") == 2).await;
+    until("the call has arrived", || server.centre.calls_of("GenerateRandom") == 2).await;
 
     let renewed = server.ca.client("attendance");
     renewed.write(server.dir(), "attendance");
     kms.reload_certificates().unwrap();
-    server.state.open.send_replace(true);
+    server.faults().release_calls();
     assert_eq!(in_flight.await.unwrap().unwrap().len(), 2);
     kms.generate_random(3).await.unwrap();
-    let peers = server.state.peers.lock().clone();
+    let peers = server.peers();
     assert_eq!(peers.len(), 2);
     assert_ne!(peers[0], renewed.certificate.as_ref());
     assert_eq!(peers[1], renewed.certificate.as_ref());
@@ -83,7 +83,7 @@ async fn new_connections_show_the_new_certificate_and_calls_in_flight_finish() {
 
 #[tokio::test]
 async fn files_that_change_are_noticed_and_broken_ones_leave_the_last_good_set() {
-    let server = FakeServer::start();
+    let server = Loopback::start();
     let settings = super::tls::TlsSettings::load(server.profile("attendance")).unwrap();
     assert!(!settings.reload_if_changed().unwrap());
 
@@ -99,18 +99,18 @@ async fn files_that_change_are_noticed_and_broken_ones_leave_the_last_good_set()
 
 #[tokio::test]
 async fn calls_spread_over_all_connections() {
-    let server = FakeServer::start();
+    let server = Loopback::start();
     let kms = Kms::builder(server.profile("attendance")).connections(4).build().unwrap();
-    server.state.open.send_replace(false);
+    server.faults().hold_calls();
     let calls: Vec<_> = (0..8)
         .map(|_| {
             let kms = kms.clone();
             tokio::spawn(async move { kms.generate_random(1).await })
         })
         .collect();
-    crate::testing::until("eight calls have arrived", || server.state.calls("GenerateRandom") == 8).await;
-    assert_eq!(server.state.peers.lock().len(), 4);
-    server.state.open.send_replace(true);
+    until("eight calls have arrived", || server.centre.calls_of("GenerateRandom") == 8).await;
+    assert_eq!(server.peers().len(), 4);
+    server.faults().release_calls();
     for call in calls {
         call.await.unwrap().unwrap();
     }
@@ -118,7 +118,7 @@ async fn calls_spread_over_all_connections() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_is_made_anew() {
-    let mut server = FakeServer::start();
+    let mut server = Loopback::start();
     let kms = Kms::builder(server.profile("attendance")).deadline(Duration::from_secs(20)).build().unwrap();
     kms.generate_random(1).await.unwrap();
     server.restart();

@@ -1,4 +1,4 @@
-//! Blind indexes against a real listener, on a clock that tests move.
+//! Blind indexes against a key centre in memory, on a clock that tests move.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,8 @@ use kms_proto::reason::Reason;
 
 use crate::{
     Error, IndexedColumn, Indexes, Normalizer, ToIndex,
-    testing::{Scene, TENANT, scene, until},
+    api::DestroyTarget,
+    testing::{ATTENDANCE, Rights, SETTLING, Scene, TENANT, scene, until},
 };
 
 const OPEN: &str = "OpenDataKeys";
@@ -21,7 +22,7 @@ fn phone() -> IndexedColumn {
 }
 
 fn calls(scene: &Scene) -> u64 {
-    scene.server.state.calls(OPEN)
+    scene.calls(OPEN)
 }
 
 #[tokio::test]
@@ -44,7 +45,7 @@ async fn a_cold_probe_makes_one_call_and_warm_ones_none() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_cold_probes_make_one_call() {
     let scene = scene();
-    scene.server.state.open.send_replace(false);
+    scene.hold_calls();
     let index = indexes(&scene.kms);
     let probe = |n: u32| {
         let index = index.clone();
@@ -52,7 +53,7 @@ async fn a_thousand_cold_probes_make_one_call() {
     };
     let tasks: Vec<_> = (0..1_000).map(probe).collect();
     until("the call has arrived", || calls(&scene) == 1).await;
-    scene.server.state.open.send_replace(true);
+    scene.release_calls();
     for task in tasks {
         assert_eq!(task.await.unwrap().unwrap().len(), 1);
     }
@@ -64,20 +65,22 @@ async fn rows_are_looked_for_under_every_live_version_and_written_under_the_one_
     let scene = scene();
     let first = indexes(&scene.kms).value(&phone(), b"138").await.unwrap();
 
-    scene.server.state.turn(KEY, |key| key.version = 2);
+    scene.rotate(KEY).await;
+    scene.centre.advance(SETTLING / 2);
     let unsettled = indexes(&scene.cold());
     assert_eq!(unsettled.value(&phone(), b"138").await.unwrap(), first);
     assert!(!unsettled.versions().await.unwrap().are_settled());
     assert_eq!(unsettled.probes(&phone(), b"138").await.unwrap().len(), 2);
 
-    scene.server.state.turn(KEY, |key| key.settled = 2);
+    // The lease from before still runs.
+    scene.centre.advance(SETTLING / 2);
     let settled = indexes(&scene.cold());
     let second = settled.value(&phone(), b"138").await.unwrap();
     assert_ne!(second, first);
     assert_eq!(settled.probes(&phone(), b"138").await.unwrap(), [second.clone(), first.clone()]);
     assert!(unsettled.probes(&phone(), b"138").await.unwrap().contains(&second), "those before find it too");
 
-    scene.server.state.turn(KEY, |key| key.destroyed = vec![1]);
+    scene.destroy(KEY, DestroyTarget::Version(1)).await;
     let later = indexes(&scene.cold());
     assert_eq!(later.probes(&phone(), b"138").await.unwrap(), [second]);
 }
@@ -85,15 +88,15 @@ async fn rows_are_looked_for_under_every_live_version_and_written_under_the_one_
 #[tokio::test]
 async fn a_lease_goes_over_to_the_newest_version_at_the_moment_that_it_was_told() {
     let scene = scene();
-    scene.server.state.turn(KEY, |key| key.version = 2);
-    *scene.server.state.twist_index.lock() =
-        Some(|leased| leased.settles_in = Some(Duration::from_secs(10).try_into().unwrap()));
+    let soon = Duration::from_secs(10);
+    scene.rotate(KEY).await;
+    scene.centre.advance(SETTLING - soon);
     let index = indexes(&scene.kms);
     let before = index.value(&phone(), b"138").await.unwrap();
     let asked = calls(&scene);
-    scene.clock.advance(Duration::from_secs(9));
+    scene.centre.advance(Duration::from_secs(9));
     assert_eq!(index.value(&phone(), b"138").await.unwrap(), before);
-    scene.clock.advance(Duration::from_secs(1));
+    scene.centre.advance(Duration::from_secs(1));
     let after = index.value(&phone(), b"138").await.unwrap();
     assert_ne!(after, before);
     assert!(index.versions().await.unwrap().are_settled());
@@ -101,34 +104,33 @@ async fn a_lease_goes_over_to_the_newest_version_at_the_moment_that_it_was_told(
     assert_eq!(calls(&scene), asked, "nobody was asked again");
 
     // Servers of before do not say which it is: then the lease stays as it was given.
-    *scene.server.state.twist_index.lock() = Some(|leased| {
-        leased.settles_in = Some(Duration::from_secs(10).try_into().unwrap());
-        leased.settles_under = None;
-    });
+    scene.rotate(KEY).await;
+    scene.centre.advance(SETTLING - soon);
+    scene.faults().twist_index(|leased| leased.settles_under = None);
     let cold = scene.cold();
     let index = indexes(&cold);
     let before = index.value(&phone(), b"138").await.unwrap();
-    scene.clock.advance(Duration::from_secs(10));
+    scene.centre.advance(soon);
     assert_eq!(index.value(&phone(), b"138").await.unwrap(), before);
 }
 
 #[tokio::test]
 async fn who_waits_for_the_newest_version_asks_again_when_it_takes_rows() {
     let scene = scene();
-    scene.server.state.turn(KEY, |key| key.version = 2);
+    scene.rotate(KEY).await;
     let index = indexes(&scene.kms);
     let before = index.value(&phone(), b"138").await.unwrap();
     let waiting = tokio::spawn({
         let index = index.clone();
         async move { index.settled().await }
     });
-    scene.server.state.turn(KEY, |key| key.settled = 2);
-    scene.clock.advance(Duration::from_secs(60));
+    until("it has asked anew", || calls(&scene) == 2).await;
+    scene.centre.advance(SETTLING);
     assert!(waiting.await.unwrap().unwrap().are_settled());
     assert_ne!(index.value(&phone(), b"138").await.unwrap(), before);
 
-    scene.server.state.turn(KEY, |key| key.version = 3);
-    *scene.server.state.twist_index.lock() = Some(|leased| leased.writes_under = None);
+    scene.rotate(KEY).await;
+    scene.faults().twist_index(|leased| leased.writes_under = None);
     let error = indexes(&scene.cold()).settled().await.unwrap_err();
     assert_eq!(error.reason(), Some(Reason::KeyDeactivated));
 }
@@ -136,7 +138,9 @@ async fn who_waits_for_the_newest_version_asks_again_when_it_takes_rows() {
 #[tokio::test]
 async fn probes_that_are_equal_under_two_versions_are_one() {
     let scene = scene();
-    scene.server.state.turn(KEY, |key| key.version = 20);
+    for _ in 1..20 {
+        scene.rotate(KEY).await;
+    }
     let bit = IndexedColumn::new("checkins", "phone", "eq", 1).unwrap();
     let mut probes = indexes(&scene.kms).probes(&bit, b"138").await.unwrap();
     probes.sort();
@@ -183,11 +187,11 @@ async fn a_lease_of_an_index_is_wiped_at_its_end_though_somebody_holds_it_and_fe
     let value = index.value(&phone(), b"138").await.unwrap();
     let lease = scene.kms.shared.leases.peek(&index.want()).unwrap();
     assert!(lease.with_index_keys(|_| ()).is_ok() && !lease.is_wiped());
-    scene.server.state.open.send_replace(false);
-    scene.clock.advance(Duration::from_secs(60));
+    scene.hold_calls();
+    scene.centre.advance(Duration::from_secs(60));
     assert!(lease.with_index_keys(|_| ()).is_err(), "not a moment longer");
     until("it is wiped", || lease.is_wiped()).await;
-    scene.server.state.open.send_replace(true);
+    scene.release_calls();
     assert_eq!(index.value(&phone(), b"138").await.unwrap(), value);
     assert!(calls(&scene) >= 2);
 }
@@ -216,7 +220,7 @@ async fn a_lease_to_index_is_used_for_nothing_else_and_no_other_for_it() {
 #[tokio::test]
 async fn a_key_that_takes_no_new_values_is_still_searched() {
     let scene = scene();
-    *scene.server.state.twist_index.lock() = Some(|leased| leased.writes_under = None);
+    scene.faults().twist_index(|leased| leased.writes_under = None);
     let index = indexes(&scene.kms);
     assert_eq!(index.probes(&phone(), b"138").await.unwrap().len(), 1);
     let error = index.value(&phone(), b"138").await.unwrap_err();
@@ -228,12 +232,15 @@ async fn a_key_that_takes_no_new_values_is_still_searched() {
 async fn a_refusal_of_the_server_is_told_and_not_remembered() {
     let scene = scene();
     let index = indexes(&scene.kms);
-    for reason in [Reason::KeyNotAccessible, Reason::KeySuspended, Reason::KeyDestroyed] {
-        scene.server.state.turn(KEY, |key| key.refuses = Some(reason));
-        assert_eq!(index.probes(&phone(), b"138").await.unwrap_err().reason(), Some(reason));
-    }
-    scene.server.state.turn(KEY, |key| key.refuses = None);
+    scene.centre.restrict(ATTENDANCE, Rights::none());
+    assert_eq!(index.probes(&phone(), b"138").await.unwrap_err().reason(), Some(Reason::KeyNotAccessible));
+    scene.centre.restrict(ATTENDANCE, Rights::all());
+    scene.suspend(KEY).await;
+    assert_eq!(index.probes(&phone(), b"138").await.unwrap_err().reason(), Some(Reason::KeySuspended));
+    scene.resume(KEY).await;
     index.probes(&phone(), b"138").await.unwrap();
+    scene.destroy(KEY, DestroyTarget::All).await;
+    assert_eq!(index.probes(&phone(), b"138").await.unwrap_err().reason(), Some(Reason::KeyDestroyed));
     let of_data = scene.kms.index(&TENANT.parse().unwrap(), &"attendance".parse().unwrap());
     let error = of_data.probes(&phone(), b"138").await.unwrap_err();
     assert_eq!((error.reason(), error.exit_code()), (Some(Reason::KeyUseMismatch), 2));
@@ -253,7 +260,7 @@ async fn an_answer_that_is_not_an_index_key_as_asked_for_is_refused() {
     ];
     for twist in twists {
         let scene = scene();
-        *scene.server.state.twist_index.lock() = Some(twist);
+        scene.faults().twist_index(twist);
         let error = indexes(&scene.kms).probes(&phone(), b"138").await.unwrap_err();
         assert!(matches!(error, Error::Answer { .. }), "{error}");
     }
@@ -262,16 +269,17 @@ async fn an_answer_that_is_not_an_index_key_as_asked_for_is_refused() {
 #[tokio::test]
 async fn a_lease_ends_with_the_first_of_its_versions() {
     let scene = scene();
-    scene.server.state.turn(KEY, |key| key.version = 2);
-    *scene.server.state.twist_index.lock() =
-        Some(|leased| leased.versions[1].lease = Some(Duration::from_secs(20).try_into().unwrap()));
+    scene.rotate(KEY).await;
+    scene
+        .faults()
+        .twist_index(|leased| leased.versions[1].lease = Some(Duration::from_secs(20).try_into().unwrap()));
     let index = indexes(&scene.kms);
     index.probes(&phone(), b"138").await.unwrap();
-    scene.server.state.open.send_replace(false);
-    scene.clock.advance(Duration::from_secs(20));
+    scene.hold_calls();
+    scene.centre.advance(Duration::from_secs(20));
     let waiting = tokio::spawn(async move { index.probes(&phone(), b"138").await });
     until("it is fetched again", || calls(&scene) == 2).await;
-    scene.server.state.open.send_replace(true);
+    scene.release_calls();
     waiting.await.unwrap().unwrap();
 }
 

@@ -9,12 +9,9 @@ use std::{
     time::Duration,
 };
 
-use kms_proto::{
-    reason::Reason,
-    v1::{
-        KeyEventKind,
-        watch_keys_response::{Event, event::Item},
-    },
+use kms_proto::v1::{
+    KeyEventKind,
+    watch_keys_response::{Event, event::Item},
 };
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use parking_lot::Mutex;
@@ -22,7 +19,7 @@ use parking_lot::Mutex;
 use super::purge::Purge;
 use crate::{
     Error,
-    testing::{ATTENDANCE, Scene, TENANT, phone, row, scene, scene_with, until},
+    testing::{ATTENDANCE, Rights, Scene, TENANT, phone, row, scene, scene_with, until},
 };
 
 /// Counters as `name{label="value"}`, and how often something was measured.
@@ -95,11 +92,11 @@ async fn a_lease_that_ended_is_missed_as_expired_whether_or_not_it_was_wiped_yet
     let scene = scene();
     seal(&scene).await.unwrap();
     // Nothing else has run since, so what has ended is still there.
-    scene.clock.advance(Duration::from_secs(60));
+    scene.centre.advance(Duration::from_secs(60));
     seal(&scene).await.unwrap();
     assert_eq!((counted.misses("expired"), counted.misses("cold")), (1, 1));
 
-    scene.clock.advance(Duration::from_secs(50));
+    scene.centre.advance(Duration::from_secs(50));
     until("it is renewed", || counted.of("kms_client_lease_renewals_total") > 0).await;
 }
 
@@ -109,15 +106,15 @@ async fn a_miss_says_whether_the_server_refused_an_event_ended_it_or_the_budget_
     let _guard = metrics::set_default_local_recorder(&counted);
     let refused = scene();
     seal(&refused).await.unwrap();
-    refused.server.state.turn(ATTENDANCE, |key| key.refuses = Some(Reason::KeySuspended));
-    refused.clock.advance(Duration::from_secs(49));
+    refused.centre.restrict(ATTENDANCE, Rights::none());
+    refused.centre.advance(Duration::from_secs(49));
     until("the renewal is refused", || counted.fetches("denied") == 1).await;
     seal(&refused).await.unwrap_err();
     assert_eq!((counted.misses("refused"), counted.fetches("denied")), (1, 2));
 
     let purged = scene();
     seal(&purged).await.unwrap();
-    let version_id = purged.server.state.keys.lock()[ATTENDANCE].id(1).get();
+    let version_id = purged.records().sealing_version(&phone()).await.unwrap().get();
     let item = Item { tenant: TENANT.into(), key: ATTENDANCE.into(), version_id };
     let kind = KeyEventKind::Destroyed.into();
     purged.kms.shared.leases.purge(Purge::of(&Event {
@@ -132,7 +129,7 @@ async fn a_miss_says_whether_the_server_refused_an_event_ended_it_or_the_budget_
     assert!(counted.0.lock().contains_key("kms_client_purge_seconds"));
 
     let spent = scene();
-    spent.server.state.turn(ATTENDANCE, |key| key.budget = 1);
+    spent.faults().limit_budget(1);
     let (column, rows) = (phone(), [row("1"), row("2")]);
     let item = |record| crate::ToSealField { column: &column, record, plaintext: b"x" };
     assert!(spent.records().seal_batch(&[item(&rows[0]), item(&rows[1])]).await.iter().all(Result::is_ok));
@@ -143,8 +140,8 @@ async fn a_miss_says_whether_the_server_refused_an_event_ended_it_or_the_budget_
 async fn a_server_that_is_away_is_a_failed_fetch_and_no_denial() {
     let counted = Counted::default();
     let _guard = metrics::set_default_local_recorder(&counted);
-    let mut scene = scene_with(|builder| builder.deadline(Duration::from_millis(200)));
-    scene.server.stop();
+    let scene = scene_with(|builder| builder.deadline(Duration::from_millis(200)));
+    scene.centre.stop();
     for _ in 0..5 {
         seal(&scene).await.unwrap_err();
     }

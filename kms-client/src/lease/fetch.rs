@@ -6,6 +6,7 @@ use kms_core::{
     id::{DataKeyId, VersionId},
     names::KeyName,
     secret::{DataKey, IndexKey},
+    state::KeyClass,
 };
 use kms_proto::v1::{
     LeasedDataKey, LeasedIndex, OpenDataKeysRequest, open_data_keys_request as ask,
@@ -20,7 +21,7 @@ use super::{
     index::IndexKeys,
 };
 use crate::{
-    api::{crypto_client, duration, key_name},
+    api::{crypto_client, duration, key_class, key_name},
     call::Answered,
     clock::BootTime,
     error::Error,
@@ -139,6 +140,7 @@ struct Stated {
     version: VersionId,
     data_key: DataKeyId,
     lease: Duration,
+    class: Option<KeyClass>,
     bytes: Zeroizing<Vec<u8>>,
 }
 
@@ -148,14 +150,15 @@ impl Stated {
         let key = key_name(&leased.key)?;
         let (version, data_key) = (VersionId::from(leased.version_id), DataKeyId::from(leased.data_key_id));
         let lease = duration(leased.lease.ok_or("a data key without a lease")?)?;
-        Ok((Self { key, version, data_key, lease, bytes }, leased.budget))
+        let class = key_class(leased.key_class)?;
+        Ok((Self { key, version, data_key, lease, class, bytes }, leased.budget))
     }
 }
 
 const NOT_32_BYTES: &str = "a data key that has not 32 bytes";
 
 fn accept(want: &Want, leased: LeasedDataKey, sent: BootTime) -> Result<(Terms, Material), &'static str> {
-    let (Stated { key, version, data_key, lease, bytes }, budget) = Stated::of(leased)?;
+    let (Stated { key, version, data_key, lease, class, bytes }, budget) = Stated::of(leased)?;
     let budget = match &want.what {
         What::Seal { key: asked, .. } if *asked != key => return Err("a data key of another key"),
         // AES-SIV draws no nonce, so a deterministic field key has no limit to keep.
@@ -178,7 +181,8 @@ fn accept(want: &Want, leased: LeasedDataKey, sent: BootTime) -> Result<(Terms, 
         What::Index { .. } => return Err("a data key in place of an index key"),
     };
     let deadline = sent.after(lease);
-    let terms = Terms { tenant: want.scope.tenant.clone(), key, version, data_key, deadline, budget };
+    let tenant = want.scope.tenant.clone();
+    let terms = Terms { tenant, key, version, data_key, deadline, budget, class };
     Ok((terms, Material::DataKey(DataKey::copied_from(&bytes).ok_or(NOT_32_BYTES)?)))
 }
 
@@ -190,7 +194,7 @@ fn accept_index(
     // ORDER: every key is in memory that is wiped before the first is looked at.
     let stated: Vec<_> = leased.versions.into_iter().map(Stated::of).collect();
     let What::Index { key } = &want.what else { return Err("an index key in place of a data key") };
-    let mut deadline = None;
+    let (mut deadline, mut class) = (None, None);
     let mut keys = Vec::with_capacity(stated.len());
     for one in stated {
         let (one, _) = one?;
@@ -203,6 +207,7 @@ fn accept_index(
         // All are used together, so the first to end ends all.
         let end = sent.after(one.lease);
         deadline = Some(deadline.map_or(end, |deadline: BootTime| deadline.min(end)));
+        class = one.class;
         keys.push((one.version, IndexKey::copied_from(&one.bytes).ok_or(NOT_32_BYTES)?));
     }
     let tenant = want.scope.tenant.clone();
@@ -212,7 +217,7 @@ fn accept_index(
     let keys = IndexKeys::new(tenant.clone(), keys, leased.writes_under.map(VersionId::from), settles)?;
     let (version, data_key) = (keys.newest(), DataKeyId::DETERMINISTIC);
     let deadline = deadline.unwrap_or(sent);
-    let terms = Terms { tenant, key: key.clone(), version, data_key, deadline, budget: None };
+    let terms = Terms { tenant, key: key.clone(), version, data_key, deadline, budget: None, class };
     Ok((terms, Material::Index(keys)))
 }
 

@@ -16,6 +16,7 @@ use kms_core::{
     id::{DataKeyId, VersionId},
     names::{ColumnName, KeyName, RecordId, TableName, TenantName},
     secret::{DataKey, Plaintext},
+    state::KeyClass,
 };
 
 use super::{
@@ -47,6 +48,8 @@ pub(crate) struct Terms {
     pub(crate) deadline: BootTime,
     /// Seals of one field key; `None` where the key may only open.
     pub(crate) budget: Option<u64>,
+    /// Of the key; servers of before do not say it.
+    pub(crate) class: Option<KeyClass>,
 }
 
 /// What is under lease.
@@ -112,6 +115,10 @@ impl Lease {
             Material::DataKey(_) => None,
         };
         self.material.with(of_index).flatten().unwrap_or_else(|| versions.contains(&self.terms.version))
+    }
+
+    pub(super) fn class(&self) -> Option<KeyClass> {
+        self.terms.class
     }
 
     pub(super) fn deadline(&self) -> BootTime {

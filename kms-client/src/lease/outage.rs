@@ -23,9 +23,9 @@ async fn seal(kms: &Kms) -> Vec<Result<Vec<u8>, Error>> {
 
 #[tokio::test]
 async fn clients_of_a_server_that_is_back_come_one_by_one_and_ask_once_each() {
-    let mut scene = scene();
+    let scene = scene();
     let clients: Vec<Kms> = (0..CLIENTS).map(|_| scene.cold()).collect();
-    scene.server.stop();
+    scene.centre.stop();
     // Long enough away for the longest wait.
     for _ in 0..8 {
         let away = clients.iter().map(|kms| kms.clone().with_deadline(Duration::from_millis(50)));
@@ -33,17 +33,17 @@ async fn clients_of_a_server_that_is_back_come_one_by_one_and_ask_once_each() {
         for error in join_all(away.iter().map(seal)).await.into_iter().flatten() {
             assert!(error.unwrap_err().is_retryable());
         }
-        scene.clock.advance(Duration::from_secs(5));
+        scene.centre.advance(Duration::from_secs(5));
     }
     let away: Vec<Kms> =
         clients.iter().map(|kms| kms.clone().with_deadline(Duration::from_millis(50))).collect();
     join_all(away.iter().map(seal)).await;
-    assert_eq!(scene.server.state.calls(OPEN), 0);
+    assert_eq!(scene.calls(OPEN), 0);
 
-    scene.server.restart();
+    scene.centre.start();
     let (mut came, mut served) = (Vec::new(), HashMap::new());
     for step in 0..=20 {
-        let before = scene.server.state.calls(OPEN);
+        let before = scene.calls(OPEN);
         for (client, sealed) in join_all(clients.iter().map(seal)).await.into_iter().enumerate() {
             let served_now = sealed.iter().filter(|sealed| sealed.is_ok()).count();
             assert!([0, TASKS].contains(&served_now), "tasks of one client are served together");
@@ -51,11 +51,11 @@ async fn clients_of_a_server_that_is_back_come_one_by_one_and_ask_once_each() {
                 served.entry(client).or_insert(step);
             }
         }
-        came.push(scene.server.state.calls(OPEN) - before);
-        scene.clock.advance(STEP);
+        came.push(scene.calls(OPEN) - before);
+        scene.centre.advance(STEP);
     }
     assert_eq!(served.len() as u64, CLIENTS, "within five seconds all are served");
-    assert_eq!(scene.server.state.calls(OPEN), CLIENTS, "one call for each client, whatever its tasks");
+    assert_eq!(scene.calls(OPEN), CLIENTS, "one call for each client, whatever its tasks");
     let most = came.iter().max().unwrap();
     assert!(*most <= CLIENTS / 2, "they come spread: {came:?}");
 }

@@ -3,6 +3,7 @@
 use kms_core::{
     field::{Header, Kind},
     names::KeyName,
+    state::KeyClass,
 };
 use kms_proto::reason::Reason;
 use time::Date;
@@ -26,6 +27,8 @@ pub(super) struct LaidColumn {
     pub(super) now: Scheme,
     pub(super) older: Vec<Scheme>,
     pub(super) plaintext_until: Option<Date>,
+    /// The class that its present key should be of.
+    pub(super) class: Option<KeyClass>,
     pub(super) index: Option<LaidIndex>,
 }
 
@@ -43,6 +46,8 @@ pub(super) struct Scheme {
     pub(super) column: Column,
     /// Which of [`Layout::keys`].
     pub(super) key: usize,
+    /// Whether the key is everybody's, also where rows have a subject.
+    pub(super) shared: bool,
 }
 
 impl Layout {
@@ -80,14 +85,16 @@ impl LaidColumn {
                 keys.push(key);
                 keys.len() - 1
             });
-            Ok::<_, Error>(Scheme { column, key: place })
+            Ok::<_, Error>(Scheme { column, key: place, shared: previous.shared })
         };
         let now = scheme(&Previous::default())?;
         let older = column.previous.iter().map(scheme).collect::<Result<_, _>>()?;
         let plaintext_until = column.allow_plaintext_until.as_deref().and_then(migrate::date);
+        let unknown = |_| Error::Unsupported("a class that this release does not have");
+        let class = column.class.as_ref().map(|class| class.parse().map_err(unknown)).transpose()?;
         let index = column.index.as_ref();
         let index = index.map(|index| LaidIndex::new(&schema.table, &column.name, index)).transpose()?;
-        Ok(Self { schema: column, now, older, plaintext_until, index })
+        Ok(Self { schema: column, now, older, plaintext_until, class, index })
     }
 
     /// Whether a value was sealed deterministically, where the column takes values of its mode.

@@ -32,7 +32,7 @@
 //! On a field: `encrypt` or `deterministic`; `text`, for a column of text; `json`, where a scalar is not to be sealed as one;
 //! `index(eq, bits = 20, normalize = "phone", key = "..", name = "..", column = "..")`; `mask`; `class`; `key`; `name`, as above;
 //! `column`, what the database calls it; `max_len`, what the column holds; `allow_plaintext(until = "2027-01-31")`;
-//! `previous(table = "..", column = "..", key = "..", deterministic)`; and for what the derive advises against
+//! `previous(table = "..", column = "..", key = "..", deterministic, shared)`; and for what the derive advises against
 //! `low_entropy = "accepted"`, `equality = "within_subject"`, and in an index `long_index = "accepted"`.
 //!
 //! # Layout
@@ -44,12 +44,13 @@
 //! - `seal`, `open`: batches, one call for all that is cold.
 //! - `stream`: rows opened as they come.
 //! - `masked`: for those who see masked forms only.
-//! - `migrate`: plaintext and older schemes, while they last.
+//! - `class`: the class that a column declares and that of its key; `migrate`: plaintext and older schemes, while they last.
 //! - `index`: equality search.
 //! - `error`: what went wrong, with which column.
 
 #[cfg(feature = "chrono")]
 mod chrono;
+mod class;
 mod codec;
 mod error;
 mod index;

@@ -10,7 +10,7 @@ use kms_core::{
 use kms_proto::reason::Reason;
 
 use super::{
-    Ciphertexts, FieldProblem, Layout, OpenedRow, Place, Protect, ProtectError, SealedRow,
+    Ciphertexts, FieldProblem, Layout, OpenedRow, Place, Protect, ProtectError, SealedRow, class,
     layout::{LaidColumn, Scheme},
     migrate::{self, Found},
     row::Stored,
@@ -163,10 +163,12 @@ impl Opening<'_> {
                 let row = slot / self.layout.columns.len();
                 let Ok(place) = &self.places[row] else { return done };
                 items.push(ToOpenField { column: &scheme.column, record: &place.record, ciphertext });
-                under.push(&self.keys[row].as_deref().unwrap_or(&self.layout.keys)[scheme.key]);
+                let own = self.keys[row].as_deref().filter(|_| !scheme.shared);
+                under.push(&own.unwrap_or(&self.layout.keys)[scheme.key]);
             }
             let Some(first) = under.first() else { break };
             let opened = self.kms.records(&tenant, first).open_each(&items, Under::Each(&under)).await;
+            let differing = class::differing(self.kms, self.layout, &tenant);
             let mut again = Vec::new();
             for (mut one, opened) in pending.into_iter().zip(opened) {
                 let own = self.keys[one.slot / self.layout.columns.len()].is_some();
@@ -183,11 +185,26 @@ impl Opening<'_> {
                         one.tried += 1;
                         again.push(one);
                     }
-                    None => done.push((one.slot, opened)),
+                    None => done.push((one.slot, self.of_class(&differing, &one, opened))),
                 }
             }
             pending = again;
         }
         done
+    }
+
+    /// What was opened, unless the column declares another class than the present key has that opened it.
+    fn of_class(
+        &self,
+        differing: &[(usize, Error)],
+        one: &Pending<'_>,
+        opened: Result<Plaintext, Error>,
+    ) -> Result<Plaintext, Error> {
+        let at = one.slot % self.layout.columns.len();
+        let is_present = one.scheme.key == self.layout.columns[at].now.key;
+        match differing.iter().find(|(column, _)| is_present && *column == at) {
+            Some((_, error)) if opened.is_ok() => Err(error.clone()),
+            _ => opened,
+        }
     }
 }

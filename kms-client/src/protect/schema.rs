@@ -43,7 +43,7 @@ pub struct ColumnSchema {
     /// Its key, where that is not the table's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Text>,
-    /// The class that its key should have, as `L3`. The server's word counts; nothing compares them yet.
+    /// The class that its key has, as `L3`: under one of another class nothing is sealed or opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<Text>,
     /// The form that those see who may only reveal. The server's `policies/masks.toml` counts; `kms` compares.
@@ -113,6 +113,9 @@ pub struct Previous {
     /// How they were sealed; as now where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    /// Its key was everybody's, in a table whose subjects have a key each now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }
 
 impl Schema {

@@ -6,7 +6,9 @@ use futures_util::future::{join, join_all};
 use kms_core::names::{FamilyName, KeyName, SubjectName, TenantName};
 use kms_proto::reason::Reason;
 
-use super::{Encoded, FieldProblem, Layout, Place, Plaintexts, Protect, ProtectError, SealedValues, index};
+use super::{
+    Encoded, FieldProblem, Layout, Place, Plaintexts, Protect, ProtectError, SealedValues, class, index,
+};
 use crate::{
     Kms, ToSealField,
     lease::{Scope, Want, What},
@@ -46,6 +48,11 @@ impl Kms {
         });
         let (sealed, indexes): (Vec<_>, Vec<_>) = join_all(each).await.into_iter().unzip();
 
+        for (tenant, rows) in &tenants {
+            for (at, error) in class::differing(self, layout, tenant) {
+                rows.iter().for_each(|row| batch.fail(*row, layout.error(at, error.clone())));
+            }
+        }
         let mut values: Vec<Option<Vec<u8>>> = vec![None; rows.len() * columns];
         let mut index_values: Vec<Option<Vec<u8>>> = vec![None; rows.len() * indexed];
         for (slot, result) in sealed.into_iter().flatten() {

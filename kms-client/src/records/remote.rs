@@ -34,7 +34,7 @@ impl Records {
                 Err(error) => results[*at] = Err(error),
             }
         }
-        let sealed = self.kms.encrypt_batch(&self.scope.tenant, &self.key, &asked).await;
+        let sealed = self.kms.encrypt_for(&self.scope.tenant, &self.key, &self.scope.purpose, &asked).await;
         for (at, sealed) in places.into_iter().zip(sealed) {
             results[at] = sealed;
         }
@@ -62,7 +62,8 @@ impl Records {
                 Err(error) => results[*at] = Err(error),
             }
         }
-        let mut opened = self.kms.decrypt_batch(&self.scope.tenant, &self.key, &asked).await.into_iter();
+        let opened = self.kms.decrypt_for(&self.scope.tenant, &self.key, &self.scope.purpose, &asked).await;
+        let mut opened = opened.into_iter();
         for at in places {
             results[at] = opened.next().unwrap_or(Err(NO_RESULT));
         }

@@ -57,32 +57,28 @@ impl Records {
 
 #[cfg(test)]
 mod tests {
-    use kms_core::mask::{Mask, MaskForm};
     use kms_proto::reason::Reason;
 
     use super::*;
-    use crate::testing::{ATTENDANCE, Scene, phone, row, scene};
-
-    fn declare(scene: &Scene, column: &str, form: MaskForm) {
-        scene.server.state.declare((ATTENDANCE, "checkins", column), Mask::of(form).unwrap());
-    }
+    use crate::testing::{phone, row, scene};
 
     #[tokio::test]
     async fn values_of_every_kind_are_revealed_in_one_call_and_each_has_its_own_result() {
         let scene = scene();
-        declare(&scene, "phone", MaskForm::Phone);
+        scene.declare_masks(&[("checkins", "phone", "phone"), ("checkins", "name", "name")]);
         let records = scene.records();
         let (name, office) = (
             Column::deterministic("checkins", "name").unwrap(),
             Column::randomized("checkins", "office").unwrap(),
         );
-        declare(&scene, "name", MaskForm::Name);
         let sealed_phone = records.seal(&phone(), &row("1"), b"13800131234").await.unwrap();
         let sealed_name = records.seal(&name, &row("1"), "李雷".as_bytes()).await.unwrap();
         let sealed_office = records.seal(&office, &row("1"), b"north").await.unwrap();
-        scene.server.state.turn(ATTENDANCE, |key| key.class_l4 = true);
-        let cold = scene.cold().records(records.tenant(), records.key());
-        let direct = cold.seal(&phone(), &row("2"), b"13900131234").await.unwrap();
+        // As the server seals under class L4.
+        let bound = phone().direct(&row("2")).unwrap();
+        let direct =
+            scene.kms.encrypt(records.tenant(), records.key(), &bound, b"13900131234").await.unwrap();
+        let direct = direct.ciphertext;
         let one = row("1");
         let two = row("2");
         let of = |column, record, ciphertext| ToOpenField { column, record, ciphertext };
@@ -96,7 +92,7 @@ mod tests {
             of(&phone, &two, &direct),
         ];
         let revealed = records.reveal_batch(&items).await;
-        assert_eq!(scene.server.state.calls("RevealBatch"), 1);
+        assert_eq!(scene.calls("RevealBatch"), 1);
         let text = |at: usize| revealed[at].as_ref().unwrap().to_string();
         assert_eq!((text(0), text(1), text(5)), ("138****1234".into(), "李**".into(), "139****1234".into()));
         assert_eq!(revealed[0].as_ref().unwrap().form, "phone");
@@ -114,7 +110,7 @@ mod tests {
         let records = scene.records();
         let sealed = records.seal(&phone(), &row("1"), b"13800131234").await.unwrap();
         let denied = kms_proto::refusal::status(Reason::KeyNotAccessible, "no", None, None);
-        scene.server.state.failures.lock().push_back(denied);
+        scene.fail([denied]);
         let revealed = records.reveal(&phone(), &row("1"), &sealed).await;
         assert_eq!(revealed.unwrap_err().reason(), Some(Reason::KeyNotAccessible));
     }

@@ -1,4 +1,4 @@
-//! Records against a real listener.
+//! Records against a key centre in memory.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use kms_proto::reason::Reason;
 
 use super::{Column, Pause, ToOpenField, ToSealField};
 use crate::{
-    Error, RecordId,
-    testing::{ATTENDANCE, TENANT, phone, row, scene},
+    Error, KeyClass, RecordId,
+    testing::{ATTENDANCE, TENANT, key, phone, records, row, scene, tenant},
 };
 
 const OPEN: &str = "OpenDataKeys";
@@ -29,12 +29,12 @@ async fn a_cold_batch_makes_one_call_and_a_warm_one_none() {
     let sealed: Vec<_> =
         scene.records().seal_batch(&items).await.into_iter().collect::<Result<_, _>>().unwrap();
     scene.records().seal_batch(&items).await;
-    assert_eq!(scene.server.state.calls(OPEN), 1);
+    assert_eq!(scene.calls(OPEN), 1);
 
-    scene.server.state.turn(ATTENDANCE, |key| key.version = 2);
-    let cold = scene.cold().records(&TENANT.parse().unwrap(), &ATTENDANCE.parse().unwrap());
+    scene.rotate(ATTENDANCE).await;
+    let cold = records(&scene.cold());
     let newer = cold.seal(&column, &rows[0], b"newer").await.unwrap();
-    let before = scene.server.state.calls(OPEN);
+    let before = scene.calls(OPEN);
     let mut to_open: Vec<_> = items
         .iter()
         .zip(&sealed)
@@ -42,13 +42,13 @@ async fn a_cold_batch_makes_one_call_and_a_warm_one_none() {
         .collect();
     to_open.push(ToOpenField { column: &column, record: &rows[0], ciphertext: &newer });
     let opened = cold.open_batch(&to_open).await;
-    assert_eq!(scene.server.state.calls(OPEN), before + 1, "two versions in one call");
+    assert_eq!(scene.calls(OPEN), before + 1, "two versions in one call");
     assert_eq!(opened.last().unwrap().as_ref().unwrap().as_bytes(), b"newer");
     for (item, opened) in items.iter().zip(&opened) {
         assert_eq!(opened.as_ref().unwrap().as_bytes(), item.plaintext);
     }
     cold.open_batch(&to_open).await;
-    assert_eq!(scene.server.state.calls(OPEN), before + 1, "then none");
+    assert_eq!(scene.calls(OPEN), before + 1, "then none");
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn equal_values_of_a_deterministic_column_stay_equal_and_others_do_not() {
         records.seal(&phone(), &row("1"), b"17").await.unwrap()
     );
     assert_eq!(records.open(&staff, &row("9"), &first).await.unwrap().as_bytes(), b"17");
-    scene.server.state.turn(ATTENDANCE, |key| key.version = 2);
+    scene.rotate(ATTENDANCE).await;
     let cold = scene.cold().records(records.tenant(), records.key());
     assert_eq!(cold.seal(&staff, &row("3"), b"17").await.unwrap(), first, "rotation leaves it");
 }
@@ -123,15 +123,15 @@ async fn equal_values_of_a_deterministic_column_stay_equal_and_others_do_not() {
 #[tokio::test]
 async fn under_class_l4_the_server_seals_and_opens_in_batches() {
     let scene = scene();
-    scene.server.state.turn("secrets", |key| key.class_l4 = true);
-    let records = scene.kms.records(&TENANT.parse().unwrap(), &"secrets".parse().unwrap());
+    scene.centre.create_key_of_class(TENANT, "vault", KeyClass::L4).unwrap();
+    let records = scene.kms.records(&tenant(), &key("vault"));
     let (column, rows) = (phone(), rows(2_500));
     let items: Vec<_> =
         rows.iter().map(|record| ToSealField { column: &column, record, plaintext: b"x" }).collect();
     let sealed: Vec<_> = records.seal_batch(&items).await.into_iter().collect::<Result<_, _>>().unwrap();
-    assert_eq!(scene.server.state.calls("EncryptBatch"), 3);
+    assert_eq!(scene.calls("EncryptBatch"), 3);
     assert!(records.sealer(&column).await.unwrap().is_none());
-    assert_eq!(scene.server.state.calls(OPEN), 1, "it is asked once whether there is a lease");
+    assert_eq!(scene.calls(OPEN), 1, "it is asked once whether there is a lease");
 
     let to_open: Vec<_> = rows
         .iter()
@@ -140,7 +140,7 @@ async fn under_class_l4_the_server_seals_and_opens_in_batches() {
         .collect();
     let opened = records.open_batch(&to_open).await;
     assert!(opened.iter().all(|one| one.as_ref().unwrap().as_bytes() == b"x"));
-    assert_eq!(scene.server.state.calls("DecryptBatch"), 3);
+    assert_eq!(scene.calls("DecryptBatch"), 3);
 
     let moved = records.open(&column, &row("another"), &sealed[0]).await.unwrap_err();
     assert_eq!(moved.reason(), Some(Reason::CiphertextRejected));
@@ -152,7 +152,7 @@ async fn under_class_l4_the_server_seals_and_opens_in_batches() {
 #[tokio::test]
 async fn a_sealer_waits_for_nothing_until_its_lease_is_used_up() {
     let scene = scene();
-    scene.server.state.turn(ATTENDANCE, |key| key.budget = 300);
+    scene.faults().limit_budget(300);
     let records = scene.records();
     let mut sealer = records.sealer(&phone()).await.unwrap().unwrap();
     let (mut sealed, mut renewed) = (Vec::new(), 0);
@@ -173,7 +173,7 @@ async fn a_sealer_waits_for_nothing_until_its_lease_is_used_up() {
         records.open(&phone(), record, sealed).await.unwrap();
     }
 
-    scene.clock.advance(Duration::from_secs(60));
+    scene.centre.advance(Duration::from_secs(60));
     assert!(matches!(sealer.seal(&row("1"), b"x"), Err(Pause::Renew)));
     sealer.renew().await.unwrap();
     assert!(sealer.seal(&row("1"), b"x").is_ok());
@@ -187,7 +187,7 @@ async fn a_data_key_for_files_is_shown_only_during_its_lease() {
     let shown = lease.with_data_key(|key| *key.expose_secret()).unwrap();
     let to_open = records.data_key_to_open(lease.version(), lease.data_key_id()).await.unwrap();
     assert!(to_open.with_data_key(|key| *key.expose_secret() == shown).unwrap());
-    scene.clock.advance(Duration::from_secs(60));
+    scene.centre.advance(Duration::from_secs(60));
     assert!(lease.with_data_key(|_| ()).is_err());
     let own = kms_core::id::DataKeyId::server_own(3).unwrap();
     let error = records.data_key_to_open(lease.version(), own).await.unwrap_err();
@@ -218,7 +218,7 @@ async fn randomized_and_deterministic_values_are_sealed_after_one_call() {
         columns.iter().map(|column| ToSealField { column, record: &record, plaintext: b"17" }).collect();
     let sealed: Vec<_> =
         scene.records().seal_batch(&items).await.into_iter().collect::<Result<_, _>>().unwrap();
-    assert_eq!(scene.server.state.calls(OPEN), 1);
+    assert_eq!(scene.calls(OPEN), 1);
     assert_eq!(sealed[1], sealed[3]);
     assert_ne!(sealed[0], sealed[2]);
 }

@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     clock: Arc<ManualClock>,
     started: (BootTime, SystemTime),
+    #[cfg(test)]
+    pub(super) faults: super::faults::Faults,
     /// Rises whenever a client confirmed or went.
     heard: watch::Sender<u64>,
 }
@@ -76,7 +78,14 @@ impl InMemoryKeyCentre {
             run: Some(new_run()),
         };
         let started = (clock.now(), SystemTime::now());
-        let shared = Shared { state: Mutex::new(state), clock, started, heard: watch::Sender::new(0) };
+        let shared = Shared {
+            state: Mutex::new(state),
+            clock,
+            started,
+            #[cfg(test)]
+            faults: super::faults::Faults::default(),
+            heard: watch::Sender::new(0),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -90,11 +99,11 @@ impl InMemoryKeyCentre {
         Builder::in_memory(self.dialer(name), self.shared.clock.clone())
     }
 
-    fn dialer(&self, name: &str) -> Dialer {
+    pub(super) fn dialer(&self, name: &str) -> Dialer {
         Dialer { centre: self.shared.clone(), client: name.into() }
     }
 
-    /// Creates a tenant. This and the next three are short for what an operator's client can do with the calls of [`crate::api`];
+    /// Creates a tenant. This and the next four are short for what an operator's client can do with the calls of [`crate::api`];
     /// nobody is asked for leave, and no call is counted.
     ///
     /// # Errors
@@ -119,6 +128,21 @@ impl InMemoryKeyCentre {
         self.create(tenant, family, NewKey { family: true, ..NewKey::default() })
     }
 
+    /// Creates a key that is for these purposes alone: who states none of them neither seals nor opens with it, nor sees masked forms,
+    /// as with the example policies.
+    ///
+    /// # Errors
+    /// As [`Kms::create_key`].
+    pub fn create_key_for<T: Into<String>>(
+        &self,
+        tenant: &str,
+        key: &str,
+        purposes: impl IntoIterator<Item = T>,
+    ) -> Result<(), Error> {
+        let purposes = purposes.into_iter().map(Into::into).collect();
+        self.create(tenant, key, NewKey { purposes, ..NewKey::default() })
+    }
+
     /// Creates a key of another class than L2.
     ///
     /// # Errors
@@ -127,7 +151,7 @@ impl InMemoryKeyCentre {
         self.create(tenant, key, NewKey { class: Some(class), ..NewKey::default() })
     }
 
-    fn create(&self, tenant: &str, key: &str, how: NewKey) -> Result<(), Error> {
+    pub(super) fn create(&self, tenant: &str, key: &str, how: NewKey) -> Result<(), Error> {
         self.prepare(|ledger, now| {
             let name = FamilyName::try_from(key)?.into();
             ledger.create_key(tenant, name, how, now).map(drop)
@@ -205,6 +229,34 @@ impl InMemoryKeyCentre {
     }
 }
 
+/// What only the tests of this crate look at and turn.
+#[cfg(test)]
+impl InMemoryKeyCentre {
+    pub(crate) fn faults(&self) -> &super::faults::Faults {
+        &self.shared.faults
+    }
+
+    /// Whether every client has purged what it was told to.
+    pub(crate) fn have_purged(&self) -> bool {
+        self.shared.state.lock().ledger.holders.have_purged(self.shared.now())
+    }
+
+    /// How many clients listen.
+    pub(crate) fn listeners(&self) -> usize {
+        self.shared.state.lock().ledger.holders.listeners()
+    }
+
+    /// Forgets who was leased what, as a server does that is started again.
+    pub(crate) fn forget_holders(&self) {
+        self.shared.state.lock().ledger.holders = super::holders::Holders::default();
+    }
+
+    /// Tells every client of something, whether or not it is so.
+    pub(crate) fn tell(&self, event: kms_proto::v1::watch_keys_response::Event) {
+        self.shared.state.lock().ledger.holders.tell_all(&event);
+    }
+}
+
 /// Says that it is none to rely on, and nothing of what it holds.
 impl fmt::Debug for InMemoryKeyCentre {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -216,7 +268,8 @@ impl Shared {
     pub(super) fn now(&self) -> Moment {
         let (boot, wall) = self.started;
         let now = self.clock.now();
-        Moment { boot: now, wall: wall + boot.until(now) }
+        // A test may move the clock beyond all calendars.
+        Moment { boot: now, wall: wall.checked_add(boot.until(now)).unwrap_or(wall) }
     }
 
     pub(super) fn state(&self) -> parking_lot::MutexGuard<'_, State> {

@@ -15,7 +15,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use kms_proto::v1::{crypto_server::CryptoServer, keys_server::KeysServer, policy_server::PolicyServer};
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
 use tonic::{
     body::Body,
     codegen::{Body as HttpBody, Service as TowerService, StdError},
@@ -52,15 +52,20 @@ impl TowerService<Uri> for Dialer {
             ))));
         };
         let (ours, theirs) = duplex(PIPE);
-        let router = Router(Service { centre: self.centre.clone(), client: self.client.clone() });
-        tokio::spawn(async move {
-            let server = auto::Builder::new(TokioExecutor::new()).http2_only();
-            let served = server.serve_connection(TokioIo::new(theirs), TowerToHyperService::new(router));
-            // However it ended: the client makes another one.
-            drop(stopped.run_until_cancelled(served).await);
-        });
+        let dialer = self.clone();
+        tokio::spawn(async move { stopped.run_until_cancelled(serve(theirs, dialer)).await });
         ready(Ok(TokioIo::new(ours)))
     }
+}
+
+/// Answers the calls of a connection, however it ends: the client makes another one.
+pub(super) async fn serve<C>(connection: C, Dialer { centre, client }: Dialer)
+where
+    C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let router = Router(Service { centre, client });
+    let server = auto::Builder::new(TokioExecutor::new()).http2_only();
+    drop(server.serve_connection(TokioIo::new(connection), TowerToHyperService::new(router)).await);
 }
 
 /// Takes each call to its service.

@@ -47,11 +47,21 @@ pub(super) struct Destroyed {
     pub(super) now: Moment,
 }
 
+/// An event that a client has not said that it acted on.
+#[derive(Debug, Clone)]
+struct Unconfirmed {
+    event: Event,
+    /// Whose quiescence waits for that.
+    epoch: Option<u64>,
+    /// When the last lease ends that it may be about.
+    until: BootTime,
+}
+
 #[derive(Debug, Default)]
 struct Holder {
     held: HashMap<(VersionId, Option<ToSeal>), Held>,
-    /// What was not confirmed, the oldest first, and the epoch whose quiescence waits for that.
-    events: VecDeque<(Event, Option<u64>)>,
+    /// What was not confirmed, the oldest first.
+    events: VecDeque<Unconfirmed>,
     telling: Option<Telling>,
     /// It listened, and does no more although it could.
     is_gone: bool,
@@ -89,10 +99,10 @@ impl Holders {
         holder.last = 0;
         holder.is_gone = false;
         holder.telling = said.is_ok().then_some(telling);
-        for (mut event, epoch) in std::mem::take(&mut holder.events) {
+        for mut unconfirmed in std::mem::take(&mut holder.events) {
             holder.last += 1;
-            event.number = holder.last;
-            holder.tell(event, epoch);
+            unconfirmed.event.number = holder.last;
+            holder.tell(unconfirmed);
         }
     }
 
@@ -100,11 +110,13 @@ impl Holders {
     pub(super) fn confirmed(&mut self, client: &Client, number: u64) -> bool {
         let Self { clients, waited_for, .. } = self;
         let Some(holder) = clients.get_mut(client) else { return false };
-        let first = holder.events.front().map(|(event, _)| event.number);
+        let first = holder.events.front().map(|first| first.event.number);
         if first.is_none_or(|first| number < first) || number > holder.last {
             return false;
         }
-        while let Some((_, epoch)) = holder.events.pop_front_if(|(event, _)| event.number <= number) {
+        while let Some(Unconfirmed { epoch, .. }) =
+            holder.events.pop_front_if(|first| first.event.number <= number)
+        {
             if let Some(waited_for) = epoch.and_then(|epoch| waited_for.get_mut(&epoch)) {
                 waited_for.retain(|(waited_for, _)| waited_for.as_ref() != Some(client));
             }
@@ -125,14 +137,25 @@ impl Holders {
         self.clients.values_mut().for_each(|holder| holder.telling = None);
     }
 
-    /// Whether every client that may still hold something has purged all that it was to purge.
+    /// Whether every client has purged what it was told to, or holds it no more for its leases have ended.
     pub(super) fn have_purged(&self, now: Moment) -> bool {
         let purged = |holder: &Holder| {
-            holder.is_gone
-                || holder.events.is_empty()
-                || holder.held.values().all(|held| held.until <= now.boot)
+            holder.is_gone || holder.events.iter().all(|unconfirmed| unconfirmed.until <= now.boot)
         };
         self.clients.values().all(purged)
+    }
+
+    #[cfg(test)]
+    pub(super) fn listeners(&self) -> usize {
+        let listens = |holder: &&Holder| holder.telling.as_ref().is_some_and(|telling| !telling.is_closed());
+        self.clients.values().filter(listens).count()
+    }
+
+    #[cfg(test)]
+    pub(super) fn tell_all(&mut self, event: &Event) {
+        for holder in self.clients.values_mut() {
+            holder.event(event.kind(), event.items.clone(), event.store_revision, None);
+        }
     }
 
     pub(super) fn destroyed(
@@ -171,7 +194,7 @@ impl Holders {
             let Some(until) = held.clone().map(|(_, held)| held.until).max() else { continue };
             let versions = held.map(|((version, _), _)| *version).collect();
             waited_for.push((Some(client.clone()), until));
-            holder.event(Kind::Destroyed, items(versions), at.revision, Some(at.epoch));
+            holder.event(Kind::Destroyed, items(versions), at.revision, Some((at.epoch, until)));
             holder.held.retain(|(version, _), _| !such(*version));
         }
         self.waited_for.insert(at.epoch, waited_for);
@@ -259,14 +282,26 @@ impl Holder {
         self.held.keys().any(|(version, _)| *version == wanted)
     }
 
-    fn event(&mut self, kind: Kind, items: Vec<Item>, store_revision: u64, epoch: Option<u64>) {
+    /// Something happened. `destroyed`: by which epoch, and when the last lease of that ends.
+    fn event(
+        &mut self,
+        kind: Kind,
+        items: Vec<Item>,
+        store_revision: u64,
+        destroyed: Option<(u64, BootTime)>,
+    ) {
+        let held = self.held.values().map(|held| held.until).max();
+        let (epoch, until) = destroyed.unzip();
+        let Some(until) = until.or(held) else { return };
         self.last += 1;
-        self.tell(Event { number: self.last, store_revision, kind: kind.into(), items }, epoch);
+        let event = Event { number: self.last, store_revision, kind: kind.into(), items };
+        self.tell(Unconfirmed { event, epoch, until });
     }
 
     /// Tells it where the client listens, and keeps it until it is confirmed.
-    fn tell(&mut self, event: Event, epoch: Option<u64>) {
-        self.events.push_back((event.clone(), epoch));
+    fn tell(&mut self, unconfirmed: Unconfirmed) {
+        let event = unconfirmed.event.clone();
+        self.events.push_back(unconfirmed);
         let told = |telling: &Telling| {
             telling.send(Ok(WatchKeysResponse { response: Some(Told::Event(event)) })).is_ok()
         };

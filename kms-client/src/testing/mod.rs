@@ -55,6 +55,7 @@
 //! - `connection`: HTTP/2 over a pipe in memory; `service`: the calls of the API.
 //! - `ledger`: tenants, keys, versions and subjects, and what may be done to them; `holders`: who was leased what, and is told.
 //! - `refused`: why not.
+//! - For the tests of this crate only: `scene`, what they begin with; `faults`, what goes wrong; `loopback` and `ca`, a real listener.
 
 mod centre;
 mod connection;
@@ -66,13 +67,19 @@ mod rights;
 mod service;
 
 #[cfg(test)]
-mod fake;
+mod ca;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod loopback;
+#[cfg(test)]
+mod scene;
 
 pub use centre::{InMemoryKeyCentre, MasksError};
 pub(crate) use connection::Dialer;
-#[cfg(test)]
-pub(crate) use fake::*;
 pub use rights::{Operation, Rights};
+#[cfg(test)]
+pub(crate) use {ca::TestCa, loopback::Loopback, scene::*};
 
 /// What [`Kms::endpoint`](crate::Kms::endpoint) says of a client of a key centre in memory. The name never resolves (RFC 6761).
 pub(crate) const ENDPOINT: &str = "http://key-centre-in-memory.invalid";

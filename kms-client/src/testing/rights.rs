@@ -83,20 +83,49 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What a client may do: some operations, on some tenants, with some keys. What a list leaves out it may not.
+/// What a client may do: some operations, on some tenants, with some keys, for some purposes. What a list leaves out it may not.
 ///
-/// The real server decides by policies, which can say more; test those with `kms policy test`.
+/// Whatever its rights, a client seals, opens and reveals under a key that lists purposes for those alone, as the example policies
+/// have it (`keys-keep-to-their-purposes`). The real server decides by policies, which can say more; test those with
+/// `kms policy test`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rights {
     operations: BTreeSet<Operation>,
     tenants: Option<BTreeSet<String>>,
     keys: Option<BTreeSet<String>>,
+    purposes: Option<BTreeSet<String>>,
+}
+
+/// What leave is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) operation: Operation,
+    pub(super) tenant: Option<&'a str>,
+    pub(super) key: Option<&'a str>,
+    /// What the caller states that it is for.
+    pub(super) purpose: Option<&'a str>,
+}
+
+impl Operation {
+    /// Whether keys are kept to their purposes in it: what seals, opens and reveals.
+    pub(super) fn is_for_a_purpose(self) -> bool {
+        matches!(
+            self,
+            Self::Encrypt
+                | Self::LeaseToSeal
+                | Self::GenerateDataKey
+                | Self::Decrypt
+                | Self::LeaseToOpen
+                | Self::ReEncrypt
+                | Self::Reveal
+        )
+    }
 }
 
 impl Rights {
     /// These operations and no others, on every tenant and with every key.
     pub fn to(operations: impl IntoIterator<Item = Operation>) -> Self {
-        Self { operations: operations.into_iter().collect(), tenants: None, keys: None }
+        Self { operations: operations.into_iter().collect(), tenants: None, keys: None, purposes: None }
     }
 
     /// Every operation.
@@ -123,12 +152,24 @@ impl Rights {
         self
     }
 
-    fn allow(&self, operation: Operation, tenant: Option<&str>, key: Option<&str>) -> bool {
+    /// For these purposes only: where the client states another, or none, it may nothing of this. A client states one with
+    /// [`Kms::with_purpose`](crate::Kms::with_purpose).
+    #[must_use]
+    pub fn for_purposes<T: Into<String>>(mut self, purposes: impl IntoIterator<Item = T>) -> Self {
+        self.purposes = Some(purposes.into_iter().map(Into::into).collect());
+        self
+    }
+
+    fn allow(&self, asked: Asked<'_>) -> bool {
         let named = |list: &Option<BTreeSet<String>>, name: Option<&str>| match (list, name) {
             (Some(list), Some(name)) => list.contains(name),
             _ => true,
         };
-        self.operations.contains(&operation) && named(&self.tenants, tenant) && named(&self.keys, key)
+        let stated = asked.purpose.unwrap_or_default();
+        self.operations.contains(&asked.operation)
+            && named(&self.tenants, asked.tenant)
+            && named(&self.keys, asked.key)
+            && self.purposes.as_ref().is_none_or(|purposes| purposes.contains(stated))
     }
 }
 
@@ -141,15 +182,7 @@ impl Restrictions {
         self.0.insert(client.into(), rights);
     }
 
-    pub(super) fn allow(
-        &self,
-        client: &str,
-        operation: Operation,
-        tenant: Option<&str>,
-        key: Option<&str>,
-    ) -> bool {
-        self.0
-            .get(client)
-            .is_none_or(|rights| rights.iter().any(|rights| rights.allow(operation, tenant, key)))
+    pub(super) fn allow(&self, client: &str, asked: Asked<'_>) -> bool {
+        self.0.get(client).is_none_or(|rights| rights.iter().any(|rights| rights.allow(asked)))
     }
 }

@@ -63,7 +63,8 @@ impl Core {
     ) -> Result<v1::EncryptResponse, Failure> {
         let plaintext = convert::plaintext(&message.plaintext)?;
         let binding = convert::binding(message.binding)?;
-        let permit = self.permit(caller, (&message.tenant, &message.key), binding.purpose()).await?;
+        let purpose = binding.purpose_or(&message.purpose);
+        let permit = self.permit(caller, (&message.tenant, &message.key), purpose).await?;
         let result = seal::seal(permit, &self.keyring, &binding, plaintext).await;
         let seal::Sealed { ciphertext, version, .. } = self.gate.record(result).await??;
         Ok(v1::EncryptResponse { ciphertext, version, store_revision: self.revision() })
@@ -76,7 +77,8 @@ impl Core {
     ) -> Result<v1::DecryptResponse, Failure> {
         let ciphertext = convert::ciphertext(&message.ciphertext)?;
         let binding = convert::binding(message.binding)?;
-        let permit = self.permit(caller, (&message.tenant, &message.key), binding.purpose()).await?;
+        let purpose = binding.purpose_or(&message.purpose);
+        let permit = self.permit(caller, (&message.tenant, &message.key), purpose).await?;
         let result = open::open(permit, &self.keyring, &binding, ciphertext);
         let open::Opened { plaintext, version, .. } = self.gate.record(result).await??;
         Ok(v1::DecryptResponse {
@@ -101,7 +103,7 @@ impl Core {
             .items
             .iter_mut()
             .map(|item| Ok((convert::binding(item.binding.take())?, convert::plaintext(&item.plaintext)?)));
-        let mut batch = Batch::new(parsed, |(binding, _)| purpose(binding));
+        let mut batch = Batch::new(parsed, |(binding, _)| purpose(binding, &message.purpose));
         let groups = batch.take_groups_to_ask();
         for group in &groups {
             let names = (&*message.tenant, &*message.key);
@@ -157,7 +159,7 @@ impl Core {
             .items
             .iter_mut()
             .map(|item| Ok((convert::binding(item.binding.take())?, convert::ciphertext(&item.ciphertext)?)));
-        let mut batch = Batch::new(parsed, |(binding, _)| purpose(binding));
+        let mut batch = Batch::new(parsed, |(binding, _)| purpose(binding, &message.purpose));
         let groups = batch.take_groups_to_ask();
         for group in &groups {
             let names = (&*message.tenant, &*message.key);
@@ -182,7 +184,8 @@ impl Core {
         let destination =
             if message.destination_key.is_empty() { &message.key } else { &message.destination_key };
         let names = (&*message.tenant, &*message.key, &**destination);
-        let purposes = (item.source.purpose(), item.destination.purpose());
+        let purposes =
+            (item.source.purpose_or(&message.purpose), item.destination.purpose_or(&message.purpose));
         let resealed = self.reseal_group(caller, names, purposes, std::slice::from_ref(&item)).await?;
         let Some(resealed) = resealed.into_iter().next() else { return Err(Failure::unanswered()) };
         let reencrypt::Resealed { sealed, source_version, .. } = resealed?;
@@ -211,7 +214,9 @@ impl Core {
         let parsed = message.items.iter().map(|item| {
             reseal_item(&item.ciphertext, item.source_binding.clone(), item.destination_binding.clone())
         });
-        let mut batch = Batch::new(parsed, |item| (purpose(&item.source), purpose(&item.destination)));
+        let mut batch = Batch::new(parsed, |item| {
+            (purpose(&item.source, &message.purpose), purpose(&item.destination, &message.purpose))
+        });
         let groups = batch.take_groups_to_ask();
         for group in &groups {
             let purposes = (group.seen.0.as_deref(), group.seen.1.as_deref());
@@ -248,7 +253,8 @@ impl Core {
         message: v1::GenerateDataKeyRequest,
     ) -> Result<v1::GenerateDataKeyResponse, Failure> {
         let binding = Binding::Direct(convert::context(message.context)?);
-        let permit = self.permit(caller, (&message.tenant, &message.key), binding.purpose()).await?;
+        let purpose = binding.purpose_or(&message.purpose);
+        let permit = self.permit(caller, (&message.tenant, &message.key), purpose).await?;
         let made = envelope_key::generate(permit, &self.keyring, &binding, !message.without_plaintext).await;
         let envelope_key::EnvelopeKey { sealed, plaintext } = self.gate.record(made).await??;
         Ok(v1::GenerateDataKeyResponse {
@@ -284,8 +290,8 @@ fn reseal_item(
     Ok(reencrypt::Item { ciphertext: convert::ciphertext(ciphertext)?, source, destination })
 }
 
-fn purpose(binding: &Binding) -> Option<Box<str>> {
-    binding.purpose().map(Box::from)
+fn purpose(binding: &Binding, stated: &str) -> Option<Box<str>> {
+    binding.purpose_or(stated).map(Box::from)
 }
 
 calls! {

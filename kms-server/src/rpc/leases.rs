@@ -325,6 +325,7 @@ fn leased_to_wire(leased: &lease::Leased) -> v1::LeasedDataKey {
         revision: leased.revision,
         key: leased.key.to_string(),
         version: leased.version,
+        key_class: convert::class_to_wire(leased.class).into(),
     }
 }
 

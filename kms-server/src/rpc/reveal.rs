@@ -42,7 +42,7 @@ impl Core {
     ) -> Result<v1::RevealResponse, Failure> {
         let ciphertext = convert::ciphertext(&message.ciphertext)?;
         let binding = convert::binding(message.binding)?;
-        let purpose = stated(&binding, &message.purpose);
+        let purpose = binding.purpose_or(&message.purpose);
         let names = (&*message.tenant, &*message.key);
         let sealed_by = SealedBy::of(&self.keyring, names, version(ciphertext));
         let permit = self.leave_to_reveal(caller, names, sealed_by, purpose).await?;
@@ -234,14 +234,9 @@ impl ToReveal<'_> {
                 SealedBy::Subject(key) => SeenKey::Subject(Arc::as_ptr(key).addr()),
                 SealedBy::Other => SeenKey::Other,
             },
-            purpose: stated(&self.binding, purpose).map(Box::from),
+            purpose: self.binding.purpose_or(purpose).map(Box::from),
         }
     }
-}
-
-/// The purpose that policy sees: what the value is bound to, or else what the caller says.
-fn stated<'a>(binding: &'a Binding, purpose: &'a str) -> Option<&'a str> {
-    binding.purpose().or((!purpose.is_empty()).then_some(purpose))
 }
 
 /// The version that a ciphertext names.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use kms_core::id::{DataKeyId, VersionId};
 use kms_core::names::KeyName;
 use kms_core::secret::DataKey;
+use kms_core::state::KeyClass;
 
 use super::data_key_ids::{self, BUDGET};
 use super::follow_family::up_to_date;
@@ -45,6 +46,8 @@ pub struct Leased {
     pub revision: u64,
     /// The key, as it was asked for.
     pub key: KeyName,
+    /// The key's class.
+    pub class: KeyClass,
 }
 
 type Leases = Unrecorded<Result<Vec<Result<Leased, Refused>>, Refused>>;
@@ -120,6 +123,7 @@ async fn seal_with(
         budget: BUDGET,
         revision: key.revision,
         key: asked,
+        class: key.class,
     })
 }
 
@@ -173,6 +177,7 @@ fn open_with(
         budget: 0,
         revision: key.revision,
         key: key.as_asked(),
+        class: key.class,
     })
 }
 

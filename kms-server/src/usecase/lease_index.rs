@@ -102,5 +102,6 @@ async fn lease_version(
         budget: 0,
         revision: key.revision,
         key: key.as_asked(),
+        class: key.class,
     })
 }

@@ -90,6 +90,7 @@ async fn a_tail_shows_lines_as_they_are_written_and_only_those_that_match() {
         key: KEY.into(),
         plaintext: vec![1],
         binding: Some(context(&[])),
+        purpose: String::new(),
     };
     operator.create_tenant("umbrella").await.unwrap();
     answer(attendance.crypto().encrypt(named("tail-1", message)).await).unwrap();
@@ -298,6 +299,7 @@ async fn failed_calls_and_batches_are_on_record_with_their_reasons_and_counts() 
         key: KEY.into(),
         ciphertext: flipped.clone(),
         binding: Some(bound.clone()),
+        purpose: String::new(),
     };
     let refused = answer(attendance.crypto().decrypt(named("failed-1", message)).await);
     assert_eq!(refused.map(drop), Err(Reason::CiphertextRejected));
@@ -306,7 +308,8 @@ async fn failed_calls_and_batches_are_on_record_with_their_reasons_and_counts() 
         binding: Some(bound.clone()),
     };
     let items = vec![item(&sealed), item(&flipped), item(&sealed)];
-    let message = v1::DecryptBatchRequest { tenant: TENANT.into(), key: KEY.into(), items };
+    let message =
+        v1::DecryptBatchRequest { tenant: TENANT.into(), key: KEY.into(), items, purpose: String::new() };
     answer(attendance.crypto().decrypt_batch(named("batch-1", message)).await).unwrap();
     let key = operator.describe_key(TENANT, KEY).await.unwrap();
     let mut end = api::destroy(TENANT, KEY, Some(1));

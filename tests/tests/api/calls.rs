@@ -107,23 +107,40 @@ pub(crate) async fn call(api: &Api, call: &str, id: &str, ground: &Ground) -> Re
     let (mut crypto, mut keys, mut audit, mut log) = (api.crypto(), api.keys(), api.audit(), api.log());
     match call {
         "Encrypt" => {
-            let message = v1::EncryptRequest { tenant, key, plaintext: vec![1], binding: Some(bound) };
+            let message = v1::EncryptRequest {
+                tenant,
+                key,
+                plaintext: vec![1],
+                binding: Some(bound),
+                purpose: String::new(),
+            };
             done(crypto.encrypt(named(id, message)).await)
         }
         "EncryptBatch" => {
             let item = v1::encrypt_batch_request::Item { plaintext: vec![1], binding: Some(bound) };
-            let message = v1::EncryptBatchRequest { tenant, key, items: vec![item.clone(), item] };
+            let message = v1::EncryptBatchRequest {
+                tenant,
+                key,
+                items: vec![item.clone(), item],
+                purpose: String::new(),
+            };
             done(crypto.encrypt_batch(named(id, message)).await)
         }
         "Decrypt" => {
             let ciphertext = ground.ciphertext.clone();
-            let message = v1::DecryptRequest { tenant, key, ciphertext, binding: Some(bound) };
+            let message =
+                v1::DecryptRequest { tenant, key, ciphertext, binding: Some(bound), purpose: String::new() };
             done(crypto.decrypt(named(id, message)).await)
         }
         "DecryptBatch" => {
             let ciphertext = ground.ciphertext.clone();
             let item = v1::decrypt_batch_request::Item { ciphertext, binding: Some(bound) };
-            let message = v1::DecryptBatchRequest { tenant, key, items: vec![item.clone(), item] };
+            let message = v1::DecryptBatchRequest {
+                tenant,
+                key,
+                items: vec![item.clone(), item],
+                purpose: String::new(),
+            };
             done(crypto.decrypt_batch(named(id, message)).await)
         }
         "ReEncrypt" => {
@@ -143,7 +160,8 @@ pub(crate) async fn call(api: &Api, call: &str, id: &str, ground: &Ground) -> Re
                 destination_binding: None,
             };
             let (destination_key, items) = (String::new(), vec![item.clone(), item]);
-            let message = v1::ReEncryptBatchRequest { tenant, key, destination_key, items };
+            let message =
+                v1::ReEncryptBatchRequest { tenant, key, destination_key, items, purpose: String::new() };
             done(crypto.re_encrypt_batch(named(id, message)).await)
         }
         "Reveal" => {
@@ -248,7 +266,7 @@ pub(crate) async fn call(api: &Api, call: &str, id: &str, ground: &Ground) -> Re
         }
         "EnsureSubjects" => {
             let (tenant, subjects) = (families(&tenant), vec!["employee-17".into()]);
-            let message = v1::EnsureSubjectsRequest { tenant, family: key, subjects };
+            let message = v1::EnsureSubjectsRequest { tenant, family: key, subjects, purpose: String::new() };
             done(keys.ensure_subjects(named(id, message)).await)
         }
         "DescribeKey" => done(keys.describe_key(named(id, v1::DescribeKeyRequest { tenant, key })).await),

@@ -32,6 +32,7 @@ async fn an_envelope_key_that_left_the_server_is_named_and_one_that_did_not_is_n
         key: KEY.into(),
         context: None,
         without_plaintext,
+        purpose: String::new(),
     };
     answer(attendance.crypto().generate_data_key(generate(true)).await).unwrap();
     operator.rotate(TENANT, KEY).await.unwrap();

@@ -49,6 +49,7 @@ async fn reseal(
         source_binding: Some(source),
         destination_key: key.into(),
         destination_binding: destination,
+        purpose: String::new(),
     };
     answer(api.crypto().re_encrypt(message).await)
 }
@@ -115,7 +116,8 @@ async fn each_item_of_a_batch_has_its_own_result_in_order() {
         item(b"bad name".to_vec(), Some(context(&[("Row", "1")]))),
         item(b"last".to_vec(), Some(bound.clone())),
     ];
-    let message = v1::EncryptBatchRequest { tenant: TENANT.into(), key: KEY.into(), items };
+    let message =
+        v1::EncryptBatchRequest { tenant: TENANT.into(), key: KEY.into(), items, purpose: String::new() };
     let answered = answer(attendance.crypto().encrypt_batch(message).await).unwrap();
     let results: Vec<_> = answered.items.into_iter().map(|item| item.outcome.unwrap()).collect();
     let sealed = |at: usize| match &results[at] {
@@ -163,6 +165,7 @@ async fn a_batch_is_reencrypted_item_by_item() {
         key: KEY.into(),
         destination_key: String::new(),
         items: vec![item(old.clone(), Some(new.clone())), item(new.clone(), None), item(old.clone(), None)],
+        purpose: String::new(),
     };
     let answered = answer(attendance.crypto().re_encrypt_batch(message).await).unwrap();
     let results: Vec<_> = answered.items.into_iter().map(|item| item.outcome.unwrap()).collect();
@@ -180,7 +183,8 @@ async fn a_full_batch_is_taken_and_one_more_item_or_byte_is_not() {
     let batch = async |items: usize, bytes: usize| {
         let item = v1::encrypt_batch_request::Item { plaintext: vec![1; bytes], binding: Some(context(&[])) };
         let items = vec![item; items];
-        let message = v1::EncryptBatchRequest { tenant: TENANT.into(), key: KEY.into(), items };
+        let message =
+            v1::EncryptBatchRequest { tenant: TENANT.into(), key: KEY.into(), items, purpose: String::new() };
         answer(attendance.crypto().encrypt_batch(message).await).map(|answered| answered.items.len())
     };
     assert_eq!(batch(1_000, 1).await, Ok(1_000));
@@ -196,8 +200,13 @@ async fn an_envelope_key_opens_with_its_context_and_is_left_out_when_not_asked_f
     let Some(v1::binding::Binding::Direct(pairs)) = bound.binding.clone() else { unreachable!() };
     let make = async |without_plaintext| {
         let context = Some(pairs.clone());
-        let message =
-            v1::GenerateDataKeyRequest { tenant: TENANT.into(), key: KEY.into(), context, without_plaintext };
+        let message = v1::GenerateDataKeyRequest {
+            tenant: TENANT.into(),
+            key: KEY.into(),
+            context,
+            without_plaintext,
+            purpose: String::new(),
+        };
         answer(attendance.crypto().generate_data_key(message).await).unwrap()
     };
     let (shown, hidden) = (make(false).await, make(true).await);
@@ -234,7 +243,8 @@ async fn a_batch_without_items_is_refused_and_one_whose_items_do_not_parse_asks_
     let (place, _server, _, attendance) = started().await;
     let stranger = Api::of(&place, "hr-portal").await;
     let batch = async |api: &Api, items: Vec<v1::encrypt_batch_request::Item>| {
-        let message = v1::EncryptBatchRequest { tenant: TENANT.into(), key: KEY.into(), items };
+        let message =
+            v1::EncryptBatchRequest { tenant: TENANT.into(), key: KEY.into(), items, purpose: String::new() };
         answer(api.crypto().encrypt_batch(message).await).map(|answered| answered.items.len())
     };
     let unbound = || vec![v1::encrypt_batch_request::Item { plaintext: vec![1], binding: None }];

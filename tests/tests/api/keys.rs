@@ -127,6 +127,7 @@ async fn a_rotated_key_seals_under_the_new_version_and_opens_under_both() {
         key: KEY.into(),
         plaintext: b"new".into(),
         binding: Some(context(&[])),
+        purpose: String::new(),
     };
     let new = answer(attendance.crypto().encrypt(message).await).unwrap();
     assert_eq!(new.version, 2);

@@ -25,6 +25,7 @@ async fn revision(operator: &Api) -> u64 {
         tenant: TENANT.into(),
         family: FAMILY.into(),
         subjects: nobody.iter().map(|name| (*name).to_owned()).collect(),
+        purpose: String::new(),
     };
     answer(operator.keys().ensure_subjects(message).await).unwrap().store_revision
 }
@@ -103,8 +104,12 @@ async fn a_kill_among_the_commits_leaves_whole_subjects_only_and_the_next_call_m
     let (operator, attendance) = (Api::of(&place, "operator").await, Api::of(&place, "attendance").await);
     operator.create_tenant(TENANT).await.unwrap();
     operator.create_family(TENANT, FAMILY).await.unwrap();
-    let message =
-        v1::EnsureSubjectsRequest { tenant: TENANT.into(), family: FAMILY.into(), subjects: names(MANY) };
+    let message = v1::EnsureSubjectsRequest {
+        tenant: TENANT.into(),
+        family: FAMILY.into(),
+        subjects: names(MANY),
+        purpose: String::new(),
+    };
     let calling = tokio::spawn(async move { attendance.keys().ensure_subjects(message).await });
     // The first subjects are there and the last are not, most likely: whichever it is, what follows must hold.
     let first = v1::ListKeysRequest {

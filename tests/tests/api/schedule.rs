@@ -67,6 +67,7 @@ async fn decrypt(api: &Api, id: &str, ciphertext: &[u8]) -> Result<Vec<u8>, Reas
         key: KEY.into(),
         ciphertext: ciphertext.into(),
         binding: Some(context(&[])),
+        purpose: String::new(),
     };
     answer(api.crypto().decrypt(named(id, message)).await).map(|opened| opened.plaintext)
 }

@@ -133,6 +133,7 @@ async fn policy_is_asked_about_a_key_that_is_not_there_as_about_one_that_is() {
             key: key.into(),
             plaintext: vec![1],
             binding: Some(context(&[])),
+            purpose: String::new(),
         };
         let (leases, seals) = (format!("leases-{key}"), format!("seals-{key}"));
         operator.crypto().open_data_keys(named(&leases, lease)).await.unwrap();

@@ -76,6 +76,7 @@ async fn a_payload_over_64_kib_is_refused_and_a_message_over_5_mib_does_not_get_
         key: KEY.into(),
         plaintext: vec![0; 6 << 20],
         binding: Some(context(&[])),
+        purpose: String::new(),
     };
     let refused = attendance.crypto().encrypt(message).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");

@@ -11,20 +11,20 @@ use crate::site::{Site, attendance, family, key, of_class, tenant, why};
 
 #[derive(Clone, PartialEq, Protect)]
 #[protect(table = "checkins", key = "attendance", tenant = "company_id", bind("company_id", "id"))]
-struct CheckIn {
+pub(crate) struct CheckIn {
     company_id: String,
     id: Uuid,
     #[protect(encrypt, mask = "name")]
     name: String,
     #[protect(encrypt, text, index(eq, normalize = "phone", bits = 24), mask = "phone")]
-    phone: String,
+    pub(crate) phone: String,
     #[protect(deterministic)]
     number: i64,
 }
 
 #[derive(Clone, PartialEq, Protect)]
 #[protect(table = "checkins", key = "attendance", tenant = "company_id", bind("id"), per = "person")]
-struct Visit {
+pub(crate) struct Visit {
     company_id: String,
     id: Uuid,
     person: String,
@@ -34,7 +34,7 @@ struct Visit {
     place: String,
 }
 
-fn checkin(n: u32) -> CheckIn {
+pub(crate) fn checkin(n: u32) -> CheckIn {
     CheckIn {
         company_id: "acme".into(),
         id: Uuid::from_u128(n.into()),
@@ -44,7 +44,7 @@ fn checkin(n: u32) -> CheckIn {
     }
 }
 
-fn visit(n: u32, person: u32) -> Visit {
+pub(crate) fn visit(n: u32, person: u32) -> Visit {
     Visit {
         company_id: "acme".into(),
         id: Uuid::from_u128(n.into()),
@@ -54,7 +54,7 @@ fn visit(n: u32, person: u32) -> Visit {
     }
 }
 
-fn all<T, E: std::fmt::Debug>(results: Vec<Result<T, E>>) -> Vec<T> {
+pub(crate) fn all<T, E: std::fmt::Debug>(results: Vec<Result<T, E>>) -> Vec<T> {
     results.into_iter().map(Result::unwrap).collect()
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn phone() -> Column {
     Column::randomized("checkins", "phone").unwrap()
 }
 
-fn context(pairs: &[(&str, &[u8])]) -> Context {
+pub(crate) fn context(pairs: &[(&str, &[u8])]) -> Context {
     Context::new(pairs.iter().copied()).unwrap()
 }
 
@@ -269,6 +269,10 @@ pub(crate) async fn masked_forms_are_revealed_of_declared_columns_and_to_those_w
     let twins = all(site.service().seal_all(&visits).await);
     let masked = all(site.client("hr-portal").open_masked(&twins).await);
     assert_eq!(text(masked[1].column("phone").unwrap()), Ok("138****0001"));
+    // And of others they are not, whatever is declared of their columns.
+    let people = portal.records(&tenant("people"), &attendance());
+    assert_eq!(why(people.reveal(&salary, &row("1"), &sealed).await), Reason::KeyNotAccessible);
+    assert_eq!(why(people.reveal(&phone(), &row("1"), &sealed).await), Reason::KeyNotAccessible);
 }
 
 pub(crate) async fn a_key_of_class_l4_leaves_no_data_keys_and_seals_each_value_itself(site: Site) {

@@ -123,6 +123,8 @@ pub(crate) async fn a_suspended_key_or_tenant_neither_seals_nor_opens_until_resu
     operator.suspend_key(&people, &attendance(), Change::default()).await.unwrap();
     let records = site.service().records(&people, &person);
     assert_eq!(why(open(&records, &sealed).await), Reason::KeySuspended);
+    let rotated = operator.rotate_key(&people, &person, RotateKey::default()).await;
+    assert_eq!(why(rotated), Reason::KeySuspended);
     let names = ["18".parse().unwrap()];
     let ensured = site.service().ensure_subjects(&people, attendance().family(), &names).await;
     assert!(ensured.into_iter().all(|subject| why(subject) == Reason::KeySuspended));
@@ -182,6 +184,33 @@ pub(crate) async fn a_version_that_clients_seal_under_is_not_destroyed_unless_fo
     let destroyed = destroy(&site, DestroyTarget::Version(1), true).await.unwrap();
     assert_eq!(destroyed.versions, [1]);
     assert_eq!(why(open(&cold(&site), &sealed).await), Reason::KeyDestroyed);
+}
+
+pub(crate) async fn a_version_that_clients_said_to_use_is_not_destroyed_unless_forced(site: Site) {
+    let operator = site.ground().await;
+    let acme = tenant("acme");
+    let records = cold(&site);
+    let sealed = seal(&records).await.unwrap();
+    for _ in 0..2 {
+        operator.rotate_key(&acme, &attendance(), RotateKey::default()).await.unwrap();
+    }
+    // What was sealed is said with the next call for data keys.
+    assert_eq!(open(&records, &sealed).await.unwrap(), b"138");
+    let error = destroy(&site, DestroyTarget::Version(1), false).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::VersionInUse), "{error}");
+    assert!(error.to_string().contains("in use: checkins.phone, last on 20"), "{error}");
+    assert!(open(&cold(&site), &sealed).await.is_ok(), "nothing happened");
+    // Of the next one nobody said anything.
+    assert_eq!(destroy(&site, DestroyTarget::Version(2), false).await.unwrap().versions, [2]);
+    assert_eq!(destroy(&site, DestroyTarget::Version(1), true).await.unwrap().versions, [1]);
+    assert_eq!(why(destroy(&site, DestroyTarget::Version(1), false).await), Reason::KeyDestroyed);
+    assert_eq!(why(open(&cold(&site), &sealed).await), Reason::KeyDestroyed);
+
+    // A key or a tenant that is destroyed whole is meant to die with what it sealed.
+    let records = cold(&site);
+    let sealed = seal(&records).await.unwrap();
+    open(&records, &sealed).await.unwrap();
+    assert_eq!(destroy(&site, DestroyTarget::All, false).await.unwrap().versions, [3]);
 }
 
 pub(crate) async fn a_name_of_something_destroyed_can_be_used_again_for_something_else(site: Site) {

@@ -7,6 +7,12 @@ use kms_client::{
     api::{Change, DestroyTarget, RotateKey},
 };
 
+use kms_proto::v1::{
+    LeasedIndex, OpenDataKeysRequest,
+    open_data_keys_request::{self, Item, item},
+    open_data_keys_response::item::Outcome,
+};
+
 use crate::{
     fields::{phone, row},
     keys::{destroying, destroying_tenant},
@@ -101,6 +107,22 @@ pub(crate) async fn a_rotation_reaches_clients_that_seal(site: Site) {
     open(&records, &sealed).await.unwrap();
 }
 
+/// The index key of `acme`, as the message says it.
+async fn leased_index(site: &Site) -> LeasedIndex {
+    let message = OpenDataKeysRequest {
+        tenant: "acme".into(),
+        items: vec![Item {
+            item: Some(item::Item::Index(open_data_keys_request::Index { key: "attendance.index".into() })),
+        }],
+        ..OpenDataKeysRequest::default()
+    };
+    let answer = site.api("attendance").crypto().open_data_keys(message).await.unwrap().into_inner();
+    match answer.items.into_iter().next().unwrap().outcome {
+        Some(Outcome::Index(leased)) => leased,
+        _ => panic!("no index key"),
+    }
+}
+
 pub(crate) async fn a_new_version_of_an_index_key_takes_rows_once_every_lease_without_it_has_ended(
     site: Site,
 ) {
@@ -112,7 +134,11 @@ pub(crate) async fn a_new_version_of_an_index_key_takes_rows_once_every_lease_wi
     let old = indexes().value(&column, b"13800138000").await.unwrap();
     assert_eq!(indexes().probes(&column, b"13800138000").await.unwrap(), std::slice::from_ref(&old));
 
-    operator.rotate_key(&acme, &name, RotateKey::default()).await.unwrap();
+    let rotated = operator.rotate_key(&acme, &name, RotateKey::default()).await.unwrap();
+    let [first, second] = [0, 1].map(|at| rotated.versions[at].id.get());
+    let leased = leased_index(&site).await;
+    assert_eq!((leased.writes_under, leased.settles_under), (Some(first), Some(second)));
+    assert!(leased.settles_in.is_some_and(|left| (1..=4).contains(&left.seconds)), "{:?}", leased.settles_in);
     let unsettled = indexes();
     assert!(!unsettled.versions().await.unwrap().are_settled());
     assert_eq!(unsettled.value(&column, b"13800138000").await.unwrap(), old, "rows are written as before");
@@ -120,6 +146,8 @@ pub(crate) async fn a_new_version_of_an_index_key_takes_rows_once_every_lease_wi
     assert!(probes.len() == 2 && probes.contains(&old), "and are looked for under both");
 
     site.pass(Duration::from_secs(LEASE + 3)).await;
+    let leased = leased_index(&site).await;
+    assert_eq!((leased.writes_under, leased.settles_under, leased.settles_in), (Some(second), None, None));
     let settled = indexes();
     assert!(settled.versions().await.unwrap().are_settled());
     let new = settled.value(&column, b"13800138000").await.unwrap();
@@ -128,7 +156,7 @@ pub(crate) async fn a_new_version_of_an_index_key_takes_rows_once_every_lease_wi
 
     let how = kms_client::api::DestroyKey {
         reason: DestroyReason::Superseded,
-        // The census knows of the value that was indexed under it.
+        // Leases from before it settled may still run.
         force: true,
         ..destroying(DestroyTarget::Version(1))
     };

@@ -7,6 +7,7 @@
 mod fields;
 mod keys;
 mod leases;
+mod purposes;
 mod refusals;
 mod same;
 mod site;
@@ -48,6 +49,7 @@ contract! {
         a_suspended_key_or_tenant_neither_seals_nor_opens_until_resumed
         what_is_destroyed_never_opens_again_and_says_what_it_was
         a_version_that_clients_seal_under_is_not_destroyed_unless_forced
+        a_version_that_clients_said_to_use_is_not_destroyed_unless_forced
         a_name_of_something_destroyed_can_be_used_again_for_something_else
         a_change_happens_once_and_two_operators_collide_visibly;
     leases:
@@ -55,6 +57,10 @@ contract! {
         clients_are_told_and_purge_what_is_destroyed_or_suspended
         a_rotation_reaches_clients_that_seal
         a_new_version_of_an_index_key_takes_rows_once_every_lease_without_it_has_ended;
+    purposes:
+        a_key_for_one_purpose_seals_opens_searches_and_reveals_for_that_alone
+        what_the_server_seals_itself_is_for_the_purpose_that_is_bound_or_stated
+        who_may_something_for_one_purpose_may_nothing_for_another;
     refusals:
         messages_that_say_what_they_may_not_are_refused
         names_that_lead_nowhere_and_names_of_others_have_one_face

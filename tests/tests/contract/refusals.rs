@@ -62,7 +62,12 @@ async fn batches(service: &Api) {
     let large = v1::encrypt_batch_request::Item { plaintext: vec![0; 64 << 10], ..item.clone() };
     let batch = |items: Vec<_>| {
         let mut stub = service.crypto();
-        let message = v1::EncryptBatchRequest { tenant: "acme".into(), key: "attendance".into(), items };
+        let message = v1::EncryptBatchRequest {
+            tenant: "acme".into(),
+            key: "attendance".into(),
+            items,
+            purpose: String::new(),
+        };
         async move { answer(stub.encrypt_batch(message).await) }
     };
     assert_eq!(refused(batch(Vec::new()).await), Reason::FieldRequired);

@@ -7,6 +7,7 @@ use kms_client::{
     api::{CreateKey, CreateTenant},
     testing::{InMemoryKeyCentre, Operation, Rights},
 };
+use kms_server::dev::IDENTITIES;
 use kms_tests::{Api, Place, Server};
 
 /// The masks of the example policies, which a new place has.
@@ -60,8 +61,14 @@ impl Site {
     pub(crate) fn client(&self, name: &str) -> Kms {
         match self {
             Self::InMemory(centre) => centre.client(name),
-            Self::Real { place, .. } => {
-                Kms::builder(Profile::load(place.profile(name)).unwrap()).connections(1).build().unwrap()
+            Self::Real { place, server } => {
+                let profile = match server {
+                    Some(server) if !IDENTITIES.contains(&name) => {
+                        place.profile_of(&place.caller(name), name, server)
+                    }
+                    _ => place.profile(name),
+                };
+                Kms::builder(Profile::load(profile).unwrap()).connections(1).build().unwrap()
             }
         }
     }
@@ -72,6 +79,29 @@ impl Site {
 
     pub(crate) fn service(&self) -> Kms {
         self.client("attendance")
+    }
+
+    /// Gives rights to a service `roster`, for the purpose of that name alone.
+    pub(crate) fn admit_roster(&self) {
+        use Operation as Op;
+        match self {
+            Self::InMemory(centre) => {
+                let uses = [Op::LeaseToSeal, Op::LeaseToOpen, Op::EnsureSubjects];
+                centre.restrict("roster", Rights::to(uses).for_purposes(["roster"]));
+            }
+            Self::Real { place, server } => {
+                place.replace(
+                    "policies/roster.cedar",
+                    r#"@id("roster") @says("the roster makes people, and seals and opens for them, for that alone") @tenants("any")
+                       permit (principal == Service::"spiffe://dev.local/roster",
+                               action in [Action::"LeaseToSeal", Action::"LeaseToOpen", Action::"EnsureSubjects"], resource is Key)
+                       when { context has purpose && context.purpose == "roster" };"#,
+                );
+                let server = server.as_ref().unwrap();
+                server.hang_up();
+                server.wait_for_log("policies reloaded", 1);
+            }
+        }
     }
 
     /// The calls as messages.

@@ -220,6 +220,7 @@ impl Story {
                 key: kept.key.into(),
                 ciphertext: kept.ciphertext.clone(),
                 binding: Some(context(&[("row", "1")])),
+                purpose: String::new(),
             };
             let refused = self.service.crypto().decrypt(message).await.unwrap_err();
             errors.extend_from_slice(format!("{refused:?}").as_bytes());

@@ -157,3 +157,67 @@ async fn rows_of_an_older_family_open_after_it_was_left_for_another() {
     let stolen = SealedMoved { person: "p2".into(), ..older[1].clone() };
     assert!(kms.open(&stolen).await.is_err());
 }
+
+/// `Visit` in the release before, in which the tenant had one key for all.
+#[derive(Clone, PartialEq, Protect)]
+#[protect(table = "visits", key = "tenancy", tenant = "company_id", bind("id"), sealed = "SealedBefore")]
+struct Before {
+    company_id: String,
+    id: i64,
+    person: String,
+    #[protect(encrypt)]
+    place: String,
+}
+
+#[derive(Clone, PartialEq, Protect)]
+#[protect(
+    table = "visits",
+    key = "attendance",
+    tenant = "company_id",
+    bind("id"),
+    per = "person",
+    sealed = "SealedAfter"
+)]
+struct After {
+    company_id: String,
+    id: i64,
+    person: String,
+    #[protect(encrypt, previous(key = "tenancy", shared))]
+    place: String,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_under_a_key_that_was_everybodys_open_and_are_sealed_anew_under_each_persons() {
+    let scene = scene().await;
+    let (tenant, tenancy) = ("acme".parse().unwrap(), "tenancy".parse().unwrap());
+    scene.operator.create_key(&tenant, &tenancy, CreateKey::default()).await.unwrap();
+    std::fs::write(
+        scene.place.path("policies/tenancy.cedar"),
+        r#"@id("tenancy") @says("the attendance service seals and opens with keys named `tenancy`") @tenants("any")
+           permit (principal == Service::"spiffe://dev.local/attendance",
+                   action in [Action::"seals", Action::"opens"], resource is Key)
+           when { resource.family == "tenancy" };"#,
+    )
+    .unwrap();
+    scene.server.hang_up();
+    scene.server.wait_for_log("policies reloaded", 1);
+
+    let before = |Visit { company_id, id, person, place }: Visit| Before { company_id, id, person, place };
+    let rows: Vec<Before> = visits(0..20).into_iter().map(before).collect();
+    let twins: Vec<_> = scene.service.seal_all(&rows).await.into_iter().collect::<Result<_, _>>().unwrap();
+    let older: Vec<_> = twins
+        .into_iter()
+        .map(|SealedBefore { company_id, id, person, place }| SealedAfter { company_id, id, person, place })
+        .collect();
+    let kms = scene.cold().await;
+    let opened: Vec<After> = kms.open_all(older.clone()).await.into_iter().map(Result::unwrap).collect();
+    assert!(opened.iter().zip(&rows).all(|(after, before)| after.place == before.place));
+    let newer: Vec<_> = kms.seal_all(&opened).await.into_iter().collect::<Result<_, _>>().unwrap();
+    let mixed = older.iter().take(10).chain(newer.iter().skip(10)).cloned();
+    assert!(scene.cold().await.open_all(mixed).await.into_iter().map(Result::unwrap).eq(opened));
+    // Neither key takes the other's for its own, and no row opens in another's place.
+    let moved = SealedAfter { id: older[2].id, ..older[1].clone() };
+    assert!(scene.cold().await.open(&moved).await.is_err());
+    let stolen = SealedAfter { person: "p2".into(), ..newer[1].clone() };
+    assert!(scene.cold().await.open(&stolen).await.is_err());
+}

@@ -72,17 +72,29 @@ pub(super) fn calling(call: BenchCall, command: &args::Bench, subject: &Subject)
     match call {
         BenchCall::Encrypt if batch > 1 => {
             let item = v1::encrypt_batch_request::Item { plaintext, binding: binding() };
-            call!(encrypt_batch, v1::EncryptBatchRequest { tenant, key, items: vec![item; batch] })
+            call!(
+                encrypt_batch,
+                v1::EncryptBatchRequest { tenant, key, items: vec![item; batch], purpose: String::new() }
+            )
         }
         BenchCall::Encrypt => {
-            call!(encrypt, v1::EncryptRequest { tenant, key, plaintext, binding: binding() })
+            call!(
+                encrypt,
+                v1::EncryptRequest { tenant, key, plaintext, binding: binding(), purpose: String::new() }
+            )
         }
         BenchCall::Decrypt if batch > 1 => {
             let item = v1::decrypt_batch_request::Item { ciphertext, binding: binding() };
-            call!(decrypt_batch, v1::DecryptBatchRequest { tenant, key, items: vec![item; batch] })
+            call!(
+                decrypt_batch,
+                v1::DecryptBatchRequest { tenant, key, items: vec![item; batch], purpose: String::new() }
+            )
         }
         BenchCall::Decrypt => {
-            call!(decrypt, v1::DecryptRequest { tenant, key, ciphertext, binding: binding() })
+            call!(
+                decrypt,
+                v1::DecryptRequest { tenant, key, ciphertext, binding: binding(), purpose: String::new() }
+            )
         }
         BenchCall::Reveal if batch > 1 => {
             let item = v1::reveal_batch_request::Item { ciphertext: revealed, binding: masked_binding() };

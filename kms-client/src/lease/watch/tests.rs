@@ -1,23 +1,25 @@
-//! What a client does with what it hears, against a real listener.
+//! What a client does with what it hears from a key centre in memory.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed, mpsc};
+use std::sync::{Arc, mpsc};
 
 use kms_proto::{
     reason::Reason,
     v1::{
-        KeyEventKind, WatchKeysResponse,
-        watch_keys_response::{Event, Response, event::Item},
+        KeyEventKind, OpenDataKeysRequest,
+        watch_keys_response::{Event, event::Item},
     },
 };
 
 use crate::{
     Error, Kms, VersionId,
+    api::{Change, DestroyTarget, DestroyTenant},
     lease::{Lease, Scope, Want, What},
-    testing::{ATTENDANCE, Scene, TENANT, phone, row, scene, scene_with, server::FakeWatch, until},
+    testing::{
+        ATTENDANCE, Rights, Scene, TENANT, key, phone, records, row, scene, scene_with, tenant, until,
+    },
 };
 
 const OPEN: &str = "OpenDataKeys";
-const WATCH: &str = "WatchKeys";
 
 fn want(what: What) -> Want {
     Want { scope: Scope { tenant: TENANT.parse().unwrap(), purpose: "".into() }, what }
@@ -36,26 +38,26 @@ async fn seal(scene: &Scene, key: &str) -> Result<Vec<u8>, Error> {
     records.seal(&phone(), &row("1"), b"138 0013 8000").await
 }
 
-async fn watched(scene: &Scene, times: usize) -> FakeWatch {
-    until("the client listens", || scene.server.state.watches.lock().len() == times).await;
-    scene.server.state.watches.lock()[times - 1].clone()
+/// Waits until so many streams were opened.
+async fn listening(scene: &Scene, times: usize) {
+    until("the client listens", || scene.faults().listened().len() == times).await;
 }
 
-fn id(scene: &Scene, key: &str) -> VersionId {
-    scene.server.state.keys.lock()[key].id(1)
+/// Clients that leased something, in order.
+fn leased_to(scene: &Scene) -> Vec<String> {
+    let asked = scene.faults().asked::<OpenDataKeysRequest>();
+    asked.into_iter().map(|asked| asked.client_instance).collect()
 }
 
-fn event(number: u64, kind: KeyEventKind, key: &str, version: VersionId) -> WatchKeysResponse {
-    let item = Item { tenant: TENANT.into(), key: key.into(), version_id: version.get() };
-    let event = Event { number, store_revision: 5, kind: kind.into(), items: vec![item] };
-    WatchKeysResponse { response: Some(Response::Event(event)) }
-}
-
-impl FakeWatch {
-    async fn tell(&self, number: u64, kind: KeyEventKind, key: &str, version: VersionId) {
-        self.events.send(Ok(event(number, kind, key, version))).unwrap();
-        self.clone().confirmed.wait_for(|confirmed| *confirmed == number).await.unwrap();
-    }
+async fn destroy_tenant(scene: &Scene, tenant: &str) {
+    let how = DestroyTenant {
+        reason: crate::DestroyReason::Test,
+        ticket: String::new(),
+        window: None,
+        change: Change::default(),
+    };
+    scene.operator.destroy_tenant(&tenant.parse().unwrap(), how).await.unwrap();
+    assert!(scene.centre.purged().await);
 }
 
 #[tokio::test]
@@ -66,10 +68,8 @@ async fn what_is_destroyed_is_wiped_before_that_is_confirmed_and_nothing_else_is
     scene.records().open(&phone(), &row("1"), &sealed).await.unwrap();
     let leases = [held(&scene.kms, &to_seal(ATTENDANCE)), held(&scene.kms, &to_seal("payroll"))];
     let [attendance, payroll] = leases.map(Option::unwrap);
-    let watch = watched(&scene, 1).await;
-    scene.server.state.turn(ATTENDANCE, |key| key.refuses = Some(Reason::KeyDestroyed));
-    let version = id(&scene, ATTENDANCE);
-    watch.tell(1, KeyEventKind::Destroyed, ATTENDANCE, version).await;
+    listening(&scene, 1).await;
+    scene.destroy(ATTENDANCE, DestroyTarget::All).await;
     assert!(attendance.is_wiped() && !payroll.is_wiped());
     let opened = scene.records().open(&phone(), &row("1"), &sealed).await.unwrap_err();
     assert_eq!(opened.reason(), Some(Reason::KeyDestroyed));
@@ -86,8 +86,8 @@ async fn a_lease_that_was_replaced_or_that_a_sealer_holds_is_wiped_too() {
     scene.kms.renew(&to_seal(ATTENDANCE).scope, vec![to_seal(ATTENDANCE)]);
     let renewed = || held(&scene.kms, &to_seal(ATTENDANCE)).is_some_and(|now| !Arc::ptr_eq(&now, &replaced));
     until("the lease is renewed", renewed).await;
-    let version = id(&scene, ATTENDANCE);
-    watched(&scene, 1).await.tell(1, KeyEventKind::Destroyed, ATTENDANCE, version).await;
+    listening(&scene, 1).await;
+    scene.destroy(ATTENDANCE, DestroyTarget::Version(1)).await;
     assert!(replaced.is_wiped());
     assert!(matches!(sealer.seal(&row("1"), b"x"), Err(crate::Pause::Renew)));
 }
@@ -99,25 +99,27 @@ async fn a_rotation_ends_sealing_leases_and_a_suspension_all_of_the_key() {
     scene.records().open(&phone(), &row("1"), &sealed).await.unwrap();
     let header = kms_core::field::Header::parse(&sealed).unwrap();
     let to_open = want(What::Open { version: header.version, data_key: header.data_key });
-    let watch = watched(&scene, 1).await;
-    let any = id(&scene, "payroll");
-    watch.tell(1, KeyEventKind::Rotated, ATTENDANCE, any).await;
+    listening(&scene, 1).await;
+    scene.rotate(ATTENDANCE).await;
     assert!(held(&scene.kms, &to_seal(ATTENDANCE)).is_none());
     assert!(held(&scene.kms, &to_open).is_some(), "what was sealed before still opens");
-    watch.tell(2, KeyEventKind::Suspended, ATTENDANCE, any).await;
+    scene.suspend(ATTENDANCE).await;
     assert!(held(&scene.kms, &to_open).is_none());
 }
 
 #[tokio::test]
 async fn an_event_of_a_whole_tenant_ends_what_is_held_of_it_and_not_of_another() {
     let scene = scene();
+    scene.centre.create_tenant("other").unwrap();
+    scene.centre.create_key("other", ATTENDANCE).unwrap();
     seal(&scene, ATTENDANCE).await.unwrap();
-    let watch = watched(&scene, 1).await;
-    let other = VersionId::from(7 << 32);
-    watch.tell(1, KeyEventKind::Destroyed, "", other).await;
+    let others = scene.kms.records(&"other".parse().unwrap(), &key(ATTENDANCE));
+    others.seal(&phone(), &row("1"), b"x").await.unwrap();
+    listening(&scene, 1).await;
+    destroy_tenant(&scene, "other").await;
+    assert!(others.seal(&phone(), &row("1"), b"x").await.is_err());
     assert!(held(&scene.kms, &to_seal(ATTENDANCE)).is_some());
-    let own = id(&scene, "payroll");
-    watch.tell(2, KeyEventKind::Destroyed, "", own).await;
+    destroy_tenant(&scene, TENANT).await;
     assert!(held(&scene.kms, &to_seal(ATTENDANCE)).is_none());
 }
 
@@ -125,15 +127,13 @@ async fn an_event_of_a_whole_tenant_ends_what_is_held_of_it_and_not_of_another()
 async fn a_fetch_that_an_event_overtook_does_not_bring_back_what_it_ended() {
     let scene = scene();
     seal(&scene, "payroll").await.unwrap();
-    let watch = watched(&scene, 1).await;
-    scene.server.state.under_way.send_replace(true);
+    listening(&scene, 1).await;
+    scene.faults().hold_leases();
     let records = scene.records();
     let late = tokio::spawn(async move { records.seal(&phone(), &row("1"), b"x").await });
-    until("it is leased", || scene.server.state.instances.lock().len() == 2).await;
-    let version = id(&scene, ATTENDANCE);
-    watch.tell(1, KeyEventKind::Destroyed, ATTENDANCE, version).await;
-    scene.server.state.turn(ATTENDANCE, |key| key.refuses = Some(Reason::KeyDestroyed));
-    scene.server.state.under_way.send_replace(false);
+    until("it is leased", || scene.faults().leased() == 2).await;
+    scene.destroy(ATTENDANCE, DestroyTarget::All).await;
+    scene.faults().release_leases();
     let error = late.await.unwrap().unwrap_err();
     assert_eq!(error.reason(), Some(Reason::KeyDestroyed), "asked again");
     assert!(held(&scene.kms, &to_seal(ATTENDANCE)).is_none());
@@ -143,17 +143,20 @@ async fn a_fetch_that_an_event_overtook_does_not_bring_back_what_it_ended() {
 async fn a_fetch_that_was_answered_after_what_an_event_tells_of_is_kept() {
     let scene = scene();
     seal(&scene, "payroll").await.unwrap();
-    let watch = watched(&scene, 1).await;
-    scene.server.state.revision.store(5, Relaxed);
-    scene.server.state.under_way.send_replace(true);
+    listening(&scene, 1).await;
+    scene.faults().hold_leases();
     let records = scene.records();
     let late = tokio::spawn(async move { records.seal(&phone(), &row("1"), b"x").await });
-    until("it is leased", || scene.server.state.instances.lock().len() == 2).await;
-    let any = id(&scene, "payroll");
-    watch.tell(1, KeyEventKind::Rotated, ATTENDANCE, any).await;
-    scene.server.state.under_way.send_replace(false);
+    until("it is leased", || scene.faults().leased() == 2).await;
+    // Of a time before the key was made.
+    let version_id = VersionId::new(kms_core::id::TenantSlot(0), kms_core::id::LeafSlot(1)).get();
+    let item = Item { tenant: TENANT.into(), key: ATTENDANCE.into(), version_id };
+    let kind = KeyEventKind::Rotated.into();
+    scene.centre.tell(Event { number: 0, store_revision: 1, kind, items: vec![item] });
+    assert!(scene.centre.purged().await);
+    scene.faults().release_leases();
     late.await.unwrap().unwrap();
-    assert_eq!(scene.server.state.calls(OPEN), 2, "not asked again");
+    assert_eq!(scene.calls(OPEN), 2, "not asked again");
     assert!(held(&scene.kms, &to_seal(ATTENDANCE)).is_some());
 }
 
@@ -162,7 +165,7 @@ async fn nothing_is_confirmed_before_the_uses_under_way_have_ended() {
     let scene = scene();
     seal(&scene, ATTENDANCE).await.unwrap();
     let lease = held(&scene.kms, &to_seal(ATTENDANCE)).unwrap();
-    let watch = watched(&scene, 1).await;
+    listening(&scene, 1).await;
     let ((began, begun), (end, ended)) = (mpsc::channel(), mpsc::channel::<()>());
     let using = std::thread::spawn(move || {
         lease.with_data_key(|_| {
@@ -171,34 +174,29 @@ async fn nothing_is_confirmed_before_the_uses_under_way_have_ended() {
         })
     });
     begun.recv().unwrap();
-    let version = id(&scene, ATTENDANCE);
-    watch.events.send(Ok(event(1, KeyEventKind::Destroyed, ATTENDANCE, version))).unwrap();
+    scene.destroy_unpurged(ATTENDANCE, DestroyTarget::All).await;
     // Out of the cache, it is about to be wiped, which waits.
     until("it is purged", || held(&scene.kms, &to_seal(ATTENDANCE)).is_none()).await;
-    assert_eq!(*watch.confirmed.borrow(), 0);
+    assert!(!scene.centre.have_purged());
     end.send(()).unwrap();
     using.join().unwrap().unwrap();
-    watch.clone().confirmed.wait_for(|confirmed| *confirmed == 1).await.unwrap();
+    assert!(scene.centre.purged().await);
 }
 
 #[tokio::test]
 async fn a_client_listens_once_from_its_first_lease_on_under_the_name_that_it_leases_under() {
     let scene = scene();
     scene.kms.generate_random(1).await.unwrap();
-    assert_eq!(scene.server.state.calls(WATCH), 0);
+    assert!(scene.faults().listened().is_empty());
     seal(&scene, ATTENDANCE).await.unwrap();
     seal(&scene, "payroll").await.unwrap();
-    let watch = watched(&scene, 1).await;
-    let instances = scene.server.state.instances.lock().clone();
-    assert_eq!(instances, [watch.instance.clone(), watch.instance]);
-    let other = scene.cold();
-    other
-        .records(&TENANT.parse().unwrap(), &ATTENDANCE.parse().unwrap())
-        .seal(&phone(), &row("1"), b"x")
-        .await
-        .unwrap();
-    let other = watched(&scene, 2).await.instance;
-    assert!(other != instances[0] && scene.server.state.instances.lock().last() == Some(&other));
+    listening(&scene, 1).await;
+    let instance = scene.faults().listened().remove(0);
+    assert_eq!(leased_to(&scene), [instance.clone(), instance.clone()]);
+    records(&scene.cold()).seal(&phone(), &row("1"), b"x").await.unwrap();
+    listening(&scene, 2).await;
+    let other = scene.faults().listened().remove(1);
+    assert!(other != instance && leased_to(&scene).last() == Some(&other));
 }
 
 #[tokio::test]
@@ -207,10 +205,9 @@ async fn a_client_that_is_told_not_to_does_not_listen() {
     seal(&scene, ATTENDANCE).await.unwrap();
     // Another client does: had the first one begun to, it would have been before.
     let other = scene.cold();
-    let records = other.records(&TENANT.parse().unwrap(), &ATTENDANCE.parse().unwrap());
-    records.seal(&phone(), &row("1"), b"x").await.unwrap();
-    let watch = watched(&scene, 1).await;
-    assert_eq!(scene.server.state.instances.lock().last(), Some(&watch.instance));
+    records(&other).seal(&phone(), &row("1"), b"x").await.unwrap();
+    listening(&scene, 1).await;
+    assert_eq!(leased_to(&scene).last(), scene.faults().listened().first());
     assert!(held(&scene.kms, &to_seal(ATTENDANCE)).is_some());
 }
 
@@ -218,47 +215,52 @@ async fn a_client_that_is_told_not_to_does_not_listen() {
 async fn a_client_that_is_dropped_stops_to_listen() {
     let scene = scene();
     seal(&scene, ATTENDANCE).await.unwrap();
-    let watch = watched(&scene, 1).await;
+    listening(&scene, 1).await;
+    assert_eq!(scene.centre.listeners(), 1);
     drop(scene.kms);
-    until("the stream has ended", || watch.events.is_closed()).await;
+    until("the stream has ended", || scene.centre.listeners() == 0).await;
 }
 
 #[tokio::test]
 async fn warm_keys_work_while_nobody_is_heard_and_are_leased_anew_in_one_call_where_the_server_lost_sight_of_them()
  {
-    let mut scene = scene();
+    let scene = scene();
     for key in [ATTENDANCE, "payroll", "secrets"] {
         seal(&scene, key).await.unwrap();
     }
-    watched(&scene, 1).await;
-    scene.server.stop();
+    listening(&scene, 1).await;
+    scene.centre.stop();
     seal(&scene, ATTENDANCE).await.unwrap();
-    let calls = scene.server.state.calls(OPEN);
-    scene.server.state.stale.store(true, Relaxed);
-    scene.server.state.turn("payroll", |key| key.refuses = Some(Reason::KeySuspended));
+    let calls = scene.calls(OPEN);
+    scene.centre.forget_holders();
+    scene.centre.restrict(ATTENDANCE, Rights::all().on_keys([ATTENDANCE, "secrets"]));
     let before = held(&scene.kms, &to_seal(ATTENDANCE)).unwrap();
-    scene.server.restart();
-    watched(&scene, 2).await;
+    scene.centre.start();
+    listening(&scene, 2).await;
     until("it is leased anew", || {
         held(&scene.kms, &to_seal(ATTENDANCE)).is_some_and(|now| !Arc::ptr_eq(&now, &before))
     })
     .await;
     until("what is denied ends", || held(&scene.kms, &to_seal("payroll")).is_none()).await;
-    assert_eq!(scene.server.state.calls(OPEN), calls + 1);
+    assert_eq!(scene.calls(OPEN), calls + 1);
 }
 
 #[tokio::test]
 async fn where_the_server_kept_sight_of_what_is_held_nothing_is_asked_for_again() {
     let scene = scene();
-    seal(&scene, ATTENDANCE).await.unwrap();
-    let first = watched(&scene, 1).await;
-    first.events.send(Err(tonic::Status::unavailable(""))).unwrap();
-    let second = watched(&scene, 2).await;
-    assert_eq!(second.instance, first.instance);
+    for key in [ATTENDANCE, "payroll"] {
+        seal(&scene, key).await.unwrap();
+    }
+    listening(&scene, 1).await;
+    scene.centre.stop();
+    scene.centre.start();
+    listening(&scene, 2).await;
+    let listened = scene.faults().listened();
+    assert_eq!(listened[0], listened[1]);
     // Heard on the second stream, so it has been opened for good.
-    let any = id(&scene, "payroll");
-    second.tell(1, KeyEventKind::Suspended, "payroll", any).await;
-    assert_eq!(scene.server.state.calls(OPEN), 1);
+    scene.suspend("payroll").await;
+    assert!(held(&scene.kms, &to_seal("payroll")).is_none());
+    assert_eq!(scene.calls(OPEN), 2);
     assert!(held(&scene.kms, &to_seal(ATTENDANCE)).is_some());
 }
 
@@ -266,18 +268,18 @@ async fn where_the_server_kept_sight_of_what_is_held_nothing_is_asked_for_again(
 async fn an_index_ends_with_the_destruction_of_any_of_its_versions_and_with_a_rotation() {
     const INDEX: &str = "attendance.index";
     let scene = scene();
-    scene.server.state.turn(INDEX, |key| key.version = 2);
-    let index = scene.kms.index(&TENANT.parse().unwrap(), &INDEX.parse().unwrap());
-    let want = want(What::Index { key: INDEX.parse().unwrap() });
-    let (first, other) = (id(&scene, INDEX), id(&scene, ATTENDANCE));
+    scene.rotate(INDEX).await;
+    let index = scene.kms.index(&tenant(), &key(INDEX));
+    let want = want(What::Index { key: key(INDEX) });
     index.versions().await.unwrap();
-    let watch = watched(&scene, 1).await;
-    watch.tell(1, KeyEventKind::Destroyed, ATTENDANCE, other).await;
+    seal(&scene, ATTENDANCE).await.unwrap();
+    listening(&scene, 1).await;
+    scene.destroy(ATTENDANCE, DestroyTarget::All).await;
     assert!(held(&scene.kms, &want).is_some());
-    watch.tell(2, KeyEventKind::Destroyed, INDEX, first).await;
+    scene.destroy(INDEX, DestroyTarget::Version(1)).await;
     assert!(held(&scene.kms, &want).is_none(), "its older version");
     index.versions().await.unwrap();
     assert!(held(&scene.kms, &want).is_some());
-    watch.tell(3, KeyEventKind::Rotated, INDEX, other).await;
+    scene.rotate(INDEX).await;
     assert!(held(&scene.kms, &want).is_none());
 }

@@ -115,13 +115,12 @@ async fn a_row_that_names_no_tenant_or_row_is_refused_and_not_shown() {
 async fn denials_reach_each_row_and_say_whether_trying_again_helps() {
     let scene = scene();
     let twins = sealed(&scene.kms, &[checkin(1), checkin(2)]).await;
-    scene.server.state.turn(ATTENDANCE, |key| key.refuses = Some(Reason::KeySuspended));
+    scene.suspend(ATTENDANCE).await;
     for opened in scene.cold().open_all(twins.clone()).await {
         let error = opened.map(|_| ()).unwrap_err();
         assert_eq!((error.reason(), error.is_retryable()), (Some(Reason::KeySuspended), false));
     }
-    let mut server = scene.server;
-    server.stop();
+    scene.centre.stop();
     let warm = scene.kms.open_all(twins.clone()).await;
     assert!(warm.iter().all(|opened| opened.as_ref().unwrap_err().is_retryable()), "to open it was cold");
 }

@@ -98,8 +98,7 @@ async fn a_deterministic_value_does_not_open_in_a_column_that_binds_rows() {
 #[tokio::test]
 async fn nor_is_it_shown_masked_there() {
     let scene = scene();
-    let mask = kms_core::mask::Mask::of(crate::MaskForm::Phone).unwrap();
-    scene.server.state.declare((crate::testing::ATTENDANCE, "checkins", "phone"), mask);
+    scene.declare_masks(&[("checkins", "phone", "phone")]);
     let twin = sealed(&scene.kms, &[checkin(1)]).await.remove(0);
     let loose = crate::Column::deterministic("checkins", "phone").unwrap();
     let planted = scene.records().seal(&loose, &crate::testing::row("any"), b"13900131234").await.unwrap();

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{CheckIn, SealedCheckIn, checkin, sealed};
 use crate::{
-    Protect,
+    KeyClass, Protect,
     protect::{Schema, Sealed, SealedText},
     testing::{ATTENDANCE, scene, until},
 };
@@ -17,22 +17,22 @@ async fn a_cold_batch_makes_one_call_and_a_warm_one_none() {
     let scene = scene();
     let rows: Vec<CheckIn> = (1..=1_500).map(checkin).collect();
     let older = sealed(&scene.kms, &rows).await;
-    assert_eq!(scene.server.state.calls(OPEN), 1, "all rows, columns and modes");
+    assert_eq!(scene.calls(OPEN), 1, "all rows, columns and modes");
     sealed(&scene.kms, &rows).await;
-    assert_eq!(scene.server.state.calls(OPEN), 1);
+    assert_eq!(scene.calls(OPEN), 1);
 
-    scene.server.state.turn(ATTENDANCE, |key| key.version = 2);
+    scene.rotate(ATTENDANCE).await;
     let newer = sealed(&scene.cold(), &rows).await;
     let cold = scene.cold();
-    let before = scene.server.state.calls(OPEN);
+    let before = scene.calls(OPEN);
     let both: Vec<SealedCheckIn> = older.iter().chain(&newer).cloned().collect();
     let opened = cold.open_all(both.clone()).await;
-    assert_eq!(scene.server.state.calls(OPEN), before + 1, "two versions, all columns, in one call");
+    assert_eq!(scene.calls(OPEN), before + 1, "two versions, all columns, in one call");
     for (opened, row) in opened.iter().zip(rows.iter().chain(&rows)) {
         assert!(opened.as_ref().unwrap() == row);
     }
     assert!(cold.open_all(both).await.iter().all(Result::is_ok));
-    assert_eq!(scene.server.state.calls(OPEN), before + 1, "then none");
+    assert_eq!(scene.calls(OPEN), before + 1, "then none");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,8 +41,8 @@ async fn a_thousand_tasks_that_seal_or_open_under_one_cold_key_make_one_call() {
     let twin = scene.kms.seal(&checkin(1)).await.unwrap();
     for seals in [true, false] {
         let cold = scene.cold();
-        let before = scene.server.state.calls(OPEN);
-        scene.server.state.open.send_replace(false);
+        let before = scene.calls(OPEN);
+        scene.hold_calls();
         let task = |_| {
             let (cold, twin) = (cold.clone(), twin.clone());
             tokio::spawn(async move {
@@ -53,12 +53,12 @@ async fn a_thousand_tasks_that_seal_or_open_under_one_cold_key_make_one_call() {
             })
         };
         let tasks: Vec<_> = (0..1_000).map(task).collect();
-        until("the call has arrived", || scene.server.state.calls(OPEN) == before + 1).await;
-        scene.server.state.open.send_replace(true);
+        until("the call has arrived", || scene.calls(OPEN) == before + 1).await;
+        scene.release_calls();
         for task in tasks {
             task.await.unwrap().unwrap();
         }
-        assert_eq!(scene.server.state.calls(OPEN), before + 1);
+        assert_eq!(scene.calls(OPEN), before + 1);
     }
 }
 
@@ -81,21 +81,21 @@ async fn nothing_is_asked_for_where_there_is_nothing_to_seal_or_open() {
     let scene = scene();
     assert!(scene.kms.seal_all::<CheckIn>(&[]).await.is_empty());
     assert!(scene.kms.open_all(Vec::<SealedCheckIn>::new()).await.is_empty());
-    assert_eq!(scene.server.state.calls(OPEN), 0);
+    assert_eq!(scene.calls(OPEN), 0);
 }
 
 #[tokio::test]
 async fn a_caller_that_gives_up_leaves_the_client_as_it_was() {
     let scene = scene();
-    scene.server.state.open.send_replace(false);
+    scene.hold_calls();
     let row = checkin(1);
     let mut sealing = Box::pin(scene.kms.seal(&row));
     assert!(futures_util::poll!(&mut sealing).is_pending());
     drop(sealing);
-    scene.server.state.open.send_replace(true);
+    scene.release_calls();
     let twin = scene.kms.seal(&row).await.unwrap();
     assert!(scene.kms.open(&twin).await.unwrap() == row);
-    assert_eq!(scene.server.state.calls(OPEN), 2, "to seal, which the second caller joined, and to open");
+    assert_eq!(scene.calls(OPEN), 2, "to seal, which the second caller joined, and to open");
 }
 
 #[derive(Protect)]
@@ -142,11 +142,12 @@ async fn a_twin_goes_through_a_driver_that_knows_bytes_and_text_only() {
 #[tokio::test]
 async fn under_class_l4_rows_are_sealed_and_opened_by_the_server() {
     let scene = scene();
-    scene.server.state.turn(ATTENDANCE, |key| key.class_l4 = true);
-    let note = Note { owner: "acme".into(), id: 7, body: "hello".into(), title: Some("t".into()) };
+    scene.centre.create_tenant("vaults").unwrap();
+    scene.centre.create_key_of_class("vaults", ATTENDANCE, KeyClass::L4).unwrap();
+    let note = Note { owner: "vaults".into(), id: 7, body: "hello".into(), title: Some("t".into()) };
     let twin = scene.kms.seal(&note).await.unwrap();
     assert_eq!(scene.kms.open(&twin).await.unwrap().body, "hello");
-    assert_eq!((scene.server.state.calls("EncryptBatch"), scene.server.state.calls("DecryptBatch")), (1, 1));
+    assert_eq!((scene.calls("EncryptBatch"), scene.calls("DecryptBatch")), (1, 1));
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn the_schema_is_data_that_comes_back_from_json() {
     assert_eq!(&serde_json::from_str::<Schema>(&json).unwrap(), CheckIn::SCHEMA);
     let phone = CheckIn::SCHEMA.column("phone").unwrap();
     assert_eq!((phone.mask.as_deref(), phone.max_len), (Some("phone"), Some(255)));
-    assert_eq!(CheckIn::SCHEMA.column("location").unwrap().class.as_deref(), Some("L3"));
+    assert_eq!(CheckIn::SCHEMA.column("location").unwrap().class.as_deref(), Some("L2"));
     assert_eq!(*CheckIn::SCHEMA.bind, ["company_id", "id"]);
     assert!(CheckIn::SCHEMA.column("note").is_none(), "in the clear");
     assert_eq!(

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::BlindIndexValue;
 use crate::{
     Protect,
-    testing::{TENANT, scene},
+    testing::{SETTLING, TENANT, scene},
 };
 
 const OPEN: &str = "OpenDataKeys";
@@ -38,12 +38,12 @@ async fn indexes_and_data_keys_come_in_one_call_and_equal_values_are_found() {
     let rows: Vec<Person> = (1..=200).map(person).collect();
     let twins: Vec<SealedPerson> =
         scene.kms.seal_all(&rows).await.into_iter().collect::<Result<_, _>>().unwrap();
-    assert_eq!(scene.server.state.calls(OPEN), 1);
+    assert_eq!(scene.calls(OPEN), 1);
     let tenant = TENANT.parse().unwrap();
     let probes = Person::phone_index(&scene.kms, &tenant, "(138) 0013-0017").await.unwrap();
     let found: Vec<_> = twins.iter().filter(|twin| probes.as_slice().contains(&twin.phone_index)).collect();
     assert_eq!(found.iter().map(|twin| twin.id).collect::<Vec<_>>(), [Uuid::from_u128(17)]);
-    assert_eq!(scene.server.state.calls(OPEN), 1, "the index key is at hand");
+    assert_eq!(scene.calls(OPEN), 1, "the index key is at hand");
 
     assert_eq!((&twins[0].number, &twins[0].number_bidx), (&None, &None), "NULL has no index");
     let probes = Person::number_index(&scene.kms, &tenant, &18).await.unwrap();
@@ -58,7 +58,8 @@ async fn indexes_and_data_keys_come_in_one_call_and_equal_values_are_found() {
 async fn probes_cover_every_live_version_of_the_index_key() {
     let scene = scene();
     let older = scene.kms.seal(&person(1)).await.unwrap();
-    scene.server.state.turn(INDEX_KEY, |key| (key.version, key.settled) = (2, 2));
+    scene.rotate(INDEX_KEY).await;
+    scene.centre.advance(SETTLING);
     let cold = scene.cold();
     let newer = cold.seal(&person(1)).await.unwrap();
     assert_ne!(older.phone_index, newer.phone_index);
@@ -85,7 +86,7 @@ async fn an_index_that_was_tampered_with_misleads_the_search_and_opens_nothing_e
 #[tokio::test]
 async fn without_the_index_key_nothing_is_sealed_and_the_column_is_named() {
     let scene = scene();
-    scene.server.state.turn(INDEX_KEY, |key| key.refuses = Some(Reason::KeySuspended));
+    scene.suspend(INDEX_KEY).await;
     let error = scene.kms.seal(&person(1)).await.map(|_| ()).unwrap_err();
     assert_eq!((error.column(), error.reason()), ("phone", Some(Reason::KeySuspended)), "{error}");
     let error = Person::phone_index(&scene.kms, &TENANT.parse().unwrap(), "1").await.unwrap_err();

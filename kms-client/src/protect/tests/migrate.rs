@@ -89,17 +89,13 @@ async fn values_of_an_older_place_mode_or_key_open_and_new_ones_are_sealed_in_th
     let scene = scene();
     let (old, loose) =
         (scene.kms.seal(&Old::row()).await.unwrap(), scene.kms.seal(&Loose::row()).await.unwrap());
-    let before = scene.server.state.calls("OpenDataKeys");
+    let before = scene.calls("OpenDataKeys");
 
     let bridge = scene.kms.seal(&Bridge::row()).await.unwrap();
     let older = with_employee!(SealedBridge, bridge, old.employee.clone());
     assert_eq!(scene.kms.open(&older).await.unwrap().employee, "李雷");
     assert_eq!(scene.kms.open(&bridge).await.unwrap().employee, "李雷");
-    assert_eq!(
-        scene.server.state.calls("OpenDataKeys"),
-        before + 1,
-        "an older place takes no call of its own"
-    );
+    assert_eq!(scene.calls("OpenDataKeys"), before + 1, "an older place takes no call of its own");
     let moved = scene.kms.seal(&Moved::row()).await.unwrap();
     let moved = with_employee!(SealedMoved, moved, bridge.employee.clone());
     assert_eq!(

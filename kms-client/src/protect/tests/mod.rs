@@ -1,9 +1,10 @@
-//! Structs sealed and opened against a real listener.
+//! Structs sealed and opened against a key centre in memory.
 
 mod bad_input;
 mod batches;
 mod binding;
 mod calls;
+mod class;
 mod index;
 mod migrate;
 mod secrets;
@@ -37,7 +38,7 @@ struct CheckIn {
     employee: String,
     #[protect(encrypt, text, mask = "phone", max_len = 255)]
     phone: String,
-    #[protect(encrypt, class = "L3")]
+    #[protect(encrypt, class = "L2")]
     location: Option<Point>,
     #[protect(deterministic)]
     badge: i64,

@@ -3,14 +3,13 @@
 use std::{cell::Cell, fmt::Debug, io, sync::Arc};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
-use kms_core::mask::{Mask, MaskForm};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{Layer as _, filter::dynamic_filter_fn, layer::SubscriberExt as _};
 
 use super::{Ciphertexts, Plaintexts, Sealed, SealedRow as _, SealedText};
 use crate::{
-    Protect,
+    KeyClass, Protect,
     lease::{Scope, Want, What},
     protect::Protect as _,
     testing::{ATTENDANCE, Scene, TENANT, scene},
@@ -175,7 +174,7 @@ async fn no_value_and_no_key_is_in_an_error_a_log_line_or_a_debug_form() {
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(heard)).unwrap();
     HEARD.set(true);
     let scene = scene();
-    scene.server.state.declare((ATTENDANCE, "people", "phone"), Mask::of(MaskForm::Phone).unwrap());
+    scene.declare_masks(&[("people", "phone", "phone")]);
 
     let (kms, row) = (&scene.kms, person());
     let twin = kms.seal(&row).await.unwrap();
@@ -215,8 +214,9 @@ async fn no_value_and_no_key_is_in_an_error_a_log_line_or_a_debug_form() {
     heap.extend(errors(&scene, &twin).await);
     let keys = data_key(&scene).await;
     // Under class L4 values go over the wire.
-    scene.server.state.turn(ATTENDANCE, |key| key.class_l4 = true);
-    let direct = Note { company_id: TENANT.into(), id: "1".into(), body: MARKER.into() };
+    scene.centre.create_tenant("vaults").unwrap();
+    scene.centre.create_key_of_class("vaults", ATTENDANCE, KeyClass::L4).unwrap();
+    let direct = Note { company_id: "vaults".into(), id: "1".into(), body: MARKER.into() };
     let direct = scene.cold().seal(&direct).await.unwrap();
     assert_eq!(scene.cold().open(&direct).await.unwrap().body, MARKER);
     heap.push(shown(&direct));

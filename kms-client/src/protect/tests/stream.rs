@@ -49,11 +49,11 @@ async fn rows_come_out_in_order_for_one_call_when_cold_and_none_when_warm() {
     let (rows, twins) = rows_of(&scene, 3_000).await;
     let cold = scene.cold();
     for further in [1, 0] {
-        let before = scene.server.state.calls(OPEN);
+        let before = scene.calls(OPEN);
         let (source, _) = counted(twins.clone());
         let opened: Vec<_> = cold.open_stream(source).try_collect().await.unwrap();
         assert!(opened.into_iter().map(Result::unwrap).eq(rows.iter().cloned()));
-        assert_eq!(scene.server.state.calls(OPEN), before + further);
+        assert_eq!(scene.calls(OPEN), before + further);
     }
     let nothing = cold.open_stream(stream::empty::<Source>()).next().await;
     assert!(nothing.is_none());
@@ -99,7 +99,7 @@ async fn a_row_does_not_wait_for_those_after_it() {
 async fn it_reads_ahead_so_far_and_no_further() {
     let scene = scene();
     let (_, twins) = rows_of(&scene, 4_000).await;
-    scene.server.state.open.send_replace(false);
+    scene.hold_calls();
     let (source, taken) = counted(twins);
     let mut opened = scene.kms.open_stream(source);
     assert!(poll!(opened.next()).is_pending(), "the data key is on its way");
@@ -110,7 +110,7 @@ async fn it_reads_ahead_so_far_and_no_further() {
         assert!(poll!(opened.next()).is_pending());
     }
     assert_eq!(taken.load(Relaxed), ahead, "the rest is left where it is");
-    scene.server.state.open.send_replace(true);
+    scene.release_calls();
     for row in 1..=4_000 {
         opened.next().await.unwrap().unwrap().unwrap();
         let ahead = taken.load(Relaxed) - row;
@@ -133,41 +133,41 @@ async fn dropped_in_the_middle_it_lets_go_of_the_source_and_opens_nothing_more()
 
     // While a call is under way: what waits for it is given up, and the client works on.
     let cold = scene.cold();
-    let before = scene.server.state.calls(OPEN);
-    scene.server.state.open.send_replace(false);
+    let before = scene.calls(OPEN);
+    scene.hold_calls();
     let (source, taken) = counted(twins.clone());
     let mut opened = cold.open_stream(source);
     assert!(poll!(opened.next()).is_pending());
-    until("the call has arrived", || scene.server.state.calls(OPEN) == before + 1).await;
+    until("the call has arrived", || scene.calls(OPEN) == before + 1).await;
     assert!(Arc::strong_count(&cold.shared) > 2, "tasks wait");
     drop(opened);
     assert_eq!(Arc::strong_count(&taken), 1);
-    scene.server.state.open.send_replace(true);
+    scene.release_calls();
     cold.open(&twins[0]).await.unwrap();
-    assert_eq!(scene.server.state.calls(OPEN), before + 1, "the call is joined, not made again");
+    assert_eq!(scene.calls(OPEN), before + 1, "the call is joined, not made again");
 }
 
 #[tokio::test]
 async fn a_lease_that_ends_in_the_middle_is_taken_anew_and_where_there_is_none_the_rows_say_so() {
-    let mut scene = scene_with(|builder| builder.deadline(Duration::from_millis(400)));
+    let scene = scene_with(|builder| builder.deadline(Duration::from_millis(400)));
     let (rows, twins) = rows_of(&scene, 3_000).await;
-    let before = scene.server.state.calls(OPEN);
+    let before = scene.calls(OPEN);
     let (source, _) = counted(twins.clone());
     let mut opened = scene.kms.open_stream(source);
     for row in &rows[..10] {
         assert!(opened.next().await.unwrap().unwrap().unwrap() == *row);
     }
-    scene.clock.advance(Duration::from_secs(61));
+    scene.centre.advance(Duration::from_secs(61));
     for row in &rows[10..] {
         assert!(opened.next().await.unwrap().unwrap().unwrap() == *row);
     }
-    assert_eq!(scene.server.state.calls(OPEN), before + 2, "one lease after the other");
+    assert_eq!(scene.calls(OPEN), before + 2, "one lease after the other");
 
     let (source, _) = counted(twins);
     let mut opened = scene.kms.open_stream(source);
     opened.next().await.unwrap().unwrap().unwrap();
-    scene.server.stop();
-    scene.clock.advance(Duration::from_secs(61));
+    scene.centre.stop();
+    scene.centre.advance(Duration::from_secs(61));
     let rest: Vec<_> = opened.try_collect().await.unwrap();
     assert_eq!(rest.len(), 2_999, "every row has its answer");
     let failed: Vec<_> = rest.iter().skip_while(|row| row.is_ok()).collect();
@@ -183,10 +183,10 @@ async fn a_lease_that_ends_in_the_middle_is_taken_anew_and_where_there_is_none_t
 async fn a_stream_that_nobody_polls_does_nothing() {
     let scene = scene();
     let (_, twins) = rows_of(&scene, 2).await;
-    let before = scene.server.state.calls(OPEN);
+    let before = scene.calls(OPEN);
     let (source, taken) = counted(twins);
     let opened = scene.kms.open_stream(source);
     assert!(tokio::task::yield_now().now_or_never().is_none());
-    assert_eq!((taken.load(Relaxed), scene.server.state.calls(OPEN)), (0, before));
+    assert_eq!((taken.load(Relaxed), scene.calls(OPEN)), (0, before));
     drop(opened);
 }

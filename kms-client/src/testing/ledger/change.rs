@@ -17,7 +17,7 @@ use super::{
     super::refused::Refused,
     Ledger, Moment, Place, Tenant,
     key::{Key, Version},
-    tenant::destroyed,
+    tenant::{destroyed, suspended},
 };
 
 /// Most live versions of an index key.
@@ -238,6 +238,7 @@ pub(super) fn add_version(tenant: &mut Tenant, name: &KeyName, now: Moment) -> R
         leased: false,
         leased_deterministic: false,
         sealing_until: HashMap::new(),
+        uses: Default::default(),
     });
     key.active = number;
     if key.deterministic == 0 {
@@ -250,7 +251,8 @@ pub(super) fn add_version(tenant: &mut Tenant, name: &KeyName, now: Moment) -> R
 
 fn rotate(tenant: &mut Tenant, name: &KeyName, deterministic: bool, now: Moment) -> Result<(), Refused> {
     let suspended_tenant = (tenant.state == LifecycleState::Suspended).then(|| tenant.suspended_words());
-    let rotations = tenant.settings(name)?.rotations;
+    let settings = tenant.settings(name)?;
+    let (rotations, family) = (settings.rotations, settings.state);
     let key = tenant.key_mut(name)?;
     if !matches!(key.state, LifecycleState::Active | LifecycleState::Deactivated) {
         let words = format!("key `{name}` is {}; resume it before rotating", key.state);
@@ -258,6 +260,9 @@ fn rotate(tenant: &mut Tenant, name: &KeyName, deterministic: bool, now: Moment)
     }
     if let Some(refused) = suspended_tenant {
         return Err(refused);
+    }
+    if family == LifecycleState::Suspended {
+        return Err(suspended(&name.family().clone().into()));
     }
     if key.is_family {
         key.rotations += 1;

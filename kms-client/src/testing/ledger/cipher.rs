@@ -59,6 +59,17 @@ impl Bound {
         Ok(Self::Direct(Context::new(pairs)?))
     }
 
+    /// What it is for: the pair `purpose` of a context, or else what the caller states; empty for none.
+    pub(in super::super) fn purpose<'a>(&'a self, stated: &'a str) -> Option<&'a str> {
+        let bound = match self {
+            Self::Direct(context) => {
+                context.value("purpose").and_then(|value| std::str::from_utf8(value).ok())
+            }
+            Self::Field { .. } => None,
+        };
+        bound.or((!stated.is_empty()).then_some(stated))
+    }
+
     /// Which column the value stands in: of a context the pairs `table` and `column`.
     pub(in super::super) fn column(&self) -> Option<(TableName, ColumnName)> {
         match self {

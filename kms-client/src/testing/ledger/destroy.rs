@@ -14,7 +14,7 @@ use super::{
 /// What to destroy of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Which {
-    /// One version; one that seals, while sealing leases run, only with `force`.
+    /// One version; one that clients said to use, or that seals while sealing leases run, only with `force`.
     Version {
         number: u32,
         force: bool,
@@ -109,6 +109,9 @@ fn destructible(key: &Key, number: u32, force: bool, now: Moment) -> Result<u32,
     })?;
     if version.material.is_none() {
         return Err(version.destroyed(name));
+    }
+    if !force {
+        version.uses.refuse_if_recent(name, number, now)?;
     }
     // What a version that was rotated out is leased for still is deterministic columns, or new rows of an index.
     let kinds: &[ToSeal] = match number {

@@ -13,7 +13,7 @@ use kms_core::{
 };
 use kms_proto::reason::Reason;
 
-use super::{super::refused::Refused, Moment};
+use super::{super::refused::Refused, Moment, census::Uses};
 use crate::clock::BootTime;
 
 /// What a lease lets a client seal.
@@ -70,6 +70,16 @@ pub(super) struct Version {
     pub(super) leased_deterministic: bool,
     /// When the last sealing lease of each kind ends.
     pub(super) sealing_until: HashMap<ToSeal, BootTime>,
+    pub(super) uses: Uses,
+}
+
+/// The versions of an index key at a moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Indexing {
+    /// The one that new rows are indexed under.
+    pub(super) writes_under: Option<VersionId>,
+    /// The newest, where it is not yet that one, and how long until it is.
+    pub(super) settles: Option<(VersionId, Duration)>,
 }
 
 /// The data key that clients seal randomized columns with.
@@ -110,15 +120,16 @@ impl Key {
         }
     }
 
-    /// The versions of an index key at a moment: the one that new rows are indexed under, and how long until that is the newest.
-    pub(super) fn indexing(&self, now: Moment, takes_new: bool) -> (Option<VersionId>, Option<Duration>) {
+    /// What the versions of an index key do at a moment.
+    pub(super) fn indexing(&self, now: Moment, takes_new: bool) -> Indexing {
         let taking: Vec<&Version> = self.live().rev().filter(|_| takes_new).collect();
         let settled = |version: &&&Version| version.indexes_from.is_none_or(|from| from <= now.boot);
         let writes_under = taking.iter().find(settled).or(taking.last()).map(|version| version.id);
         let newest = taking.first().filter(|newest| Some(newest.id) != writes_under);
-        let settles_in =
-            newest.map(|newest| newest.indexes_from.map_or(Duration::ZERO, |from| now.boot.until(from)));
-        (writes_under, settles_in)
+        let settles = newest.map(|newest| {
+            (newest.id, newest.indexes_from.map_or(Duration::ZERO, |from| now.boot.until(from)))
+        });
+        Indexing { writes_under, settles }
     }
 }
 

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::{
     super::{holders::Held, refused::Refused},
     Ledger, Moment, Place, Tenant,
-    key::ToSeal,
-    view::duration,
+    key::{Indexing, ToSeal},
+    view::{class, duration},
 };
 
 /// Seals that one lease allows under one field key.
@@ -89,13 +89,16 @@ impl Ledger {
         }
         tenant.check_opens(&place.key)?;
         let takes_new = tenant.active_version(&place.key).is_ok();
-        let until = now.after(tenant.settings(&place.key)?.lease);
+        let lease = tenant.settings(&place.key)?.lease;
+        let until = now.after(lease);
         let key = tenant.key_mut(&place.key)?;
-        let (writes_under, settles_in) = key.indexing(now, takes_new);
+        let Indexing { writes_under, settles } = key.indexing(now, takes_new);
+        // Where the newest settles while the lease runs, rows are written under both, one after the other.
+        let settling = settles.filter(|(_, left)| *left < lease).map(|(newest, _)| newest);
         let numbers: Vec<u32> = key.live().rev().map(|version| version.number).collect();
         for version in &mut key.versions {
             version.leased_deterministic |= version.material.is_some();
-            if Some(version.id) == writes_under {
+            if [writes_under, settling].contains(&Some(version.id)) {
                 version.note_sealing(ToSeal::Deterministic, until);
             }
         }
@@ -105,9 +108,8 @@ impl Ledger {
         Ok(v1::LeasedIndex {
             versions: numbers.iter().map(lease).collect::<Result<_, _>>()?,
             writes_under: writes_under.map(VersionId::get),
-            settles_in: settles_in.map(duration),
-            // As servers that do not say it: who was leased the key before writes under the older version until that lease ends.
-            settles_under: None,
+            settles_in: settles.map(|(_, left)| duration(left)),
+            settles_under: settles.map(|(newest, _)| newest.get()),
         })
     }
 
@@ -122,7 +124,8 @@ impl Ledger {
         now: Moment,
     ) -> Result<v1::LeasedDataKey, Refused> {
         let tenant = self.tenant(place.tenant)?;
-        let (key, lease) = (tenant.key(&place.key)?, tenant.settings(&place.key)?.lease);
+        let (key, settings) = (tenant.key(&place.key)?, tenant.settings(&place.key)?);
+        let (lease, class_of_key) = (settings.lease, settings.class);
         let version = key.version(number).ok_or(Reason::Internal)?;
         let leased = v1::LeasedDataKey {
             version_id: version.id.get(),
@@ -133,6 +136,7 @@ impl Ledger {
             revision: key.revision,
             key: asked.to_owned(),
             version: number,
+            key_class: class(class_of_key).into(),
         };
         let held = Held { place: place.clone(), to_seal, until: now.after(lease) };
         let id = version.id;

@@ -4,9 +4,10 @@
 //! # Layout
 //! - this file: what is found by name or by address. `tenant`, `key`: one of each, and what their states allow.
 //! - `change`: created, suspended, rotated; `destroy`: destroyed; `subjects`: ensured.
-//! - `cipher`: values sealed and opened; `lease`: data keys handed out.
+//! - `cipher`: values sealed and opened; `lease`: data keys handed out; `census`: what clients say that they did with them.
 //! - `once`: a change happens once, however often it is asked for. `view`: what describing shows.
 
+mod census;
 mod change;
 mod cipher;
 mod destroy;
@@ -110,6 +111,17 @@ impl Ledger {
             None => named,
         };
         tenant.keys.contains_key(&key).then_some(Place { tenant: slot, key })
+    }
+
+    /// Whether a key has subjects and seals nothing itself.
+    pub(super) fn is_family(&self, place: &Place) -> Result<bool, Refused> {
+        Ok(self.tenant(place.tenant)?.key(&place.key)?.is_family)
+    }
+
+    /// Whether a key is for this purpose: one that lists none is for all.
+    pub(super) fn is_for(&self, place: &Place, purpose: Option<&str>) -> Result<bool, Refused> {
+        let purposes = &self.tenant(place.tenant)?.settings(&place.key)?.purposes;
+        Ok(purposes.is_empty() || purposes.iter().any(|own| Some(&**own) == purpose))
     }
 
     /// The key of this tenant that a version belongs to.

@@ -114,7 +114,7 @@ fn state(state: LifecycleState) -> v1::LifecycleState {
     }
 }
 
-fn class(class: KeyClass) -> v1::KeyClass {
+pub(super) fn class(class: KeyClass) -> v1::KeyClass {
     match class {
         KeyClass::L1 => v1::KeyClass::L1,
         KeyClass::L2 => v1::KeyClass::L2,

@@ -24,7 +24,8 @@ impl Desk<'_> {
     fn encrypt(&mut self, message: v1::EncryptRequest) -> Result<v1::EncryptResponse, Refused> {
         let plaintext = limits::plaintext(&message.plaintext)?;
         let bound = Bound::of(message.binding)?;
-        let place = self.permit(Operation::Encrypt, &message.tenant, &message.key)?;
+        let (names, purpose) = ((&*message.tenant, &*message.key), bound.purpose(&message.purpose));
+        let place = self.permit_for(Operation::Encrypt, names, purpose)?;
         let now = self.now;
         let sealed = self.ledger().seal(&place, &bound, plaintext, now)?;
         let store_revision = self.revision();
@@ -34,7 +35,8 @@ impl Desk<'_> {
     fn decrypt(&mut self, message: v1::DecryptRequest) -> Result<v1::DecryptResponse, Refused> {
         let ciphertext = limits::ciphertext(&message.ciphertext)?;
         let bound = Bound::of(message.binding)?;
-        let place = self.permit(Operation::Decrypt, &message.tenant, &message.key)?;
+        let (names, purpose) = ((&*message.tenant, &*message.key), bound.purpose(&message.purpose));
+        let place = self.permit_for(Operation::Decrypt, names, purpose)?;
         let opened = self.ledger().open(&place, &bound, ciphertext)?;
         let (plaintext, store_revision) = (opened.plaintext.expose_vec(), self.revision());
         Ok(v1::DecryptResponse { plaintext, version: opened.version, store_revision })
@@ -47,13 +49,17 @@ impl Desk<'_> {
         use v1::encrypt_batch_response::{Item, item::Outcome};
         let sizes = message.items.iter().map(|item| item.plaintext.len());
         limits::batch(message.items.len(), MAX_ITEMS, sizes)?;
-        let place = self.permit(Operation::Encrypt, &message.tenant, &message.key)?;
-        let now = self.now;
-        let seal = |asked: v1::encrypt_batch_request::Item| {
-            let bound = Bound::of(asked.binding)?;
-            self.state.ledger.seal(&place, &bound, limits::plaintext(&asked.plaintext)?, now)
-        };
-        let sealed: Vec<_> = message.items.into_iter().map(seal).collect();
+        let (names, now) = ((&*message.tenant, &*message.key), self.now);
+        let parsed = message.items.iter().map(|asked| {
+            let bound = Bound::of(asked.binding.clone())?;
+            Ok((bound, limits::plaintext(&asked.plaintext)?))
+        });
+        let sealed = self.each(
+            parsed.collect(),
+            |(bound, _)| stated(bound, &message.purpose),
+            |desk, purpose| desk.permit_for(Operation::Encrypt, names, purpose.as_deref()),
+            |desk, place, (bound, plaintext)| desk.ledger().seal(place, &bound, plaintext, now),
+        )?;
         let items = sealed.into_iter().map(|sealed| Item {
             outcome: Some(item(sealed, |sealed| Outcome::Ciphertext(sealed.ciphertext), Outcome::Error)),
         });
@@ -67,12 +73,18 @@ impl Desk<'_> {
         use v1::decrypt_batch_response::{Item, item::Outcome};
         let sizes = message.items.iter().map(|item| item.ciphertext.len());
         limits::batch(message.items.len(), MAX_ITEMS, sizes)?;
-        let place = self.permit(Operation::Decrypt, &message.tenant, &message.key)?;
-        let open = |asked: v1::decrypt_batch_request::Item| {
-            let bound = Bound::of(asked.binding)?;
-            self.state.ledger.open(&place, &bound, limits::ciphertext(&asked.ciphertext)?)
-        };
-        let items = message.items.into_iter().map(open).map(|opened| Item {
+        let names = (&*message.tenant, &*message.key);
+        let parsed = message.items.iter().map(|asked| {
+            let bound = Bound::of(asked.binding.clone())?;
+            Ok((bound, limits::ciphertext(&asked.ciphertext)?))
+        });
+        let opened = self.each(
+            parsed.collect(),
+            |(bound, _)| stated(bound, &message.purpose),
+            |desk, purpose| desk.permit_for(Operation::Decrypt, names, purpose.as_deref()),
+            |desk, place, (bound, ciphertext)| desk.ledger().open(place, &bound, ciphertext),
+        )?;
+        let items = opened.into_iter().map(|opened| Item {
             outcome: Some(item(
                 opened,
                 |opened| Outcome::Plaintext(opened.plaintext.expose_vec()),
@@ -85,7 +97,9 @@ impl Desk<'_> {
     fn re_encrypt(&mut self, message: v1::ReEncryptRequest) -> Result<v1::ReEncryptResponse, Refused> {
         let bounds = bounds(message.source_binding, message.destination_binding)?;
         let ciphertext = limits::ciphertext(&message.ciphertext)?;
-        let places = self.reseals(&message.tenant, &message.key, &message.destination_key)?;
+        let names = (&*message.tenant, &*message.key, &*message.destination_key);
+        let purposes = (bounds.0.purpose(&message.purpose), bounds.1.purpose(&message.purpose));
+        let places = self.reseals(names, purposes)?;
         let Resealed { sealed, source_version } = self.reseal(&places, &bounds, ciphertext)?;
         Ok(v1::ReEncryptResponse {
             ciphertext: sealed.ciphertext,
@@ -102,12 +116,19 @@ impl Desk<'_> {
         use v1::re_encrypt_batch_response::{Item, item::Outcome};
         let sizes = message.items.iter().map(|item| item.ciphertext.len());
         limits::batch(message.items.len(), MAX_ITEMS, sizes)?;
-        let places = self.reseals(&message.tenant, &message.key, &message.destination_key)?;
-        let mut reseal = |asked: v1::re_encrypt_batch_request::Item| {
-            let bounds = bounds(asked.source_binding, asked.destination_binding)?;
-            self.reseal(&places, &bounds, limits::ciphertext(&asked.ciphertext)?)
-        };
-        let resealed: Vec<_> = message.items.into_iter().map(&mut reseal).collect();
+        let names = (&*message.tenant, &*message.key, &*message.destination_key);
+        let parsed = message.items.iter().map(|asked| {
+            let bounds = bounds(asked.source_binding.clone(), asked.destination_binding.clone())?;
+            Ok((bounds, limits::ciphertext(&asked.ciphertext)?))
+        });
+        let resealed = self.each(
+            parsed.collect(),
+            |((source, destination), _)| {
+                (stated(source, &message.purpose), stated(destination, &message.purpose))
+            },
+            |desk, (source, destination)| desk.reseals(names, (source.as_deref(), destination.as_deref())),
+            |desk, places, (bounds, ciphertext)| desk.reseal(places, &bounds, ciphertext),
+        )?;
         let items = resealed.into_iter().map(|resealed| Item {
             outcome: Some(item(
                 resealed,
@@ -119,10 +140,14 @@ impl Desk<'_> {
     }
 
     /// Leave for the source, and leave for the destination, which is the source where none is named.
-    fn reseals(&self, tenant: &str, source: &str, destination: &str) -> Result<(Place, Place), Refused> {
+    fn reseals(
+        &self,
+        (tenant, source, destination): (&str, &str, &str),
+        (source_purpose, destination_purpose): (Option<&str>, Option<&str>),
+    ) -> Result<(Place, Place), Refused> {
         let destination = if destination.is_empty() { source } else { destination };
-        let from = self.permit(Operation::ReEncrypt, tenant, source)?;
-        Ok((from, self.permit(Operation::Encrypt, tenant, destination)?))
+        let from = self.permit_for(Operation::ReEncrypt, (tenant, source), source_purpose)?;
+        Ok((from, self.permit_for(Operation::Encrypt, (tenant, destination), destination_purpose)?))
     }
 
     fn reseal(
@@ -142,7 +167,8 @@ impl Desk<'_> {
         message: v1::GenerateDataKeyRequest,
     ) -> Result<v1::GenerateDataKeyResponse, Refused> {
         let bound = Bound::direct(&message.context.unwrap_or_default())?;
-        let place = self.permit(Operation::GenerateDataKey, &message.tenant, &message.key)?;
+        let (names, purpose) = ((&*message.tenant, &*message.key), bound.purpose(&message.purpose));
+        let place = self.permit_for(Operation::GenerateDataKey, names, purpose)?;
         let (key, now) = (DataKey::random()?, self.now);
         let sealed = self.ledger().seal(&place, &bound, key.expose_secret(), now)?;
         let shown = !message.without_plaintext;
@@ -169,6 +195,11 @@ impl Desk<'_> {
         getrandom::fill(&mut random)?;
         Ok(v1::GenerateRandomResponse { random })
     }
+}
+
+/// What an item of a batch states to be its purpose.
+pub(super) fn stated(bound: &Bound, of_call: &str) -> Option<String> {
+    bound.purpose(of_call).map(str::to_owned)
 }
 
 fn bounds(source: Option<v1::Binding>, destination: Option<v1::Binding>) -> Result<(Bound, Bound), Refused> {

@@ -114,7 +114,7 @@ impl Desk<'_> {
             rotate_every: limits::rotation_period(message.rotate_every)?,
             family: message.family,
         };
-        self.authorize_key(Operation::CreateKey, &message.tenant, &name)?;
+        self.authorize_key(Operation::CreateKey, &message.tenant, &name, None)?;
         self.once(Operation::CreateKey, &message.request_id, &message, |ledger, now| {
             ledger.create_key(&message.tenant, name, how, now).map(|_| Outcome::default())
         })?;
@@ -154,7 +154,9 @@ impl Desk<'_> {
     ) -> Result<v1::EnsureSubjectsResponse, Refused> {
         use ensure_subjects_response::{Item, Subject, item::Outcome};
         limits::batch(message.subjects.len(), MAX_IDS, std::iter::empty())?;
-        let family = self.permit(Operation::EnsureSubjects, &message.tenant, &message.family)?;
+        let purpose = (!message.purpose.is_empty()).then_some(&*message.purpose);
+        let names = (&*message.tenant, &*message.family);
+        let family = self.permit_for(Operation::EnsureSubjects, names, purpose)?;
         self.state.ledger.check_family(&family)?;
         let mut ensure = |subject: &String| {
             let subject = SubjectName::try_from(&**subject)?;

@@ -41,30 +41,35 @@ impl Desk<'_> {
         let client = client(self.client, &message.client_instance)?;
         // Before anything is leased: what is destroyed from here on has a later one.
         let store_revision = self.revision();
+        let purpose = (!message.purpose.is_empty()).then_some(&*message.purpose);
+        let whose = (&*message.tenant, purpose);
         let mut lease = |asked: v1::open_data_keys_request::Item| Item {
             outcome: Some(item(
-                self.lease(&message.tenant, asked.item, client.as_ref()),
+                self.lease(whose, asked.item, client.as_ref()),
                 |leased| leased,
                 Outcome::Error,
             )),
         };
         let items = message.items.into_iter().map(&mut lease).collect();
+        let (name, now) = (self.client, self.now);
+        self.ledger().reported(name, &message.tenant, message.uses, now);
         let client_instance = self.state.run.as_ref().map(|(run, _)| run.to_string()).unwrap_or_default();
         Ok(v1::OpenDataKeysResponse { items, store_revision, client_instance, padding: Vec::new() })
     }
 
     fn lease(
         &mut self,
-        tenant: &str,
+        whose: (&str, Option<&str>),
         asked: Option<Asked>,
         client: Option<&Client>,
     ) -> Result<Outcome, Refused> {
-        let now = self.now;
+        let ((tenant, purpose), now) = (whose, self.now);
         match asked.ok_or_else(|| Refused::required("item"))? {
             Asked::Current(Current { key, deterministic }) => {
-                let place = self.leasable(Operation::LeaseToSeal, tenant, &key)?;
+                let place = self.leasable(Operation::LeaseToSeal, whose, &key)?;
                 let asked = (&place, &*key);
-                self.ledger().lease_to_seal(asked, deterministic, client, now).map(Outcome::Leased)
+                let leased = self.ledger().lease_to_seal(asked, deterministic, client, now);
+                self.counted(&place, leased)
             }
             Asked::Existing(Existing { version_id, data_key_id, key }) => {
                 let version = VersionId::from(version_id);
@@ -73,22 +78,40 @@ impl Desk<'_> {
                 if !key.is_empty() && self.state.ledger.place(tenant, &key).as_ref() != Some(&place) {
                     return Err(Reason::KeyNotAccessible.into());
                 }
-                self.authorize_key(Operation::LeaseToOpen, tenant, &place.key)?;
+                self.authorize_place(Operation::LeaseToOpen, tenant, &place, purpose)?;
                 let name = if key.is_empty() { place.key.to_string() } else { key };
                 let wanted = (version, DataKeyId::from(data_key_id));
-                self.ledger().lease_to_open((&place, &name), wanted, client, now).map(Outcome::Leased)
+                let leased = self.ledger().lease_to_open((&place, &name), wanted, client, now);
+                self.counted(&place, leased)
             }
             Asked::Index(Index { key }) => {
-                let place = self.leasable(Operation::LeaseToOpen, tenant, &key)?;
+                let place = self.leasable(Operation::LeaseToOpen, whose, &key)?;
                 self.ledger().lease_index((&place, &key), client, now).map(Outcome::Index)
             }
         }
     }
 
+    /// Who was leased a data key can say afterwards what it did with it.
+    fn counted(
+        &mut self,
+        place: &Place,
+        leased: Result<v1::LeasedDataKey, Refused>,
+    ) -> Result<Outcome, Refused> {
+        let leased = leased?;
+        let (client, now) = (self.client, self.now);
+        self.ledger().leased_to(client, place, leased.version_id.into(), now);
+        Ok(Outcome::Leased(leased))
+    }
+
     /// As [`Desk::permit`], where also what is no name is as good as no key.
-    fn leasable(&self, operation: Operation, tenant: &str, key: &str) -> Result<Place, Refused> {
+    fn leasable(
+        &self,
+        operation: Operation,
+        (tenant, purpose): (&str, Option<&str>),
+        key: &str,
+    ) -> Result<Place, Refused> {
         let place = self.state.ledger.place(tenant, key).ok_or(Reason::KeyNotAccessible)?;
-        self.authorize_key(operation, tenant, &place.key).map(|()| place)
+        self.authorize_place(operation, tenant, &place, purpose).map(|()| place)
     }
 }
 

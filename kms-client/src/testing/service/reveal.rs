@@ -9,7 +9,9 @@ use super::{
         refused::Refused,
         rights::Operation,
     },
-    Desk, item,
+    Desk,
+    crypto::stated,
+    item,
     limits::{self, MAX_ITEMS},
 };
 
@@ -17,7 +19,8 @@ impl Desk<'_> {
     pub(super) fn reveal(&mut self, message: v1::RevealRequest) -> Result<v1::RevealResponse, Refused> {
         let ciphertext = limits::ciphertext(&message.ciphertext)?;
         let bound = Bound::of(message.binding)?;
-        let named = self.permit(Operation::Reveal, &message.tenant, &message.key)?;
+        let (names, purpose) = ((&*message.tenant, &*message.key), bound.purpose(&message.purpose));
+        let named = self.permit_for(Operation::Reveal, names, purpose)?;
         let masked = self.revealed(&message.tenant, &named, &bound, ciphertext)?;
         Ok(v1::RevealResponse { masked: Some(masked), store_revision: self.revision() })
     }
@@ -29,15 +32,19 @@ impl Desk<'_> {
         use v1::reveal_batch_response::{Item, item::Outcome};
         let sizes = message.items.iter().map(|item| item.ciphertext.len());
         limits::batch(message.items.len(), MAX_ITEMS, sizes)?;
-        let named = self.permit(Operation::Reveal, &message.tenant, &message.key)?;
-        let reveal = |asked: v1::reveal_batch_request::Item| {
-            let bound = Bound::of(asked.binding)?;
-            self.revealed(&message.tenant, &named, &bound, limits::ciphertext(&asked.ciphertext)?)
-        };
-        let items = message
-            .items
+        let names = (&*message.tenant, &*message.key);
+        let parsed = message.items.iter().map(|asked| {
+            let bound = Bound::of(asked.binding.clone())?;
+            Ok((bound, limits::ciphertext(&asked.ciphertext)?))
+        });
+        let revealed = self.each(
+            parsed.collect(),
+            |(bound, _)| stated(bound, &message.purpose),
+            |desk, purpose| desk.permit_for(Operation::Reveal, names, purpose.as_deref()),
+            |desk, named, (bound, ciphertext)| desk.revealed(names.0, named, &bound, ciphertext),
+        )?;
+        let items = revealed
             .into_iter()
-            .map(reveal)
             .map(|masked| Item { outcome: Some(item(masked, Outcome::Masked, Outcome::Error)) });
         Ok(v1::RevealBatchResponse { items: items.collect(), store_revision: self.revision() })
     }
@@ -58,6 +65,10 @@ impl Desk<'_> {
                 && *place.key.family() == *named.key.family()
                 && named.key.subject_id().is_none()
         });
+        if subject.is_none() && Header::parse(ciphertext).is_ok() && ledger.is_family(named)? {
+            // Another key's it is, and as good as not there.
+            return Err(Reason::KeyNotAccessible.into());
+        }
         let place = subject.as_ref().unwrap_or(named);
         // Before anything is opened.
         let (table, column) = bound.column().ok_or_else(|| {

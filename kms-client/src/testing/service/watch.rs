@@ -43,6 +43,8 @@ impl Service {
             let run = state.run.as_ref().map(|(run, _)| run.to_string()).unwrap_or_default();
             state.ledger.holders.listens(&client, run, telling.clone());
         }
+        #[cfg(test)]
+        self.centre.faults.listens(client.instance.to_string());
         tokio::spawn(hear(self.centre.clone(), client, said, telling));
         Ok(Response::new(Events(told)))
     }

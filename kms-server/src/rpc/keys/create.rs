@@ -82,11 +82,12 @@ impl Core {
     ) -> Result<v1::EnsureSubjectsResponse, Failure> {
         use v1::ensure_subjects_response::{Item, Subject, item::Outcome};
         convert::batch(message.subjects.len(), MAX_IDS, std::iter::empty())?;
+        let purpose = (!message.purpose.is_empty()).then_some(&*message.purpose);
         let parsed = message.subjects.iter().map(|subject| Ok(SubjectName::try_from(&**subject)?));
         let mut batch = Batch::new(parsed, |_| ());
         let groups = batch.take_groups_to_ask();
         for group in &groups {
-            let permit = self.permit(caller, (&message.tenant, &message.family), None).await?;
+            let permit = self.permit(caller, (&message.tenant, &message.family), purpose).await?;
             let ensured = subjects::ensure(permit, &self.keyring, group.items.clone()).await;
             batch.answer(&groups, group, Ok(self.gate.record(ensured).await??))?;
         }
