@@ -145,21 +145,21 @@ fn codec(field: &Field, protected: &Protected) -> TokenStream {
 }
 
 fn place(table: &Table) -> TokenStream {
-    let encoded = |name: &syn::LitStr| {
+    let field = |name: &syn::LitStr| {
         let ident = table.field(name).map(|field| &field.ident);
-        quote!(d::FieldValue::encode(&self.#ident))
+        quote!(&self.#ident)
     };
-    let (tenant, bind) = (encoded(&table.tenant), table.bind.iter().map(encoded));
+    let (tenant, bind) = (field(&table.tenant), table.bind.iter().map(field));
     let per = match &table.per {
         Some(per) => {
-            let per = encoded(per);
+            let per = field(per);
             quote!(::core::option::Option::Some(#per))
         }
         None => quote!(::core::option::Option::None),
     };
     quote! {
         fn place(&self) -> ::core::result::Result<d::Place, d::ProtectError> {
-            d::Place::new(&SCHEMA, #tenant, [#(#bind),*], #per)
+            d::Place::new(&SCHEMA, #tenant, &[#(#bind),*], #per)
         }
     }
 }

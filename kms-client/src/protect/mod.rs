@@ -74,7 +74,7 @@ pub use error::{FieldProblem, ProtectError};
 pub use index::Probes;
 pub use layout::Layout;
 pub use masked::MaskedRow;
-pub use place::Place;
+pub use place::{Names, Place};
 pub use row::{Ciphertexts, OpenedRow, Plaintexts, Protect, SealedRow, SealedValues};
 pub use schema::{ColumnSchema, IndexSchema, Mode, Previous, Schema, Storage};
 pub use stored::{BlindIndexValue, Sealed, SealedText};

@@ -14,9 +14,12 @@ use super::{
     layout::{LaidColumn, Scheme},
     migrate::{self, Found},
     row::Stored,
-    seal::{by_tenant, refuse_all, row_keys},
+    seal::{by_tenant, refuse_all, row_keys, slots},
 };
-use crate::{Error, Kms, ToOpenField, records::Under};
+use crate::{
+    Error, Kms, ToOpenField,
+    records::{Results, Values},
+};
 
 impl Kms {
     /// Opens a row. Makes no call where the data keys are at hand, one where they are not.
@@ -44,72 +47,158 @@ impl Kms {
             }
         };
         let columns = layout.columns.len();
-        let (mut places, mut values) = self.open_values(layout, &rows).await;
-        let mut opened = Vec::with_capacity(rows.len());
-        for ((at, row), place) in rows.into_iter().enumerate().zip(places.drain(..)) {
-            let values = &mut values[at * columns..(at + 1) * columns];
-            opened.push(place.and_then(|_| row.opened(&mut OpenedRow::new(schema, values))));
-        }
-        opened
+        let (places, mut values) = self.open_values(layout, &rows).await;
+        let rows = rows.into_iter().zip(places).enumerate();
+        let opened = rows.map(|(at, (row, place))| {
+            place?;
+            row.opened(&mut OpenedRow::new(schema, &mut values[at * columns..(at + 1) * columns]))
+        });
+        opened.collect()
     }
 
-    /// The places of rows, or why a row does not open; and what stood in their columns.
+    /// The places of rows, or why a row does not open; and what became of its columns.
     async fn open_values<S: SealedRow>(
         &self,
         layout: &'static Layout,
         rows: &[S],
-    ) -> (Vec<Result<Place, ProtectError>>, Vec<Option<Plaintext>>) {
-        let columns = layout.columns.len();
-        let mut stored = Ciphertexts(Vec::with_capacity(rows.len() * columns));
-        for row in rows {
-            row.ciphertexts(&mut stored);
+    ) -> (Vec<Result<Place, ProtectError>>, Vec<Option<Result<Plaintext, Error>>>) {
+        let (mut batch, mut values) = Batch::new(layout, rows);
+        let tenants = by_tenant(&batch.places);
+        if tenants.len() > 1 {
+            join_all(tenants.iter().map(|(tenant, rows)| batch.warm(self, tenant, rows))).await;
         }
+        for (tenant, rows) in &tenants {
+            batch.open_tenant(self, tenant, rows, &mut values).await;
+        }
+        (batch.places, values)
+    }
+}
+
+/// Rows looked at; the place of one that failed says why.
+struct Batch<'a> {
+    layout: &'static Layout,
+    places: Vec<Result<Place, ProtectError>>,
+    keys: Vec<Option<Vec<KeyName>>>,
+    /// Row after row, the columns of each; `None` where there is nothing to open.
+    sealed: Vec<Option<Sealed<'a>>>,
+}
+
+/// A ciphertext, and the scheme in which it is to be opened.
+struct Sealed<'a> {
+    ciphertext: Cow<'a, [u8]>,
+    scheme: &'static Scheme,
+    /// How many newer ones did not open it.
+    tried: usize,
+}
+
+impl<'a> Batch<'a> {
+    /// And the values that were never sealed.
+    fn new<S: SealedRow>(
+        layout: &'static Layout,
+        rows: &'a [S],
+    ) -> (Self, Vec<Option<Result<Plaintext, Error>>>) {
+        let slots = rows.len() * layout.columns.len();
+        let mut stored = Ciphertexts(Vec::with_capacity(slots));
+        rows.iter().for_each(|row| row.ciphertexts(&mut stored));
         let mut places: Vec<_> = rows.iter().map(SealedRow::place).collect();
         let keys = row_keys(layout, &mut places);
-        let mut values: Vec<Option<Plaintext>> =
-            std::iter::repeat_with(|| None).take(stored.0.len()).collect();
-        let mut tenants = Vec::new();
-        for (tenant, rows) in by_tenant(&places) {
-            let mut pending = Vec::with_capacity(rows.len() * columns);
-            for row in rows {
-                let begun = pending.len();
-                for (at, column) in layout.columns.iter().enumerate() {
-                    let slot = row * columns + at;
-                    match look(column, stored.0[slot]) {
-                        Ok(Look::Null) => {}
-                        Ok(Look::Plain(plaintext)) => values[slot] = Some(plaintext),
-                        Ok(Look::Sealed(ciphertext, scheme)) => {
-                            pending.push(Pending { slot, ciphertext, scheme, tried: 0 });
+        let (mut sealed, mut values) = (Vec::with_capacity(slots), Vec::with_capacity(slots));
+        for (place, stored) in places.iter_mut().zip(stored.0.chunks_exact(layout.columns.len().max(1))) {
+            for ((at, column), stored) in layout.columns.iter().enumerate().zip(stored) {
+                let (value, plain) = match look(column, *stored) {
+                    Ok(Look::Null) => (None, None),
+                    Ok(Look::Plain(plaintext)) => (None, Some(Ok(plaintext))),
+                    Ok(Look::Sealed(sealed)) => (Some(sealed), None),
+                    Err(problem) => {
+                        // Of a row that failed in one column nothing is opened.
+                        if place.is_ok() {
+                            *place = Err(layout.error(at, problem));
                         }
-                        Err(problem) => {
-                            // Of a row that failed in one column nothing is opened.
-                            places[row] = Err(layout.error(at, problem));
-                            pending.truncate(begun);
-                            break;
-                        }
+                        (None, None)
                     }
-                }
-            }
-            tenants.push((tenant, pending));
-        }
-        let opening = Opening { kms: self, layout, places: &places, keys: &keys };
-        let each = tenants.into_iter().map(|(tenant, pending)| opening.tenant(tenant, pending));
-        for (slot, opened) in join_all(each).await.into_iter().flatten() {
-            let row = slot / columns;
-            match opened {
-                Ok(plaintext) => values[slot] = Some(plaintext),
-                Err(error) if places[row].is_ok() => places[row] = Err(layout.error(slot % columns, error)),
-                Err(_) => {}
+                };
+                sealed.push(value);
+                values.push(plain);
             }
         }
-        (places, values)
+        (Self { layout, places, keys, sealed }, values)
+    }
+
+    /// Has the data keys of a tenant's rows come.
+    async fn warm(&self, kms: &Kms, tenant: &TenantName, rows: &[usize]) {
+        let (batch, columns) = (&self, self.layout.columns.len());
+        let Some(first) = rows.first() else { return };
+        let records = kms.records(tenant, batch.key(first * columns));
+        records.warm_to_open(batch, slots(rows, columns)).await;
+    }
+
+    /// Opens one tenant's values in the newest scheme, and in older ones what it rejects. Older ones need no further call: the data
+    /// key is the same.
+    async fn open_tenant(
+        &mut self,
+        kms: &Kms,
+        tenant: &TenantName,
+        rows: &[usize],
+        values: &mut Results<Plaintext>,
+    ) {
+        let columns = self.layout.columns.len();
+        let Some(first) = rows.first() else { return };
+        let records = kms.records(tenant, (&&*self).key(first * columns));
+        records.open_values(&&*self, slots(rows, columns), values).await;
+        let mut wanted: Vec<usize> = match self.layout.columns.iter().all(|column| column.older.is_empty()) {
+            true => Vec::new(),
+            false => slots(rows, columns).collect(),
+        };
+        loop {
+            wanted.retain(|slot| self.falls_back(*slot, values[*slot].as_ref()));
+            if wanted.is_empty() {
+                return;
+            }
+            records.open_values(&&*self, wanted.iter().copied(), values).await;
+        }
+    }
+
+    /// Goes over to the next older scheme of a value that did not open, if there is one.
+    fn falls_back(&mut self, slot: usize, opened: Option<&Result<Plaintext, Error>>) -> bool {
+        let columns = self.layout.columns.len();
+        let rejected = match opened.and_then(|opened| opened.as_ref().err()?.reason()) {
+            Some(Reason::CiphertextRejected) => true,
+            // A subject's key is named to the server, which knows no such value of it where another family sealed it.
+            Some(Reason::KeyNotAccessible) => self.keys[slot / columns].is_some(),
+            _ => false,
+        };
+        let Some(value) = self.sealed[slot].as_mut().filter(|_| rejected) else { return false };
+        let deterministic = value.scheme.column.is_deterministic();
+        match self.layout.columns[slot % columns].schemes(deterministic).nth(value.tried + 1) {
+            Some(older) => {
+                (value.scheme, value.tried) = (older, value.tried + 1);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl<'a> Values<'a, ToOpenField<'a>> for &'a Batch<'_> {
+    fn item(&self, slot: usize) -> Option<ToOpenField<'a>> {
+        let place = self.places[slot / self.layout.columns.len()].as_ref().ok()?;
+        let Sealed { ciphertext, scheme, .. } = self.sealed[slot].as_ref()?;
+        Some(ToOpenField { column: &scheme.column, record: &place.record, ciphertext })
+    }
+
+    fn key(&self, slot: usize) -> &'a KeyName {
+        let columns = self.layout.columns.len();
+        let keys = self.keys[slot / columns].as_deref().unwrap_or(&self.layout.keys);
+        let scheme =
+            self.sealed[slot].as_ref().map_or(&self.layout.columns[slot % columns].now, |value| value.scheme);
+        &keys[scheme.key]
     }
 }
 
 enum Look<'a> {
     Null,
     Plain(Plaintext),
-    Sealed(Cow<'a, [u8]>, &'static Scheme),
+    Sealed(Sealed<'a>),
 }
 
 /// What stands in a column, and the newest scheme that it may have been sealed in.
@@ -121,90 +210,5 @@ fn look<'a>(column: &'static LaidColumn, stored: Stored<'a>) -> Result<Look<'a>,
     };
     let deterministic = column.mode_of(&ciphertext)?;
     let scheme = column.schemes(deterministic).next().ok_or(FieldProblem::OtherMode)?;
-    Ok(Look::Sealed(ciphertext, scheme))
-}
-
-struct Pending<'a> {
-    slot: usize,
-    ciphertext: Cow<'a, [u8]>,
-    scheme: &'static Scheme,
-    /// How many newer ones did not open it.
-    tried: usize,
-}
-
-impl Pending<'_> {
-    /// The next older scheme, if there is one.
-    fn older(&self, layout: &'static Layout) -> Option<&'static Scheme> {
-        let column = &layout.columns[self.slot % layout.columns.len()];
-        column.schemes(self.scheme.column.is_deterministic()).nth(self.tried + 1)
-    }
-}
-
-struct Opening<'a> {
-    kms: &'a Kms,
-    layout: &'static Layout,
-    places: &'a [Result<Place, ProtectError>],
-    keys: &'a [Option<Vec<KeyName>>],
-}
-
-impl Opening<'_> {
-    /// Opens one tenant's values in the newest scheme, and in older ones what it rejects. Older ones need no further call: the data
-    /// key is the same.
-    async fn tenant(
-        &self,
-        tenant: TenantName,
-        mut pending: Vec<Pending<'_>>,
-    ) -> Vec<(usize, Result<Plaintext, Error>)> {
-        let mut done = Vec::with_capacity(pending.len());
-        while !pending.is_empty() {
-            let (mut items, mut under) =
-                (Vec::with_capacity(pending.len()), Vec::with_capacity(pending.len()));
-            for Pending { slot, ciphertext, scheme, .. } in &pending {
-                let row = slot / self.layout.columns.len();
-                let Ok(place) = &self.places[row] else { return done };
-                items.push(ToOpenField { column: &scheme.column, record: &place.record, ciphertext });
-                let own = self.keys[row].as_deref().filter(|_| !scheme.shared);
-                under.push(&own.unwrap_or(&self.layout.keys)[scheme.key]);
-            }
-            let Some(first) = under.first() else { break };
-            let opened = self.kms.records(&tenant, first).open_each(&items, Under::Each(&under)).await;
-            let differing = class::differing(self.kms, self.layout, &tenant);
-            let mut again = Vec::new();
-            for (mut one, opened) in pending.into_iter().zip(opened) {
-                let own = self.keys[one.slot / self.layout.columns.len()].is_some();
-                let rejected = |error: &Error| match error.reason() {
-                    Some(Reason::CiphertextRejected) => true,
-                    // A subject's key is named to the server, which knows no such value of it where another family sealed it.
-                    Some(Reason::KeyNotAccessible) => own,
-                    _ => false,
-                };
-                let older = opened.as_ref().err().filter(|error| rejected(error));
-                match older.and_then(|_| one.older(self.layout)) {
-                    Some(scheme) => {
-                        one.scheme = scheme;
-                        one.tried += 1;
-                        again.push(one);
-                    }
-                    None => done.push((one.slot, self.of_class(&differing, &one, opened))),
-                }
-            }
-            pending = again;
-        }
-        done
-    }
-
-    /// What was opened, unless the column declares another class than the present key has that opened it.
-    fn of_class(
-        &self,
-        differing: &[(usize, Error)],
-        one: &Pending<'_>,
-        opened: Result<Plaintext, Error>,
-    ) -> Result<Plaintext, Error> {
-        let at = one.slot % self.layout.columns.len();
-        let is_present = one.scheme.key == self.layout.columns[at].now.key;
-        match differing.iter().find(|(column, _)| is_present && *column == at) {
-            Some((_, error)) if opened.is_ok() => Err(error.clone()),
-            _ => opened,
-        }
-    }
+    Ok(Look::Sealed(Sealed { ciphertext, scheme, tried: 0 }))
 }

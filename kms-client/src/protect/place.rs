@@ -3,14 +3,26 @@
 use std::cell::RefCell;
 
 use kms_core::{
-    encoding::{self, RecordIdError, Scalar},
+    encoding,
     names::{KeyName, NameError, RecordId, SubjectName, TenantName},
 };
 
-use super::{Encoded, FieldProblem, Layout, ProtectError, Schema};
+use super::{FieldProblem, FieldValue, Layout, ProtectError, Schema};
 
-/// The value of a column that is bound.
-type Bound<'a> = Result<Encoded<'a>, FieldProblem>;
+/// A value that names something: a tenant, a row, a subject.
+pub trait Names {
+    /// Writes its encoding behind what is there.
+    ///
+    /// # Errors
+    /// Where it has none.
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), FieldProblem>;
+}
+
+impl<T: FieldValue> Names for T {
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), FieldProblem> {
+        FieldValue::write(self, out)
+    }
+}
 
 /// A row's tenant, record id and subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,37 +32,34 @@ pub struct Place {
     pub(super) subject: Option<SubjectName>,
 }
 
+/// Kept from row to row, so that a place allocates only what it consists of.
+#[derive(Default)]
+struct Scratch {
+    bytes: Vec<u8>,
+    /// Checked and copied once for all rows in a row that are this tenant's.
+    tenant: Option<TenantName>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
 impl Place {
     /// From the values of the columns that the schema names for it.
     ///
     /// # Errors
     /// Where a value cannot be a tenant's name, a record id or a subject's name.
-    pub fn new<const N: usize>(
+    pub fn new(
         schema: &Schema,
-        tenant: Bound<'_>,
-        bound: [Bound<'_>; N],
-        subject: Option<Bound<'_>>,
+        tenant: &dyn Names,
+        bound: &[&dyn Names],
+        subject: Option<&dyn Names>,
     ) -> Result<Self, ProtectError> {
-        let wrong = |column: &str, problem| ProtectError::new(&schema.stored_as, column, problem);
-        let tenant = tenant.and_then(|tenant| Ok(tenant_name(text(&tenant)?)?));
-        let tenant = tenant.map_err(|problem| wrong(&schema.tenant, problem))?;
-        let mut scalars = [Scalar::Bytes(b""); N];
-        for ((value, column), scalar) in bound.iter().zip(schema.bind.iter()).zip(&mut scalars) {
-            let value = value.as_ref().map_err(|problem| wrong(column, problem.clone()))?;
-            *scalar = Scalar::Bytes(value.as_bytes());
-        }
-        let record = encoding::record_id(&scalars).map_err(|error| {
-            let problem = match error {
-                RecordIdError::Encoding(error) => error.into(),
-                RecordIdError::Name(error) => FieldProblem::Name(error),
-            };
-            wrong(&schema.bind.join("`, `"), problem)
-        })?;
-        let named = |subject: Bound<'_>| {
-            let subject = subject.and_then(|subject| Ok(text(&subject)?.parse::<SubjectName>()?));
-            subject.map_err(|problem| wrong(schema.per.as_deref().unwrap_or_default(), problem))
-        };
-        Ok(Self { tenant, record, subject: subject.map(named).transpose()? })
+        // Taken out while it is used, for a type of somebody else's may do anything as it is written.
+        let mut scratch = SCRATCH.take();
+        let place = scratch.place(schema, tenant, bound, subject);
+        SCRATCH.set(scratch);
+        place
     }
 
     /// The row's own keys, in the order of the layout's; none where they are the layout's.
@@ -63,17 +72,46 @@ impl Place {
     }
 }
 
-/// A tenant's name, checked and copied once for all rows in a row that are that tenant's.
-fn tenant_name(text: &str) -> Result<TenantName, NameError> {
-    thread_local! {
-        static LAST: RefCell<Option<TenantName>> = const { RefCell::new(None) };
+impl Scratch {
+    fn place(
+        &mut self,
+        schema: &Schema,
+        tenant: &dyn Names,
+        bound: &[&dyn Names],
+        subject: Option<&dyn Names>,
+    ) -> Result<Place, ProtectError> {
+        let wrong = |column: &str, problem| ProtectError::new(&schema.stored_as, column, problem);
+        let tenant = self.tenant(tenant).map_err(|problem| wrong(&schema.tenant, problem))?;
+        let id = self.emptied();
+        for (value, column) in bound.iter().zip(schema.bind.iter()) {
+            encoding::bind(id, bound.len(), |id| value.write(id))
+                .map_err(|problem| wrong(column, problem))?;
+        }
+        let record = RecordId::try_from(id.as_slice());
+        let record = record.map_err(|error| wrong(&schema.bind.join("`, `"), error.into()))?;
+        let subject = subject.map(|subject| self.subject(subject)).transpose();
+        let subject = subject.map_err(|problem| wrong(schema.per.as_deref().unwrap_or_default(), problem))?;
+        Ok(Place { tenant, record, subject })
     }
-    LAST.with_borrow_mut(|last| match last {
-        Some(same) if same.as_str() == text => Ok(same.clone()),
-        _ => Ok(last.insert(text.parse()?).clone()),
-    })
-}
 
-fn text<'a>(encoded: &'a Encoded<'_>) -> Result<&'a str, FieldProblem> {
-    Ok(encoding::text(encoded.as_bytes())?)
+    fn tenant(&mut self, tenant: &dyn Names) -> Result<TenantName, FieldProblem> {
+        tenant.write(self.emptied())?;
+        match &self.tenant {
+            Some(same) if same.as_str().as_bytes() == self.bytes => Ok(same.clone()),
+            _ => {
+                let name: Result<TenantName, NameError> = encoding::text(&self.bytes)?.parse();
+                Ok(self.tenant.insert(name?).clone())
+            }
+        }
+    }
+
+    fn subject(&mut self, subject: &dyn Names) -> Result<SubjectName, FieldProblem> {
+        subject.write(self.emptied())?;
+        Ok(encoding::text(&self.bytes)?.parse()?)
+    }
+
+    fn emptied(&mut self) -> &mut Vec<u8> {
+        self.bytes.clear();
+        &mut self.bytes
+    }
 }

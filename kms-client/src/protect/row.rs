@@ -8,7 +8,7 @@ use super::{
     BlindIndexValue, ColumnSchema, Encoded, FieldProblem, Layout, Place, ProtectError, Schema, Sealed,
     SealedText, codec::Codec,
 };
-use crate::Error;
+use crate::{Error, records::Results};
 
 /// A struct some of whose fields are protected. Implemented by `#[derive(Protect)]`.
 pub trait Protect: Sized {
@@ -126,7 +126,7 @@ impl<'a> Ciphertexts<'a> {
 /// One row's sealed values and blind indexes, taken in the order of the columns.
 pub struct SealedValues<'a> {
     schema: &'static Schema,
-    values: std::slice::IterMut<'a, Option<Vec<u8>>>,
+    values: std::slice::IterMut<'a, Option<Result<Vec<u8>, Error>>>,
     columns: std::slice::Iter<'static, ColumnSchema>,
     indexes: std::slice::IterMut<'a, Option<Vec<u8>>>,
 }
@@ -138,10 +138,10 @@ impl fmt::Debug for SealedValues<'_> {
 }
 
 impl<'a> SealedValues<'a> {
-    /// `indexes` has a place for each indexed column, `values` one for each column.
+    /// `indexes` has a place for each indexed column, `values` one for each column: nothing where the value is NULL.
     pub(super) fn new(
         schema: &'static Schema,
-        values: &'a mut [Option<Vec<u8>>],
+        values: &'a mut Results<Vec<u8>>,
         indexes: &'a mut [Option<Vec<u8>>],
     ) -> Self {
         Self {
@@ -155,9 +155,9 @@ impl<'a> SealedValues<'a> {
     /// The next column's value.
     ///
     /// # Errors
-    /// Where it is longer than the column.
+    /// Where it was not sealed, or is longer than the column.
     pub fn bytes(&mut self) -> Result<Option<Sealed>, ProtectError> {
-        let Some((value, column)) = self.next() else { return Ok(None) };
+        let Some((value, column)) = self.next()? else { return Ok(None) };
         self.fits(column, value.len())?;
         Ok(Some(Sealed::from(value)))
     }
@@ -165,9 +165,9 @@ impl<'a> SealedValues<'a> {
     /// The next column's value.
     ///
     /// # Errors
-    /// Where it is longer than the column.
+    /// Where it was not sealed, or is longer than the column.
     pub fn text(&mut self) -> Result<Option<SealedText>, ProtectError> {
-        let Some((value, column)) = self.next() else { return Ok(None) };
+        let Some((value, column)) = self.next()? else { return Ok(None) };
         let text = SealedText::of(&value);
         self.fits(column, text.as_str().len())?;
         Ok(Some(text))
@@ -186,20 +186,21 @@ impl<'a> SealedValues<'a> {
         value.ok_or_else(|| ProtectError::new(&self.schema.stored_as, column, FieldProblem::Null))
     }
 
-    fn next(&mut self) -> Option<(Vec<u8>, &'static ColumnSchema)> {
-        let (value, column) = (self.values.next()?, self.columns.next()?);
-        Some((value.take()?, column))
+    fn next(&mut self) -> Result<Option<(Vec<u8>, &'static ColumnSchema)>, ProtectError> {
+        let (Some(value), Some(column)) = (self.values.next(), self.columns.next()) else { return Ok(None) };
+        let value = value.take().transpose().map_err(|error| self.wrong(column, error))?;
+        Ok(value.map(|value| (value, column)))
     }
 
     fn fits(&self, column: &ColumnSchema, len: usize) -> Result<(), ProtectError> {
         match column.max_len {
-            Some(max) if len > max as usize => Err(ProtectError::new(
-                &self.schema.stored_as,
-                &column.column,
-                FieldProblem::TooLong { len, max },
-            )),
+            Some(max) if len > max as usize => Err(self.wrong(column, FieldProblem::TooLong { len, max })),
             _ => Ok(()),
         }
+    }
+
+    fn wrong(&self, column: &ColumnSchema, problem: impl Into<FieldProblem>) -> ProtectError {
+        ProtectError::new(&self.schema.stored_as, &column.column, problem)
     }
 }
 
@@ -207,33 +208,33 @@ impl<'a> SealedValues<'a> {
 #[derive(Debug)]
 pub struct OpenedRow<'a> {
     schema: &'static Schema,
-    values: std::slice::IterMut<'a, Option<Plaintext>>,
+    values: std::slice::IterMut<'a, Option<Result<Plaintext, Error>>>,
     columns: std::slice::Iter<'static, ColumnSchema>,
 }
 
 impl<'a> OpenedRow<'a> {
-    /// `values` has a place for each column.
-    pub(super) fn new(schema: &'static Schema, values: &'a mut [Option<Plaintext>]) -> Self {
+    /// `values` has a place for each column: nothing where it is NULL.
+    pub(super) fn new(schema: &'static Schema, values: &'a mut Results<Plaintext>) -> Self {
         Self { schema, values: values.iter_mut(), columns: schema.columns.iter() }
     }
 
     /// The next column's value.
     ///
     /// # Errors
-    /// Where it is none of the field's type, or there is none.
+    /// Where it does not open, is none of the field's type, or there is none.
     pub fn required<T>(&mut self, codec: impl Codec<T>) -> Result<T, ProtectError> {
         let (value, column) = (self.values.next().and_then(Option::take), self.columns.next());
-        let value = value.ok_or(FieldProblem::Null).and_then(|value| codec.decode(value));
+        let value = value.ok_or(FieldProblem::Null).and_then(|value| codec.decode(value?));
         value.map_err(|problem| self.wrong(column, problem))
     }
 
     /// The next column's value, or NULL.
     ///
     /// # Errors
-    /// Where it is none of the field's type.
+    /// Where it does not open, or is none of the field's type.
     pub fn optional<T>(&mut self, codec: impl Codec<T>) -> Result<Option<T>, ProtectError> {
         let (value, column) = (self.values.next().and_then(Option::take), self.columns.next());
-        let value = value.map(|value| codec.decode(value)).transpose();
+        let value = value.map(|value| codec.decode(value?)).transpose();
         value.map_err(|problem| self.wrong(column, problem))
     }
 

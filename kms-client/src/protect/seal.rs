@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use futures_util::future::{join, join_all};
+use futures_util::future::join_all;
 use kms_core::names::{FamilyName, KeyName, SubjectName, TenantName};
 use kms_proto::reason::Reason;
 
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Kms, ToSealField,
     lease::{Scope, Want, What},
-    records::Under,
+    records::{Grouped, Results, Values},
 };
 
 impl Kms {
@@ -40,31 +40,22 @@ impl Kms {
         let (columns, indexed) = (layout.columns.len(), index::columns(layout).count());
         let mut batch = Batch::new(layout, rows);
         let tenants = by_tenant(&batch.places);
-        let each = tenants.iter().map(|(tenant, rows)| async {
-            if indexed > 0 || schema.per.is_some() {
-                batch.warm(self, tenant, rows).await;
-            }
-            join(batch.seal_tenant(self, tenant, rows), batch.index_tenant(self, tenant, rows)).await
-        });
-        let (sealed, indexes): (Vec<_>, Vec<_>) = join_all(each).await.into_iter().unzip();
-
+        if indexed > 0 || schema.per.is_some() || tenants.len() > 1 {
+            join_all(tenants.iter().map(|(tenant, rows)| batch.warm(self, tenant, rows))).await;
+        }
+        let mut values: Vec<Option<Result<Vec<u8>, crate::Error>>> =
+            std::iter::repeat_with(|| None).take(rows.len() * columns).collect();
+        let mut index_values: Vec<Option<Vec<u8>>> = vec![None; rows.len() * indexed];
         for (tenant, rows) in &tenants {
+            batch.seal_tenant(self, tenant, rows, &mut values).await;
+            for (slot, result) in batch.index_tenant(self, tenant, rows).await {
+                match result {
+                    Ok(value) => index_values[slot] = Some(value),
+                    Err(error) => batch.fail(slot / indexed, error),
+                }
+            }
             for (at, error) in class::differing(self, layout, tenant) {
                 rows.iter().for_each(|row| batch.fail(*row, layout.error(at, error.clone())));
-            }
-        }
-        let mut values: Vec<Option<Vec<u8>>> = vec![None; rows.len() * columns];
-        let mut index_values: Vec<Option<Vec<u8>>> = vec![None; rows.len() * indexed];
-        for (slot, result) in sealed.into_iter().flatten() {
-            match result {
-                Ok(sealed) => values[slot] = Some(sealed),
-                Err(error) => batch.fail(slot / columns, layout.error(slot % columns, error)),
-            }
-        }
-        for (slot, result) in indexes.into_iter().flatten() {
-            match result {
-                Ok(value) => index_values[slot] = Some(value),
-                Err(error) => batch.fail(slot / indexed, error),
             }
         }
         let twin = |(at, (row, place)): (usize, (&T, Result<Place, ProtectError>))| {
@@ -117,26 +108,12 @@ impl<'a> Batch<'a> {
         kms: &Kms,
         tenant: &TenantName,
         rows: &[usize],
-    ) -> Vec<(usize, Result<Vec<u8>, crate::Error>)> {
+        values: &mut Results<Vec<u8>>,
+    ) {
+        let Some(first) = rows.first() else { return };
         let columns = self.layout.columns.len();
-        let most = rows.len() * columns;
-        let (mut items, mut under, mut slots) =
-            (Vec::with_capacity(most), Vec::with_capacity(most), Vec::with_capacity(most));
-        for row in rows {
-            let Ok(place) = &self.places[*row] else { continue };
-            let keys = self.keys[*row].as_deref().unwrap_or(&self.layout.keys);
-            for (at, column) in self.layout.columns.iter().enumerate() {
-                let slot = row * columns + at;
-                let Some(value) = &self.values[slot] else { continue };
-                under.push(&keys[column.now.key]);
-                let (column, record) = (&column.now.column, &place.record);
-                items.push(ToSealField { column, record, plaintext: value.as_bytes() });
-                slots.push(slot);
-            }
-        }
-        let Some(first) = under.first() else { return Vec::new() };
-        let sealed = kms.records(tenant, first).seal_each(&items, Under::Each(&under)).await;
-        slots.into_iter().zip(sealed).collect()
+        let records = kms.records(tenant, Values::key(&self, first * columns));
+        records.seal_values(&self, slots(rows, columns), values).await;
     }
 
     /// Has the leases of index keys come in one call with those of data keys, where both are missing; and ensures subjects.
@@ -210,25 +187,35 @@ impl<'a> Batch<'a> {
     }
 }
 
+impl<'a> Values<'a, ToSealField<'a>> for &'a Batch<'_> {
+    fn item(&self, slot: usize) -> Option<ToSealField<'a>> {
+        let columns = self.layout.columns.len();
+        let (place, value) = (self.places[slot / columns].as_ref().ok()?, self.values[slot].as_ref()?);
+        let column = &self.layout.columns[slot % columns].now.column;
+        Some(ToSealField { column, record: &place.record, plaintext: value.as_bytes() })
+    }
+
+    fn key(&self, slot: usize) -> &'a KeyName {
+        let columns = self.layout.columns.len();
+        let keys = self.keys[slot / columns].as_deref().unwrap_or(&self.layout.keys);
+        &keys[self.layout.columns[slot % columns].now.key]
+    }
+}
+
+/// The slots of rows, one for each column.
+pub(super) fn slots(rows: &[usize], columns: usize) -> impl Iterator<Item = usize> {
+    rows.iter().flat_map(move |row| row * columns..(row + 1) * columns)
+}
+
 /// Which rows are whose.
 pub(super) fn by_tenant(places: &[Result<Place, ProtectError>]) -> Vec<(TenantName, Vec<usize>)> {
-    let mut tenants: Vec<(TenantName, Vec<usize>)> = Vec::new();
-    let mut known: HashMap<&TenantName, usize> = HashMap::new();
-    let mut last: Option<(&TenantName, usize)> = None;
+    let mut tenants = Grouped::with_room(places.len());
     for (row, place) in places.iter().enumerate() {
-        let Ok(Place { tenant, .. }) = place else { continue };
-        // Neighbours mostly have one tenant.
-        let at = match last {
-            Some((same, at)) if same == tenant => at,
-            _ => *known.entry(tenant).or_insert_with(|| {
-                tenants.push((tenant.clone(), Vec::new()));
-                tenants.len() - 1
-            }),
-        };
-        last = Some((tenant, at));
-        tenants[at].1.push(row);
+        if let Ok(place) = place {
+            tenants.push(&place.tenant, row);
+        }
     }
-    tenants
+    tenants.into_vec().into_iter().map(|(tenant, rows)| (tenant.clone(), rows)).collect()
 }
 
 /// Each row's own keys; none where they are the layout's. Where a subject has no name for them the place says so.

@@ -42,6 +42,15 @@ pub trait FieldValue: Sized {
     /// Where the value has none.
     fn encode(&self) -> Result<Encoded<'_>, FieldProblem>;
 
+    /// Writes the same bytes behind what is there, of a value that names something and is no secret.
+    ///
+    /// # Errors
+    /// Where the value has none.
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), FieldProblem> {
+        out.extend_from_slice(self.encode()?.as_bytes());
+        Ok(())
+    }
+
     /// Reads what [`Self::encode`] wrote.
     ///
     /// # Errors
@@ -127,6 +136,10 @@ macro_rules! integers {
                 written(Scalar::Integer(i128::from(*self)))
             }
 
+            fn write(&self, out: &mut Vec<u8>) -> Result<(), FieldProblem> {
+                Ok(Scalar::Integer(i128::from(*self)).write(out)?)
+            }
+
             fn decode(plaintext: Plaintext) -> Result<Self, FieldProblem> {
                 encoding::integer(&plaintext)?.try_into().map_err(|_| FieldProblem::Range)
             }
@@ -139,6 +152,10 @@ integers!(i8, i16, i32, i64, i128, u8, u16, u32, u64);
 impl FieldValue for uuid::Uuid {
     fn encode(&self) -> Result<Encoded<'_>, FieldProblem> {
         written(Scalar::Uuid(*self.as_bytes()))
+    }
+
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), FieldProblem> {
+        Ok(Scalar::Uuid(*self.as_bytes()).write(out)?)
     }
 
     fn decode(plaintext: Plaintext) -> Result<Self, FieldProblem> {

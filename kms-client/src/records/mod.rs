@@ -3,6 +3,7 @@
 //! # Layout
 //! - `column`: where values stand and how they are sealed.
 //! - `seal`, `open`: batches. A warm batch makes no call, a cold one makes one.
+//! - `values`, `grouped`: what a batch is made of, and what parts of it have in common.
 //! - `stretch`: values one after another under one lease.
 //! - `remote`: what the server seals and opens itself: keys of class L4, and data keys that it keeps.
 //! - `reveal`: masked forms, which only the server makes.
@@ -11,6 +12,7 @@
 
 mod column;
 mod data_key;
+mod grouped;
 mod open;
 mod remote;
 mod reveal;
@@ -19,6 +21,7 @@ mod sealer;
 mod stretch;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::sync::Arc;
 
@@ -30,8 +33,9 @@ use kms_core::{
 
 pub use column::{Column, ToOpenField, ToSealField};
 pub use data_key::DataKeyLease;
-pub(crate) use seal::Under;
+pub(crate) use grouped::Grouped;
 pub use sealer::{ColumnSealer, Pause};
+pub(crate) use values::{Results, Under, Values};
 
 use crate::{
     error::Error,

@@ -1,9 +1,9 @@
 //! Batches to open: each value says which data key opens it; all that are missing come in one call.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use kms_core::{
-    field::{Header, Kind},
+    field::Header,
     id::{DataKeyId, VersionId},
     names::KeyName,
     secret::Plaintext,
@@ -12,78 +12,83 @@ use kms_core::{
 use super::{
     FRUITLESS, NO_RESULT, Records, STRETCH,
     column::{ToOpenField, open_error},
+    grouped::Grouped,
     remote::Bound,
-    seal::{OVER, Under, fail},
+    seal::OVER,
     stretch::Stretch,
+    values::{Listed, Results, Under, Values, fail, listed, room},
 };
 use crate::{
     error::Error,
     lease::{Lease, Stop, Want, What},
 };
 
-pub(super) type Opened = Result<Plaintext, Error>;
 type Address = (VersionId, DataKeyId);
 /// A data key, and the subject's key in whose name it opens, if it is one of a subject.
 type Wanted<'a> = (Address, Option<&'a KeyName>);
+
+/// A batch by who opens it.
+#[derive(Default)]
+struct Sorted<'a> {
+    local: Vec<(Wanted<'a>, Vec<usize>)>,
+    remote: Vec<(&'a KeyName, Vec<usize>)>,
+}
 
 impl Records {
     /// Opens values; results in order. Makes at most one call for data keys that are not at hand, 10,000 of them at a time, and
     /// none where all are.
     ///
     /// Values that only the server opens are sent to it, a thousand a call.
-    pub async fn open_batch(&self, items: &[ToOpenField<'_>]) -> Vec<Opened> {
+    pub async fn open_batch(&self, items: &[ToOpenField<'_>]) -> Vec<Result<Plaintext, Error>> {
         self.open_each(items, Under::One(&self.key)).await
     }
 
     /// As [`Self::open_batch`], each item in the name of a key of its own.
-    pub(crate) async fn open_each(&self, items: &[ToOpenField<'_>], under: Under<'_>) -> Vec<Opened> {
-        let mut results: Vec<Opened> = std::iter::repeat_with(|| Err(NO_RESULT)).take(items.len()).collect();
-        let mut remote: HashMap<&KeyName, Vec<(usize, Bound)>> = HashMap::new();
-        let mut local = Groups::default();
-        for (at, item) in items.iter().enumerate() {
-            let bound = match Header::parse(item.ciphertext) {
-                Ok(Header { kind: Kind::Direct, .. }) => Bound::Directly,
-                Ok(header) if header.data_key.is_server_own() => Bound::AsField,
-                Ok(header) => {
-                    let subject = Some(under.key(at)).filter(|key| key.subject().is_some());
-                    local.push(((header.version, header.data_key), subject), at);
-                    continue;
-                }
-                Err(error) => {
-                    results[at] = Err(open_error(&error.into()));
-                    continue;
-                }
-            };
-            remote.entry(under.key(at)).or_default().push((at, bound));
-        }
-        self.open_locally(items, under, &local.groups, &mut results).await;
-        for (key, wanted) in remote {
-            self.under(key).open_remotely(items, &wanted, &mut results).await;
-        }
-        results
-    }
-
-    async fn open_locally(
+    pub(crate) async fn open_each(
         &self,
         items: &[ToOpenField<'_>],
         under: Under<'_>,
-        groups: &[(Wanted<'_>, Vec<usize>)],
-        results: &mut [Opened],
+    ) -> Vec<Result<Plaintext, Error>> {
+        let mut results = room(items.len());
+        self.open_values(&Listed { items, under }, 0..items.len(), &mut results).await;
+        listed(results)
+    }
+
+    /// The same of values where they stand. Each of those `wanted` that is there has a result afterwards.
+    pub(crate) async fn open_values<'a>(
+        &self,
+        values: &impl Values<'a, ToOpenField<'a>>,
+        wanted: impl Iterator<Item = usize>,
+        results: &mut Results<Plaintext>,
     ) {
-        let wants: Vec<Want> = groups.iter().map(|(wanted, _)| self.want_to_open_of(*wanted)).collect();
+        let sorted = sort(values, wanted, |at, error| results[at] = Some(Err(error)));
+        let wants: Vec<Want> = sorted.local.iter().map(|(wanted, _)| self.want_to_open_of(*wanted)).collect();
         let leases = self.leases(&wants).await;
-        for ((want, (_, wanted)), leased) in wants.iter().zip(groups).zip(leases) {
-            self.open_group(items, under, (want, wanted), leased, results).await;
+        for ((want, (_, wanted)), leased) in wants.iter().zip(&sorted.local).zip(leases) {
+            self.open_group(values, (want, wanted), leased, results).await;
+        }
+        for (key, wanted) in sorted.remote {
+            self.under(key).open_remotely(values, &wanted, results).await;
         }
     }
 
-    async fn open_group(
+    /// Has the data keys come that [`Self::open_values`] will ask for. What fails here fails there again, and says so.
+    pub(crate) async fn warm_to_open<'a>(
         &self,
-        items: &[ToOpenField<'_>],
-        under: Under<'_>,
+        values: &impl Values<'a, ToOpenField<'a>>,
+        wanted: impl Iterator<Item = usize>,
+    ) {
+        let sorted = sort(values, wanted, |_, _| ());
+        let wants: Vec<Want> = sorted.local.iter().map(|(wanted, _)| self.want_to_open_of(*wanted)).collect();
+        drop(self.leases(&wants).await);
+    }
+
+    async fn open_group<'a>(
+        &self,
+        values: &impl Values<'a, ToOpenField<'a>>,
         (want, wanted): (&Want, &[usize]),
         mut leased: Result<Arc<Lease>, Error>,
-        results: &mut [Opened],
+        results: &mut Results<Plaintext>,
     ) {
         let (mut left, mut fruitless) = (wanted, 0);
         while !left.is_empty() {
@@ -92,7 +97,7 @@ impl Records {
                 Ok(_) => return fail(left, &OVER, results),
                 Err(error) => return fail(left, &error, results),
             };
-            let (done, stop) = open_stretch(&lease, items, under, left, results);
+            let (done, stop) = open_stretch(&lease, values, left, results);
             left = &left[done..];
             fruitless = if done == 0 { fruitless + 1 } else { 0 };
             leased = match stop {
@@ -116,47 +121,49 @@ impl Records {
     }
 }
 
-/// Items by the data key that opens them.
-#[derive(Default)]
-struct Groups<'a> {
-    groups: Vec<(Wanted<'a>, Vec<usize>)>,
-    places: HashMap<Wanted<'a>, usize>,
-    last: Option<usize>,
-}
-
-impl<'a> Groups<'a> {
-    fn push(&mut self, wanted: Wanted<'a>, at: usize) {
-        // Neighbours mostly share a data key.
-        let place = match self.last {
-            Some(last) if self.groups[last].0 == wanted => last,
-            _ => *self.places.entry(wanted).or_insert_with(|| {
-                self.groups.push((wanted, Vec::new()));
-                self.groups.len() - 1
-            }),
-        };
-        self.last = Some(place);
-        self.groups[place].1.push(at);
+/// Finds out who opens each value, and says which values nobody does.
+fn sort<'a>(
+    values: &impl Values<'a, ToOpenField<'a>>,
+    wanted: impl Iterator<Item = usize>,
+    mut settle: impl FnMut(usize, Error),
+) -> Sorted<'a> {
+    let (mut local, mut remote) = (Grouped::with_room(wanted.size_hint().0), Grouped::with_room(0));
+    for at in wanted {
+        let Some(item) = values.item(at) else { continue };
+        let key = values.key(at);
+        match Header::parse(item.ciphertext) {
+            Ok(header) if Bound::of(&header).is_some() => remote.push(key, at),
+            Ok(header) => {
+                let subject = Some(key).filter(|key| key.subject().is_some());
+                local.push(((header.version, header.data_key), subject), at);
+            }
+            Err(error) => {
+                settle(at, open_error(&error.into()));
+                continue;
+            }
+        }
+        settle(at, NO_RESULT);
     }
+    Sorted { local: local.into_vec(), remote: remote.into_vec() }
 }
 
 /// Opens until the stretch is done or the lease stops; says how many results there are.
-fn open_stretch(
+fn open_stretch<'a>(
     lease: &Lease,
-    items: &[ToOpenField<'_>],
-    under: Under<'_>,
+    values: &impl Values<'a, ToOpenField<'a>>,
     wanted: &[usize],
-    results: &mut [Opened],
+    results: &mut Results<Plaintext>,
 ) -> (usize, Option<Stop>) {
     let mut stretch = Stretch::new(lease);
     for (done, at) in wanted.iter().take(STRETCH).enumerate() {
-        let ToOpenField { column, record, ciphertext } = items[*at];
+        let Some(ToOpenField { column, record, ciphertext }) = values.item(*at) else { continue };
         // ATTACK: a value of another key of the tenant is not opened in the name of this one.
-        if lease.key() != under.key(*at) {
-            results[*at] = Err(other_key(lease, under.key(*at)));
+        if lease.key() != values.key(*at) {
+            results[*at] = Some(Err(other_key(lease, values.key(*at))));
             continue;
         }
         match stretch.open(column, record, ciphertext) {
-            Ok(opened) => results[*at] = opened.map_err(|error| open_error(&error)),
+            Ok(opened) => results[*at] = Some(opened.map_err(|error| open_error(&error))),
             Err(stop) => return (done, Some(stop)),
         }
     }

@@ -1,80 +1,80 @@
 //! Batches to seal: leases for all of it first, then no waiting but for budgets and ends of leases.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use kms_core::names::KeyName;
 
 use super::{
     FRUITLESS, NO_RESULT, Records, STRETCH,
     column::{ToSealField, seal_error},
+    grouped::Grouped,
     stretch::Stretch,
+    values::{Listed, Results, Under, Values, fail, listed, room},
 };
 use crate::{
     error::Error,
     lease::{Lease, Stop, Want, What},
 };
 
-type Results = Vec<Result<Vec<u8>, Error>>;
-
-/// Which key each item of a batch is sealed under.
-#[derive(Clone, Copy)]
-pub(crate) enum Under<'a> {
-    One(&'a KeyName),
-    Each(&'a [&'a KeyName]),
-}
-
-impl<'a> Under<'a> {
-    pub(super) fn key(&self, at: usize) -> &'a KeyName {
-        match self {
-            Self::One(key) => key,
-            Self::Each(keys) => keys[at],
-        }
-    }
-}
-
-/// Items that one lease seals.
-struct Group<'a> {
-    key: &'a KeyName,
-    deterministic: bool,
-    wanted: Vec<usize>,
-}
+/// The key that seals some items, and whether deterministically; and which these are.
+type Group<'a> = ((&'a KeyName, bool), Vec<usize>);
 
 impl Records {
     /// Seals values; results in order. Makes at most one call, and none where the leases are at hand.
     ///
     /// Under a key of class L4 the server seals each value itself, a thousand a call.
-    pub async fn seal_batch(&self, items: &[ToSealField<'_>]) -> Results {
+    pub async fn seal_batch(&self, items: &[ToSealField<'_>]) -> Vec<Result<Vec<u8>, Error>> {
         self.seal_each(items, Under::One(&self.key)).await
     }
 
     /// As [`Self::seal_batch`], each item under a key of its own: the leases of all of them come in one call, 10,000 at a time.
-    pub(crate) async fn seal_each(&self, items: &[ToSealField<'_>], under: Under<'_>) -> Results {
-        let mut results: Results = std::iter::repeat_with(|| Err(NO_RESULT)).take(items.len()).collect();
-        let kept_by_server =
-            |group: &Group<'_>| self.kms.shared.leases.releases_none(&self.scope.tenant, group.key);
-        let (remote, local): (Vec<_>, Vec<_>) = groups(items, under).into_iter().partition(kept_by_server);
-        for Group { key, wanted, .. } in remote {
-            self.under(key).seal_remotely(items, &wanted, &mut results).await;
+    pub(crate) async fn seal_each(
+        &self,
+        items: &[ToSealField<'_>],
+        under: Under<'_>,
+    ) -> Vec<Result<Vec<u8>, Error>> {
+        let mut results = room(items.len());
+        self.seal_values(&Listed { items, under }, 0..items.len(), &mut results).await;
+        listed(results)
+    }
+
+    /// The same of values where they stand. Each of those `wanted` that is there has a result afterwards.
+    pub(crate) async fn seal_values<'a>(
+        &self,
+        values: &impl Values<'a, ToSealField<'a>>,
+        wanted: impl Iterator<Item = usize>,
+        results: &mut Results<Vec<u8>>,
+    ) {
+        let mut groups = Grouped::with_room(wanted.size_hint().0);
+        for at in wanted {
+            let Some(item) = values.item(at) else { continue };
+            results[at] = Some(Err(NO_RESULT));
+            groups.push((values.key(at), item.column.is_deterministic()), at);
         }
-        let want = |group: &Group<'_>| {
-            let what = What::Seal { key: group.key.clone(), deterministic: group.deterministic };
+        let kept_by_server =
+            |((key, _), _): &Group<'_>| self.kms.shared.leases.releases_none(&self.scope.tenant, key);
+        let (remote, local): (Vec<_>, Vec<_>) = groups.into_vec().into_iter().partition(kept_by_server);
+        for ((key, _), wanted) in remote {
+            self.under(key).seal_remotely(values, &wanted, results).await;
+        }
+        let want = |((key, deterministic), _): &Group<'_>| {
+            let what = What::Seal { key: KeyName::clone(key), deterministic: *deterministic };
             Want { scope: self.scope.clone(), what }
         };
         let wants: Vec<Want> = local.iter().map(want).collect();
         let leases = self.leases(&wants).await;
         for ((group, want), leased) in local.iter().zip(&wants).zip(leases) {
-            self.seal_group(items, want, group, leased, &mut results).await;
+            self.seal_group(values, want, group, leased, results).await;
         }
-        results
     }
 
-    async fn seal_group(
+    async fn seal_group<'a>(
         &self,
-        items: &[ToSealField<'_>],
+        values: &impl Values<'a, ToSealField<'a>>,
         want: &Want,
-        Group { key, wanted, .. }: &Group<'_>,
+        ((key, _), wanted): &Group<'_>,
         mut leased: Result<Arc<Lease>, Error>,
-        results: &mut Results,
+        results: &mut Results<Vec<u8>>,
     ) {
         let (mut left, mut fruitless) = (wanted.as_slice(), 0);
         while !left.is_empty() {
@@ -82,11 +82,11 @@ impl Records {
                 Ok(lease) if fruitless < FRUITLESS => lease,
                 Ok(_) => return fail(left, &OVER, results),
                 Err(error) if releases_none(&error) => {
-                    return self.under(key).seal_remotely(items, left, results).await;
+                    return self.under(key).seal_remotely(values, left, results).await;
                 }
                 Err(error) => return fail(left, &error, results),
             };
-            let (done, stop) = seal_stretch(&lease, items, left, results);
+            let (done, stop) = seal_stretch(&lease, values, left, results);
             left = &left[done..];
             fruitless = if done == 0 { fruitless + 1 } else { 0 };
             self.kms.after_use(want, &lease);
@@ -101,26 +101,6 @@ impl Records {
     }
 }
 
-fn groups<'a>(items: &[ToSealField<'_>], under: Under<'a>) -> Vec<Group<'a>> {
-    let mut groups: Vec<Group<'a>> = Vec::new();
-    let mut places: HashMap<(&KeyName, bool), usize> = HashMap::new();
-    // Columns of two kinds take turns, so that one of each kind is remembered.
-    let mut last: [Option<(&KeyName, usize)>; 2] = [None; 2];
-    for (at, item) in items.iter().enumerate() {
-        let (key, deterministic) = (under.key(at), item.column.is_deterministic());
-        let place = match last[usize::from(deterministic)] {
-            Some((known, place)) if std::ptr::eq(known, key) => place,
-            _ => *places.entry((key, deterministic)).or_insert_with(|| {
-                groups.push(Group { key, deterministic, wanted: Vec::new() });
-                groups.len() - 1
-            }),
-        };
-        last[usize::from(deterministic)] = Some((key, place));
-        groups[place].wanted.push(at);
-    }
-    groups
-}
-
 pub(super) const OVER: Error =
     Error::Local("leases end before they can be used; is the server's lease time too short?");
 
@@ -128,24 +108,18 @@ pub(super) fn releases_none(error: &Error) -> bool {
     error.reason() == Some(kms_proto::reason::Reason::ClassReleasesNoDataKeys)
 }
 
-pub(super) fn fail<T>(wanted: &[usize], error: &Error, results: &mut [Result<T, Error>]) {
-    for at in wanted {
-        results[*at] = Err(error.clone());
-    }
-}
-
 /// Seals until the stretch is done or the lease stops; says how many results there are.
-fn seal_stretch(
+fn seal_stretch<'a>(
     lease: &Lease,
-    items: &[ToSealField<'_>],
+    values: &impl Values<'a, ToSealField<'a>>,
     wanted: &[usize],
-    results: &mut Results,
+    results: &mut Results<Vec<u8>>,
 ) -> (usize, Option<Stop>) {
     let mut stretch = Stretch::new(lease);
     for (done, at) in wanted.iter().take(STRETCH).enumerate() {
-        let ToSealField { column, record, plaintext } = items[*at];
+        let Some(ToSealField { column, record, plaintext }) = values.item(*at) else { continue };
         match stretch.seal(column, record, plaintext) {
-            Ok(sealed) => results[*at] = sealed.map_err(|error| seal_error(&error)),
+            Ok(sealed) => results[*at] = Some(sealed.map_err(|error| seal_error(&error))),
             Err(stop) => return (done, Some(stop)),
         }
     }
