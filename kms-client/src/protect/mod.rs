@@ -40,7 +40,7 @@
 //! - `stored`: what stands in the columns: [`Sealed`], [`SealedText`], [`BlindIndexValue`]; `sql`: the same for sqlx.
 //! - `value`, `codec`: the bytes that stand for a value; `chrono`: those of chrono's times (feature `chrono`).
 //! - `row`: the traits that the derive implements, and what passes through them.
-//! - `place`: whose row it is, and which.
+//! - `place`: whose row it is, and which; `keys`: the keys of its columns.
 //! - `seal`, `open`: batches, one call for all that is cold.
 //! - `stream`: rows opened as they come.
 //! - `masked`: for those who see masked forms only.
@@ -54,6 +54,7 @@ mod class;
 mod codec;
 mod error;
 mod index;
+mod keys;
 mod layout;
 mod masked;
 mod migrate;

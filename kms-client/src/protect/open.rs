@@ -11,10 +11,11 @@ use kms_proto::reason::Reason;
 
 use super::{
     Ciphertexts, FieldProblem, Layout, OpenedRow, Place, Protect, ProtectError, SealedRow, class,
+    keys::RowKeys,
     layout::{LaidColumn, Scheme},
     migrate::{self, Found},
     row::Stored,
-    seal::{by_tenant, refuse_all, row_keys, slots},
+    seal::{by_tenant, refuse_all, slots},
 };
 use crate::{
     Error, Kms, ToOpenField,
@@ -78,13 +79,14 @@ impl Kms {
 struct Batch<'a> {
     layout: &'static Layout,
     places: Vec<Result<Place, ProtectError>>,
-    keys: Vec<Option<Vec<KeyName>>>,
+    keys: RowKeys,
     /// Row after row, the columns of each; `None` where there is nothing to open.
     sealed: Vec<Option<Sealed<'a>>>,
 }
 
-/// A ciphertext, and the scheme in which it is to be opened.
+/// A ciphertext of a row, and the scheme in which it is to be opened.
 struct Sealed<'a> {
+    row: usize,
     ciphertext: Cow<'a, [u8]>,
     scheme: &'static Scheme,
     /// How many newer ones did not open it.
@@ -101,11 +103,12 @@ impl<'a> Batch<'a> {
         let mut stored = Ciphertexts(Vec::with_capacity(slots));
         rows.iter().for_each(|row| row.ciphertexts(&mut stored));
         let mut places: Vec<_> = rows.iter().map(SealedRow::place).collect();
-        let keys = row_keys(layout, &mut places);
+        let keys = RowKeys::of(layout, &mut places);
         let (mut sealed, mut values) = (Vec::with_capacity(slots), Vec::with_capacity(slots));
-        for (place, stored) in places.iter_mut().zip(stored.0.chunks_exact(layout.columns.len().max(1))) {
+        let cells = stored.0.chunks_exact(layout.columns.len().max(1));
+        for ((row, place), stored) in places.iter_mut().enumerate().zip(cells) {
             for ((at, column), stored) in layout.columns.iter().enumerate().zip(stored) {
-                let (value, plain) = match look(column, *stored) {
+                let (value, plain) = match look(row, column, *stored) {
                     Ok(Look::Null) => (None, None),
                     Ok(Look::Plain(plaintext)) => (None, Some(Ok(plaintext))),
                     Ok(Look::Sealed(sealed)) => (Some(sealed), None),
@@ -126,10 +129,9 @@ impl<'a> Batch<'a> {
 
     /// Has the data keys of a tenant's rows come.
     async fn warm(&self, kms: &Kms, tenant: &TenantName, rows: &[usize]) {
-        let (batch, columns) = (&self, self.layout.columns.len());
-        let Some(first) = rows.first() else { return };
-        let records = kms.records(tenant, batch.key(first * columns));
-        records.warm_to_open(batch, slots(rows, columns)).await;
+        let Some(any) = self.layout.keys.first() else { return };
+        let slots = slots(rows, self.layout.columns.len());
+        kms.records(tenant, any).warm_to_open(&self, slots).await;
     }
 
     /// Opens one tenant's values in the newest scheme, and in older ones what it rejects. Older ones need no further call: the data
@@ -142,8 +144,8 @@ impl<'a> Batch<'a> {
         values: &mut Results<Plaintext>,
     ) {
         let columns = self.layout.columns.len();
-        let Some(first) = rows.first() else { return };
-        let records = kms.records(tenant, (&&*self).key(first * columns));
+        let Some(any) = self.layout.keys.first() else { return };
+        let records = kms.records(tenant, any);
         records.open_values(&&*self, slots(rows, columns), values).await;
         let mut wanted: Vec<usize> = match self.layout.columns.iter().all(|column| column.older.is_empty()) {
             true => Vec::new(),
@@ -164,7 +166,7 @@ impl<'a> Batch<'a> {
         let rejected = match opened.and_then(|opened| opened.as_ref().err()?.reason()) {
             Some(Reason::CiphertextRejected) => true,
             // A subject's key is named to the server, which knows no such value of it where another family sealed it.
-            Some(Reason::KeyNotAccessible) => self.keys[slot / columns].is_some(),
+            Some(Reason::KeyNotAccessible) => self.keys.own_of(slot / columns).is_some(),
             _ => false,
         };
         let Some(value) = self.sealed[slot].as_mut().filter(|_| rejected) else { return false };
@@ -180,18 +182,11 @@ impl<'a> Batch<'a> {
 }
 
 impl<'a> Values<'a, ToOpenField<'a>> for &'a Batch<'_> {
-    fn item(&self, slot: usize) -> Option<ToOpenField<'a>> {
-        let place = self.places[slot / self.layout.columns.len()].as_ref().ok()?;
-        let Sealed { ciphertext, scheme, .. } = self.sealed[slot].as_ref()?;
-        Some(ToOpenField { column: &scheme.column, record: &place.record, ciphertext })
-    }
-
-    fn key(&self, slot: usize) -> &'a KeyName {
-        let columns = self.layout.columns.len();
-        let keys = self.keys[slot / columns].as_deref().unwrap_or(&self.layout.keys);
-        let scheme =
-            self.sealed[slot].as_ref().map_or(&self.layout.columns[slot % columns].now, |value| value.scheme);
-        &keys[scheme.key]
+    fn value(&self, slot: usize) -> Option<(ToOpenField<'a>, &'a KeyName)> {
+        let Sealed { row, ciphertext, scheme, .. } = self.sealed[slot].as_ref()?;
+        let place = self.places[*row].as_ref().ok()?;
+        let item = ToOpenField { column: &scheme.column, record: &place.record, ciphertext };
+        Some((item, self.keys.key(*row, scheme)))
     }
 }
 
@@ -202,7 +197,7 @@ enum Look<'a> {
 }
 
 /// What stands in a column, and the newest scheme that it may have been sealed in.
-fn look<'a>(column: &'static LaidColumn, stored: Stored<'a>) -> Result<Look<'a>, FieldProblem> {
+fn look<'a>(row: usize, column: &'static LaidColumn, stored: Stored<'a>) -> Result<Look<'a>, FieldProblem> {
     let ciphertext = match migrate::look(stored)? {
         Found::Null => return Ok(Look::Null),
         Found::Never(value) => return Ok(Look::Plain(migrate::take_plaintext(column, value)?)),
@@ -210,5 +205,5 @@ fn look<'a>(column: &'static LaidColumn, stored: Stored<'a>) -> Result<Look<'a>,
     };
     let deterministic = column.mode_of(&ciphertext)?;
     let scheme = column.schemes(deterministic).next().ok_or(FieldProblem::OtherMode)?;
-    Ok(Look::Sealed(Sealed { ciphertext, scheme, tried: 0 }))
+    Ok(Look::Sealed(Sealed { row, ciphertext, scheme, tried: 0 }))
 }

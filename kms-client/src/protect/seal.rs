@@ -8,6 +8,7 @@ use kms_proto::reason::Reason;
 
 use super::{
     Encoded, FieldProblem, Layout, Place, Plaintexts, Protect, ProtectError, SealedValues, class, index,
+    keys::RowKeys,
 };
 use crate::{
     Kms, ToSealField,
@@ -74,7 +75,7 @@ impl Kms {
 pub(super) struct Batch<'a> {
     pub(super) layout: &'static Layout,
     places: Vec<Result<Place, ProtectError>>,
-    keys: Vec<Option<Vec<KeyName>>>,
+    keys: RowKeys,
     /// Row after row, the columns of each; `None` is NULL.
     pub(super) values: Vec<Option<Encoded<'a>>>,
 }
@@ -86,7 +87,7 @@ impl<'a> Batch<'a> {
             row.plaintexts(&mut plaintexts);
         }
         let mut places: Vec<_> = rows.iter().map(Protect::place).collect();
-        let keys = row_keys(layout, &mut places);
+        let keys = RowKeys::of(layout, &mut places);
         let Plaintexts { values, problems } = plaintexts;
         let mut batch = Self { layout, places, keys, values };
         for (slot, problem) in problems {
@@ -110,10 +111,9 @@ impl<'a> Batch<'a> {
         rows: &[usize],
         values: &mut Results<Vec<u8>>,
     ) {
-        let Some(first) = rows.first() else { return };
-        let columns = self.layout.columns.len();
-        let records = kms.records(tenant, Values::key(&self, first * columns));
-        records.seal_values(&self, slots(rows, columns), values).await;
+        let Some(any) = self.layout.keys.first() else { return };
+        let slots = slots(rows, self.layout.columns.len());
+        kms.records(tenant, any).seal_values(&self, slots, values).await;
     }
 
     /// Has the leases of index keys come in one call with those of data keys, where both are missing; and ensures subjects.
@@ -126,14 +126,14 @@ impl<'a> Batch<'a> {
             }
         };
         for row in rows {
-            let keys = self.keys[*row].as_deref().unwrap_or(&self.layout.keys);
+            let keys = self.keys.of_row(*row);
             for column in &self.layout.columns {
                 let (key, deterministic) =
                     (keys[column.now.key].clone(), column.now.column.is_deterministic());
                 want(What::Seal { key, deterministic });
             }
             // Without subjects all rows want the same.
-            if self.keys[*row].is_none() {
+            if self.keys.own_of(*row).is_none() {
                 break;
             }
         }
@@ -188,17 +188,12 @@ impl<'a> Batch<'a> {
 }
 
 impl<'a> Values<'a, ToSealField<'a>> for &'a Batch<'_> {
-    fn item(&self, slot: usize) -> Option<ToSealField<'a>> {
+    fn value(&self, slot: usize) -> Option<(ToSealField<'a>, &'a KeyName)> {
         let columns = self.layout.columns.len();
-        let (place, value) = (self.places[slot / columns].as_ref().ok()?, self.values[slot].as_ref()?);
-        let column = &self.layout.columns[slot % columns].now.column;
-        Some(ToSealField { column, record: &place.record, plaintext: value.as_bytes() })
-    }
-
-    fn key(&self, slot: usize) -> &'a KeyName {
-        let columns = self.layout.columns.len();
-        let keys = self.keys[slot / columns].as_deref().unwrap_or(&self.layout.keys);
-        &keys[self.layout.columns[slot % columns].now.key]
+        let (row, scheme) = (slot / columns, &self.layout.columns[slot % columns].now);
+        let (place, value) = (self.places[row].as_ref().ok()?, self.values[slot].as_ref()?);
+        let (record, plaintext) = (&place.record, value.as_bytes());
+        Some((ToSealField { column: &scheme.column, record, plaintext }, self.keys.key(row, scheme)))
     }
 }
 
@@ -216,21 +211,6 @@ pub(super) fn by_tenant(places: &[Result<Place, ProtectError>]) -> Vec<(TenantNa
         }
     }
     tenants.into_vec().into_iter().map(|(tenant, rows)| (tenant.clone(), rows)).collect()
-}
-
-/// Each row's own keys; none where they are the layout's. Where a subject has no name for them the place says so.
-pub(super) fn row_keys(
-    layout: &Layout,
-    places: &mut [Result<Place, ProtectError>],
-) -> Vec<Option<Vec<KeyName>>> {
-    let own = |place: &mut Result<Place, ProtectError>| {
-        let keys = place.as_ref().ok()?.keys(layout);
-        keys.unwrap_or_else(|error| {
-            *place = Err(error);
-            None
-        })
-    };
-    places.iter_mut().map(own).collect()
 }
 
 pub(super) fn refuse_all<T>(rows: usize, error: &ProtectError) -> Vec<Result<T, ProtectError>> {

@@ -1,18 +1,27 @@
 //! Rows opened as they come: while some are opened the database sends the next.
 
+use std::{
+    collections::VecDeque,
+    mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    vec,
+};
+
 use futures_util::{Stream, StreamExt as _, stream, stream::BoxStream};
+use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Protect, ProtectError, SealedRow, seal::refuse_all};
 use crate::{Error, Kms};
 
-/// Most rows that are opened together. Fewer where the database has sent no more yet: a row never waits for those after it.
-const CHUNK: usize = 512;
-/// Chunks that are opened while another is read. With [`CHUNK`] it bounds how many rows are in memory.
+/// Most rows that are opened together. Fewer while nobody opens any: a row never waits for those after it.
+const CHUNK: usize = 256;
+/// Chunks that are opened while another is read.
 const AHEAD: usize = 2;
-/// Rows that were read and not yet taken, at most.
+/// Rows that were read and not yet taken, at most: one chunk that is gathered, those being opened, and one that was.
 #[cfg(test)]
-pub(super) const MOST_AT_ONCE: usize = AHEAD * CHUNK;
+pub(super) const MOST_AT_ONCE: usize = (AHEAD + 2) * CHUNK;
 
 impl Kms {
     /// Opens rows as they come, in order, beside the task that reads them. Outside are the errors of the source, passed on where they
@@ -35,7 +44,7 @@ impl Kms {
     /// # }
     /// ```
     ///
-    /// Reads no more than some thousand rows ahead of whoever takes them. Makes no call where the data keys are at hand; a data key that
+    /// Reads no more than a thousand rows ahead of whoever takes them. Makes no call where the data keys are at hand; a data key that
     /// is not comes in one call, however many rows wait for it. Dropped, it reads no further and opens nothing more.
     pub fn open_stream<'r, S, E>(
         &self,
@@ -46,37 +55,116 @@ impl Kms {
         S::Plain: Send,
         E: Send + 'r,
     {
-        let kms = self.clone();
-        let opening = rows.ready_chunks(CHUNK).map(move |chunk| opened(&kms, chunk));
-        opening.buffered(AHEAD).flat_map(stream::iter).boxed()
+        let mut rows = OpenedAsTheyCome {
+            kms: self.clone(),
+            source: rows.boxed(),
+            ended: false,
+            gathered: Vec::new(),
+            opening: VecDeque::with_capacity(AHEAD),
+            opened: Vec::new().into_iter(),
+        };
+        stream::poll_fn(move |context| rows.poll(context)).boxed()
     }
 }
 
-/// Begins at once, in a task of its own.
-fn opened<S, E>(
-    kms: &Kms,
-    chunk: Vec<Result<S, E>>,
-) -> impl Future<Output = Vec<Result<Result<S::Plain, ProtectError>, E>>> + use<S, E>
+/// What becomes of a row: outside the errors of the source.
+type Became<S, E> = Result<Result<<S as SealedRow>::Plain, ProtectError>, E>;
+
+struct OpenedAsTheyCome<'r, S: SealedRow, E> {
+    kms: Kms,
+    source: BoxStream<'r, Result<S, E>>,
+    ended: bool,
+    /// Read, and not being opened yet.
+    gathered: Vec<Result<S, E>>,
+    opening: VecDeque<Opening<S, E>>,
+    /// Not yet taken.
+    opened: vec::IntoIter<Became<S, E>>,
+}
+
+impl<S, E> OpenedAsTheyCome<'_, S, E>
 where
     S: SealedRow + Send + Sync + 'static,
     S::Plain: Send,
 {
-    let mut rows = Vec::with_capacity(chunk.len());
-    let places: Vec<Result<(), E>> = chunk.into_iter().map(|row| row.map(|row| rows.push(row))).collect();
-    let (count, kms) = (rows.len(), kms.clone());
-    let runtime = kms.shared.runtime.clone();
-    let opening = AbortOnDropHandle::new(runtime.spawn(async move { kms.open_all(rows).await }));
-    async move {
-        let opened = opening.await.unwrap_or_else(|ended| match ended.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => refuse_all(count, &ProtectError::new(&S::Plain::SCHEMA.stored_as, "", STOPPING)),
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Became<S, E>>> {
+        loop {
+            self.gather(context);
+            if let Some(row) = self.opened.next() {
+                return Poll::Ready(Some(row));
+            }
+            match self.opening.front_mut() {
+                Some(first) => {
+                    self.opened = ready!(first.poll(context)).into_iter();
+                    self.opening.pop_front();
+                }
+                None if self.ended => return Poll::Ready(None),
+                None => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Reads what is there, and has it opened: at once where nobody opens any, else as a whole chunk, so that a task is begun for
+    /// many rows as soon as they come faster than they are opened.
+    fn gather(&mut self, context: &mut Context<'_>) {
+        loop {
+            while !self.ended && self.gathered.len() < CHUNK {
+                match self.source.poll_next_unpin(context) {
+                    Poll::Ready(Some(row)) => self.gathered.push(row),
+                    Poll::Ready(None) => self.ended = true,
+                    Poll::Pending => break,
+                }
+            }
+            let full = self.gathered.len() == CHUNK;
+            let due = match self.opening.len() {
+                0 => !self.gathered.is_empty(),
+                some => full && some < AHEAD,
+            };
+            if !due {
+                return;
+            }
+            self.opening.push_back(Opening::begin(&self.kms, mem::take(&mut self.gathered)));
+            if !full {
+                return;
+            }
+        }
+    }
+}
+
+/// Rows that are opened in a task of their own.
+struct Opening<S: SealedRow, E> {
+    /// Where the source gave a row, and where an error.
+    places: Vec<Result<(), E>>,
+    rows: AbortOnDropHandle<Vec<Result<S::Plain, ProtectError>>>,
+}
+
+impl<S, E> Opening<S, E>
+where
+    S: SealedRow + Send + Sync + 'static,
+    S::Plain: Send,
+{
+    fn begin(kms: &Kms, chunk: Vec<Result<S, E>>) -> Self {
+        let mut rows = Vec::with_capacity(chunk.len());
+        let places = chunk.into_iter().map(|row| row.map(|row| rows.push(row))).collect();
+        let opener = kms.clone();
+        let opening: JoinHandle<_> = kms.shared.runtime.spawn(async move { opener.open_all(rows).await });
+        Self { places, rows: AbortOnDropHandle::new(opening) }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Vec<Became<S, E>>> {
+        let places = &self.places;
+        let opened = ready!(Pin::new(&mut self.rows).poll(context)).unwrap_or_else(|ended| {
+            let count = places.iter().filter(|place| place.is_ok()).count();
+            match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => refuse_all(count, &ProtectError::new(&S::Plain::SCHEMA.stored_as, "", STOPPING)),
+            }
         });
         let mut opened = opened.into_iter();
-        let result = |place| match place {
+        let became = |place| match place {
             Ok(()) => opened.next().map(Ok),
             Err(error) => Some(Err(error)),
         };
-        places.into_iter().filter_map(result).collect()
+        Poll::Ready(mem::take(&mut self.places).into_iter().filter_map(became).collect())
     }
 }
 

@@ -129,8 +129,7 @@ fn sort<'a>(
 ) -> Sorted<'a> {
     let (mut local, mut remote) = (Grouped::with_room(wanted.size_hint().0), Grouped::with_room(0));
     for at in wanted {
-        let Some(item) = values.item(at) else { continue };
-        let key = values.key(at);
+        let Some((item, key)) = values.value(at) else { continue };
         match Header::parse(item.ciphertext) {
             Ok(header) if Bound::of(&header).is_some() => remote.push(key, at),
             Ok(header) => {
@@ -154,14 +153,15 @@ fn open_stretch<'a>(
     wanted: &[usize],
     results: &mut Results<Plaintext>,
 ) -> (usize, Option<Stop>) {
-    let mut stretch = Stretch::new(lease);
+    let (mut stretch, mut same) = (Stretch::new(lease), lease.key());
     for (done, at) in wanted.iter().take(STRETCH).enumerate() {
-        let Some(ToOpenField { column, record, ciphertext }) = values.item(*at) else { continue };
+        let Some((ToOpenField { column, record, ciphertext }, key)) = values.value(*at) else { continue };
         // ATTACK: a value of another key of the tenant is not opened in the name of this one.
-        if lease.key() != values.key(*at) {
-            results[*at] = Some(Err(other_key(lease, values.key(*at))));
+        if !std::ptr::eq(same, key) && same != key {
+            results[*at] = Some(Err(other_key(lease, key)));
             continue;
         }
+        same = key;
         match stretch.open(column, record, ciphertext) {
             Ok(opened) => results[*at] = Some(opened.map_err(|error| open_error(&error))),
             Err(stop) => return (done, Some(stop)),

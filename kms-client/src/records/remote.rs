@@ -29,7 +29,7 @@ impl Records {
     ) {
         let (mut asked, mut places) = (Vec::with_capacity(wanted.len()), Vec::with_capacity(wanted.len()));
         for at in wanted {
-            let Some(ToSealField { column, record, plaintext }) = values.item(*at) else { continue };
+            let Some((ToSealField { column, record, plaintext }, _)) = values.value(*at) else { continue };
             let binding = if column.is_deterministic() { Err(DETERMINISTIC) } else { column.direct(record) };
             match binding {
                 Ok(binding) => {
@@ -54,7 +54,7 @@ impl Records {
     ) {
         let (mut asked, mut places) = (Vec::with_capacity(wanted.len()), Vec::with_capacity(wanted.len()));
         for at in wanted {
-            let Some(ToOpenField { column, record, ciphertext }) = values.item(*at) else { continue };
+            let Some((ToOpenField { column, record, ciphertext }, _)) = values.value(*at) else { continue };
             let header = Header::parse(ciphertext).map_err(|error| open_error(&error.into()));
             let binding = header.and_then(|header| match Bound::of(&header) {
                 Some(Bound::Directly) => column.direct(record),

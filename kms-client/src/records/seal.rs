@@ -47,9 +47,9 @@ impl Records {
     ) {
         let mut groups = Grouped::with_room(wanted.size_hint().0);
         for at in wanted {
-            let Some(item) = values.item(at) else { continue };
+            let Some((item, key)) = values.value(at) else { continue };
             results[at] = Some(Err(NO_RESULT));
-            groups.push((values.key(at), item.column.is_deterministic()), at);
+            groups.push((key, item.column.is_deterministic()), at);
         }
         let kept_by_server =
             |((key, _), _): &Group<'_>| self.kms.shared.leases.releases_none(&self.scope.tenant, key);
@@ -117,7 +117,7 @@ fn seal_stretch<'a>(
 ) -> (usize, Option<Stop>) {
     let mut stretch = Stretch::new(lease);
     for (done, at) in wanted.iter().take(STRETCH).enumerate() {
-        let Some(ToSealField { column, record, plaintext }) = values.item(*at) else { continue };
+        let Some((ToSealField { column, record, plaintext }, _)) = values.value(*at) else { continue };
         match stretch.seal(column, record, plaintext) {
             Ok(sealed) => results[*at] = Some(sealed.map_err(|error| seal_error(&error))),
             Err(stop) => return (done, Some(stop)),

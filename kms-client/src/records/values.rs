@@ -7,11 +7,8 @@ use crate::error::Error;
 
 /// Values to seal or to open, each known by a number.
 pub(crate) trait Values<'a, Item>: Sync {
-    /// One of them; nothing where there is none.
-    fn item(&self, at: usize) -> Option<Item>;
-
-    /// The key under which, or in whose name, that is done.
-    fn key(&self, at: usize) -> &'a KeyName;
+    /// One of them, and the key under which, or in whose name, that is done; nothing where there is no value.
+    fn value(&self, at: usize) -> Option<(Item, &'a KeyName)>;
 }
 
 /// The result for each number; nothing where there is no value.
@@ -31,15 +28,12 @@ pub(super) struct Listed<'a, Item> {
 }
 
 impl<'a, Item: Copy + Sync> Values<'a, Item> for Listed<'a, Item> {
-    fn item(&self, at: usize) -> Option<Item> {
-        Some(self.items[at])
-    }
-
-    fn key(&self, at: usize) -> &'a KeyName {
-        match self.under {
+    fn value(&self, at: usize) -> Option<(Item, &'a KeyName)> {
+        let key = match self.under {
             Under::One(key) => key,
             Under::Each(keys) => keys[at],
-        }
+        };
+        Some((self.items[at], key))
     }
 }
 

@@ -151,9 +151,9 @@ async fn dropped_in_the_middle_it_lets_go_of_the_source_and_opens_nothing_more()
 async fn a_lease_that_ends_in_the_middle_is_taken_anew_and_where_there_is_none_the_rows_say_so() {
     let scene = scene_with(|builder| builder.deadline(Duration::from_millis(400)));
     let (rows, twins) = rows_of(&scene, 3_000).await;
-    let before = scene.calls(OPEN);
+    let cold = scene.cold();
     let (source, _) = counted(twins.clone());
-    let mut opened = scene.kms.open_stream(source);
+    let mut opened = cold.open_stream(source);
     for row in &rows[..10] {
         assert!(opened.next().await.unwrap().unwrap().unwrap() == *row);
     }
