@@ -39,6 +39,7 @@ impl RowKeys {
 
     /// The key of a column in a scheme.
     pub(super) fn key(&self, row: usize, scheme: &Scheme) -> &KeyName {
-        &self.of_row(row)[scheme.key]
+        let keys = if scheme.shared { &self.layout.keys } else { self.of_row(row) };
+        &keys[scheme.key]
     }
 }

@@ -154,9 +154,23 @@ impl<'a> Batch<'a> {
         loop {
             wanted.retain(|slot| self.falls_back(*slot, values[*slot].as_ref()));
             if wanted.is_empty() {
-                return;
+                break;
             }
             records.open_values(&&*self, wanted.iter().copied(), values).await;
+        }
+        for (at, error) in class::differing(kms, self.layout, tenant) {
+            self.refuse_class(rows, at, &error, values);
+        }
+    }
+
+    /// What the present key of a column opened that is of another class than the column declares.
+    fn refuse_class(&self, rows: &[usize], at: usize, error: &Error, values: &mut Results<Plaintext>) {
+        let present = self.layout.columns[at].now.key;
+        for slot in rows.iter().map(|row| row * self.layout.columns.len() + at) {
+            let is_present = self.sealed[slot].as_ref().is_some_and(|sealed| sealed.scheme.key == present);
+            if is_present && matches!(values[slot], Some(Ok(_))) {
+                values[slot] = Some(Err(error.clone()));
+            }
         }
     }
 
