@@ -192,6 +192,14 @@ impl KeyEntry {
         Self { subject: Some(subject), ..self.clone() }
     }
 
+    /// The same without a subject's name, to be kept beyond the request.
+    pub(super) fn unnamed(self: &Arc<Self>) -> Arc<Self> {
+        match self.subject {
+            None => Arc::clone(self),
+            Some(_) => Arc::new(Self { subject: None, ..Self::clone(self) }),
+        }
+    }
+
     /// Its name as the request gave it.
     pub fn as_asked(&self) -> KeyName {
         match &self.subject {

@@ -89,7 +89,8 @@ impl State {
             return;
         }
         let id = client.and_then(|client| self.room_for(client, version));
-        let fresh = || Held { key: Arc::clone(key), earlier, unnamed: None, clients: HashMap::new() };
+        // ATTACK: a name of a subject would stay here for as long as the lease; whoever is told of the key is told its id.
+        let fresh = || Held { key: key.unnamed(), earlier, unnamed: None, clients: HashMap::new() };
         let held = self.versions.entry(version).or_insert_with(fresh);
         match id {
             None => held.unnamed = held.unnamed.max(Some(end)),

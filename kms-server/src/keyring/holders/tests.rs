@@ -122,6 +122,21 @@ async fn who_holds_subjects_of_a_family_that_is_suspended_hears_of_it_once_and_n
 }
 
 #[tokio::test]
+async fn a_subjects_name_is_not_kept_with_the_lease_that_it_was_asked_by() {
+    let ground = Ground::new(1 << 20).await;
+    let subject = ground.give_subject(KEY, Uid([7; 16])).await;
+    let tenant = ground.keyring.tenant("acme").unwrap();
+    let asked = ground.keyring.key_at(&tenant, &subject).unwrap().asked_by("Zebediah".parse().unwrap());
+    let (key, version, client) = (&Arc::new(asked), ground.id(1), client("one"));
+    assert!(format!("{key:?}").contains("Zebediah"), "the control");
+    let lease = Lease { key, version, to_seal: None, issued_before: false, client: Some(&client) };
+    ground.keyring.holders().note(lease);
+    let kept = Arc::clone(&ground.keyring.holders().state.lock().versions[&version].key);
+    assert_eq!(kept.name, subject);
+    assert!(!format!("{kept:?}").contains("Zebediah"));
+}
+
+#[tokio::test]
 async fn one_identity_is_attributed_a_quarter_and_another_one_still_something() {
     let ground = Ground::new(1 << 20).await;
     let (key, greedy, other) = (&ground.key(KEY), client("greedy"), client("other"));
