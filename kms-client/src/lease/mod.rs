@@ -7,6 +7,7 @@
 //! - `store`: the leases at hand, and the one fetch that all who miss one wait for.
 //! - `fetch`: the call that brings leases; nothing enters that is not exactly what was asked for.
 //! - `keeper`: renews what is in use, wipes what has ended.
+//! - `class`: which classes keys are of.
 //! - `setback`: how long to leave a server alone that did not answer.
 //! - `watch`: hears what becomes of keys; `purge`: wipes what that ends, and keeps it from coming back.
 //! - `report`: how many seals were made, told to the server with the next fetch.
@@ -14,6 +15,7 @@
 //! Denials are never remembered. A renewal that the server denies ends the lease at once; one that merely fails does not.
 
 mod budget;
+mod class;
 mod columns;
 #[cfg(test)]
 mod counted;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use kms_core::{
-    names::{FamilyName, KeyName, TenantName},
+    names::{KeyName, TenantName},
     state::KeyClass,
 };
 use kms_proto::{
@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use super::{
     Scope, Want, What,
+    class::Classes,
     fetch::{self, Fetched},
     held::Lease,
     keeper::Due,
@@ -57,7 +58,7 @@ pub(crate) struct Leases {
     releases_none: Cache<(TenantName, KeyName), BootTime>,
     /// Whether that was ever said of any key: mostly not, and then nobody needs to look.
     some_release_none: AtomicBool,
-    classes: Cache<(TenantName, FamilyName), KeyClass>,
+    pub(super) classes: Classes,
     flights: Mutex<HashMap<Want, Flight>>,
     setbacks: Setbacks,
     reports: Arc<Reports>,
@@ -82,7 +83,7 @@ impl Leases {
             gone: Cache::new(KEPT_TO_SEAL),
             releases_none: Cache::new(KEPT_TO_SEAL),
             some_release_none: AtomicBool::new(false),
-            classes: Cache::new(KEPT_TO_SEAL),
+            classes: Classes::keeping(KEPT_TO_SEAL),
             flights: Mutex::default(),
             setbacks: Setbacks::default(),
             reports: Arc::default(),
@@ -142,19 +143,6 @@ impl Leases {
         said.is_some_and(|until| self.now() < until)
     }
 
-    /// The class of a key, as the server said it last.
-    pub(crate) fn class_of(&self, tenant: &TenantName, key: &KeyName) -> Option<KeyClass> {
-        self.classes.get(&(tenant.clone(), key.family().clone()))
-    }
-
-    fn note_class(&self, tenant: &TenantName, key: &KeyName, class: KeyClass) {
-        let known = (tenant.clone(), key.family().clone());
-        // Subjects come by the thousand, and have the class of their family.
-        if self.classes.get(&known) != Some(class) {
-            self.classes.insert(known, class);
-        }
-    }
-
     /// A lease that is at hand.
     fn at_hand(&self, want: &Want) -> Option<Arc<Lease>> {
         let lease = self.cache(want).get(want)?;
@@ -199,9 +187,7 @@ impl Leases {
 
     fn keep(&self, want: &Want, fetched: &Fetched) {
         self.gone.remove(want);
-        if let Some(class) = fetched.lease.class() {
-            self.note_class(&want.scope.tenant, fetched.lease.key(), class);
-        }
+        self.classes.note(&want.scope.tenant, fetched.lease.key(), fetched.lease.class());
         self.cache(want).insert(want.clone(), fetched.lease.clone());
         self.plan(want, fetched);
     }
@@ -229,7 +215,7 @@ impl Leases {
                 if let (What::Seal { key, .. }, Some(Reason::ClassReleasesNoDataKeys)) =
                     (&want.what, error.reason())
                 {
-                    self.note_class(&want.scope.tenant, key, KeyClass::L4);
+                    self.classes.note(&want.scope.tenant, key, Some(KeyClass::L4));
                     let name = (want.scope.tenant.clone(), key.clone());
                     self.releases_none.insert(name, self.now().after(REMEMBER_CLASS));
                     self.some_release_none.store(true, Relaxed);

@@ -4,6 +4,7 @@ use kms_client::{
     Column, Context, DestroyReason, Error, KeyClass, Kms, Masked, Protect, Reason, RecordId, ToOpenField,
     ToSealField,
     api::{Binding, Change, CreateKey, DestroyKey, DestroyTarget, ReEncrypt, ToOpen, ToReEncrypt, ToSeal},
+    protect::{FieldProblem, ProtectError},
 };
 use uuid::Uuid;
 
@@ -289,6 +290,63 @@ pub(crate) async fn a_key_of_class_l4_leaves_no_data_keys_and_seals_each_value_i
     let masked =
         site.client("hr-portal").records(&acme, &attendance()).reveal(&phone(), &row("2"), &sealed[1]).await;
     assert_eq!(text(&masked), Ok("138****8000"));
+}
+
+#[derive(Clone, PartialEq, Protect)]
+#[protect(table = "checkins", key = "attendance", tenant = "company_id", bind("id"), class = "L3")]
+struct Sensitive {
+    company_id: String,
+    id: Uuid,
+    #[protect(encrypt)]
+    place: String,
+}
+
+/// The same, as a release had it that said nothing of classes.
+#[derive(Clone, PartialEq, Protect)]
+#[protect(
+    table = "checkins",
+    key = "attendance",
+    tenant = "company_id",
+    bind("id"),
+    sealed = "SealedUndeclared"
+)]
+struct Undeclared {
+    company_id: String,
+    id: Uuid,
+    #[protect(encrypt)]
+    place: String,
+}
+
+fn differs(error: &ProtectError, of: KeyClass) {
+    match error.problem() {
+        FieldProblem::Kms(Error::OtherClass { declared: KeyClass::L3, actual, .. }) => {
+            assert_eq!((*actual, error.column()), (of, "place"));
+        }
+        _ => panic!("{error}"),
+    }
+}
+
+pub(crate) async fn a_column_lies_under_a_key_of_the_class_that_it_declares_and_under_no_other(site: Site) {
+    for (name, class) in [("l2", KeyClass::L2), ("l3", KeyClass::L3), ("l4", KeyClass::L4)] {
+        site.tenant_with(name, &["attendance"], of_class(class)).await;
+        let (company_id, place) = (name.to_owned(), "gate 1".to_owned());
+        let row = Undeclared { company_id, id: Uuid::from_u128(1), place };
+        let SealedUndeclared { company_id, id, place } = site.service().seal(&row).await.unwrap();
+        let twin = SealedSensitive { company_id, id, place };
+        let row = Sensitive { company_id: row.company_id, id, place: row.place };
+        let (sealed, opened) = (site.service().seal(&row).await, site.service().open(&twin).await);
+        match class {
+            KeyClass::L3 => {
+                assert!(site.service().open(&sealed.unwrap()).await.unwrap() == row);
+                assert!(opened.unwrap() == row);
+            }
+            KeyClass::L4 => differs(&sealed.map(|_| ()).unwrap_err(), class),
+            _ => {
+                differs(&sealed.map(|_| ()).unwrap_err(), class);
+                differs(&opened.map(|_| ()).unwrap_err(), class);
+            }
+        }
+    }
 }
 
 pub(crate) async fn envelope_keys_open_with_their_context_and_values_are_sealed_again_unseen(site: Site) {

@@ -43,6 +43,7 @@ contract! {
         each_person_has_a_key_and_one_can_be_erased
         masked_forms_are_revealed_of_declared_columns_and_to_those_with_rights
         a_key_of_class_l4_leaves_no_data_keys_and_seals_each_value_itself
+        a_column_lies_under_a_key_of_the_class_that_it_declares_and_under_no_other
         envelope_keys_open_with_their_context_and_values_are_sealed_again_unseen;
     keys:
         a_rotated_key_opens_what_it_sealed_and_seals_under_the_next_version
