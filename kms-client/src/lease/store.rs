@@ -8,10 +8,7 @@ use std::{
     },
 };
 
-use kms_core::{
-    names::{KeyName, TenantName},
-    state::KeyClass,
-};
+use kms_core::names::TenantName;
 use kms_proto::{
     reason::Reason,
     v1::open_data_keys_request::{SealReport, UseReport},
@@ -41,8 +38,6 @@ use crate::{
 
 const KEPT_TO_SEAL: usize = 4_096;
 const KEPT_TO_OPEN: usize = 16_384;
-/// How long it is remembered that a key releases no data keys; a class never changes, but a name can be used again.
-const REMEMBER_CLASS: std::time::Duration = std::time::Duration::from_secs(300);
 
 type Outcome = Result<Arc<Lease>, Error>;
 type Flight = landing::Receiver<Option<Outcome>>;
@@ -55,9 +50,6 @@ pub(crate) struct Leases {
     to_seal: Cache<Want, Arc<Lease>>,
     to_open: Cache<Want, Arc<Lease>>,
     gone: Cache<Want, &'static str>,
-    releases_none: Cache<(TenantName, KeyName), BootTime>,
-    /// Whether that was ever said of any key: mostly not, and then nobody needs to look.
-    some_release_none: AtomicBool,
     pub(super) classes: Classes,
     flights: Mutex<HashMap<Want, Flight>>,
     setbacks: Setbacks,
@@ -81,8 +73,6 @@ impl Leases {
             to_seal: Cache::new(KEPT_TO_SEAL),
             to_open: Cache::new(KEPT_TO_OPEN),
             gone: Cache::new(KEPT_TO_SEAL),
-            releases_none: Cache::new(KEPT_TO_SEAL),
-            some_release_none: AtomicBool::new(false),
             classes: Classes::keeping(KEPT_TO_SEAL),
             flights: Mutex::default(),
             setbacks: Setbacks::default(),
@@ -132,15 +122,6 @@ impl Leases {
             }
         }
         self.reports.take_uses(tenant)
-    }
-
-    /// Whether the server has said that the key's values are sealed and opened by the server only.
-    pub(crate) fn releases_none(&self, tenant: &TenantName, key: &KeyName) -> bool {
-        if !self.some_release_none.load(Relaxed) {
-            return false;
-        }
-        let said = self.releases_none.get(&(tenant.clone(), key.clone()));
-        said.is_some_and(|until| self.now() < until)
     }
 
     /// A lease that is at hand.
@@ -215,10 +196,7 @@ impl Leases {
                 if let (What::Seal { key, .. }, Some(Reason::ClassReleasesNoDataKeys)) =
                     (&want.what, error.reason())
                 {
-                    self.classes.note(&want.scope.tenant, key, Some(KeyClass::L4));
-                    let name = (want.scope.tenant.clone(), key.clone());
-                    self.releases_none.insert(name, self.now().after(REMEMBER_CLASS));
-                    self.some_release_none.store(true, Relaxed);
+                    self.classes.note_none_released(&want.scope.tenant, key, self.now());
                 }
                 Err(error)
             }
