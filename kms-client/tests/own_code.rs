@@ -80,6 +80,56 @@ async fn a_suspended_key_opens_nothing_within_moments() -> Result<(), Box<dyn st
 }
 // END
 
+#[tokio::test]
+async fn a_key_for_one_purpose_and_rights_for_one_are_kept_to_it() {
+    let centre = centre().unwrap();
+    centre.create_tenant("globex").unwrap();
+    for key in ["attendance", "attendance.index"] {
+        centre.create_key_for("globex", key, ["salaries"]).unwrap();
+    }
+    let row = |company: &str| CheckIn {
+        company: company.into(),
+        id: uuid::Uuid::nil(),
+        phone: "138 0013 8000".into(),
+    };
+    let kms = centre.client("service");
+    let salaries = kms.clone().with_purpose("salaries");
+    let sealed = salaries.seal(&row("globex")).await.unwrap();
+    assert_eq!(salaries.open(&sealed).await.unwrap(), row("globex"));
+    let denied = kms.open(&sealed).await.unwrap_err();
+    assert_eq!(denied.reason(), Some(Reason::KeyNotAccessible));
+    assert!(kms.seal(&row("acme")).await.is_ok(), "a key that lists none is for all");
+
+    centre.restrict("service", Rights::all().for_purposes(["salaries"]));
+    for kms in [centre.client("service"), centre.client("service").with_purpose("marketing")] {
+        let denied = kms.seal(&row("acme")).await.unwrap_err();
+        assert_eq!(denied.reason(), Some(Reason::KeyNotAccessible));
+    }
+    assert!(centre.client("service").with_purpose("salaries").seal(&row("acme")).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_is_destroyed_is_waited_for_until_each_client_has_purged_it() {
+    let centre = centre().unwrap();
+    let (acme, row) = ("acme".parse().unwrap(), kms_client::RecordId::try_from(&b"1"[..]).unwrap());
+    let phone = kms_client::Column::randomized("checkins", "phone").unwrap();
+    // All that the client holds.
+    let records = centre.client("service").records(&acme, &"attendance".parse().unwrap());
+    records.seal(&phone, &row, b"138").await.unwrap();
+    let destroy = kms_client::api::DestroyKey {
+        target: kms_client::api::DestroyTarget::All,
+        reason: kms_client::DestroyReason::Test,
+        ticket: String::new(),
+        force: false,
+        window: None,
+        change: Default::default(),
+    };
+    centre.client("operator").destroy_key(&acme, records.key(), destroy).await.unwrap();
+    assert!(centre.purged().await);
+    let refused = records.seal(&phone, &row, b"138").await.unwrap_err();
+    assert_eq!(refused.reason(), Some(Reason::KeyDestroyed));
+}
+
 #[test]
 fn the_guide_shows_this_very_code() {
     let (own, guide) = (include_str!("own_code.rs"), include_str!("../../docs/field-encryption.md"));
