@@ -5,7 +5,7 @@
 //!
 //! # Layout
 //! - this file: what a table is, and what of a change caches must forget.
-//! - `tenants`, `keys`, `versions`, `requests`, `due`: the tables; [`tree`]: those of the erasure tree, which only
+//! - `tenants`, `keys`, `versions`, [`uses`], `requests`, `due`: the tables; [`tree`]: those of the erasure tree, which only
 //!   `erasure` writes.
 //! - [`key_ref`]: what a key is called in all of them; [`value`]: fields of records to domain types and back.
 
@@ -17,6 +17,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+pub mod uses;
 pub mod value;
 mod versions;
 
@@ -31,7 +32,7 @@ pub use tenants::{Tenants, TenantsBySlot};
 pub use value::{
     Damaged, class, class_number, millis, name, reason, reason_number, state, state_number, uid,
 };
-pub use versions::{DataKeyIds, Uses, VersionNumbers, Versions, version_id};
+pub use versions::{DataKeyIds, VersionNumbers, Versions, version_id};
 
 /// Layout of the records written by this version of the server.
 pub const SCHEMA: u32 = 1;

@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use kms_client::{
-    Column, DestroyReason, KeyName, Kms, Profile, Reason, RecordId, TenantName,
-    api::{Change, CreateKey, CreateTenant, DestroyKey, DestroyTarget, RotateKey, VersionUse},
+    Column, DestroyReason, KeyName, Kms, Profile, Reason, RecordId, Records, TenantName,
+    api::{Change, CreateKey, CreateTenant, DestroyKey, DestroyTarget, RotateKey, SubjectsUse, VersionUse},
 };
 use kms_proto::v1::{
     self,
@@ -126,6 +126,7 @@ async fn who_was_never_leased_a_version_cannot_make_it_look_used() {
         column: "phone".into(),
         seals: 5,
         opens: 5,
+        moved: 0,
     };
     let message = v1::OpenDataKeysRequest {
         tenant: "acme".into(),
@@ -182,4 +183,102 @@ async fn a_version_that_nobody_said_to_use_is_destroyed_without_force() {
     service.records(&tenant, &key).seal(&column, &row, b"138").await.unwrap();
     let done = scene.operator.destroy_key(&tenant, &key, destruction(2, None)).await.unwrap();
     assert_eq!(done.versions, [2]);
+}
+
+/// What is known of a family's subjects.
+async fn subjects(kms: &Kms, family: &KeyName) -> Vec<SubjectsUse> {
+    kms.census(&names().0, family).await.unwrap().subjects
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uses_of_subjects_are_counted_together_by_the_rotations_of_their_family_and_nobody_is_named() {
+    let scene = scene().await;
+    let (tenant, family): (_, KeyName) = (names().0, "attendance-of-people".parse().unwrap());
+    let how = CreateKey { lease: Some(LEASE), family: true, ..CreateKey::default() };
+    scene.operator.create_key(&tenant, &family, how).await.unwrap();
+    let profile = scene.place.profile("operator");
+    let policy = r#"@id("people") @says("the attendance service seals and opens under the keys of people") @tenants("any")
+        permit (principal == Service::"spiffe://dev.local/attendance",
+                action in [Action::"seals", Action::"opens", Action::"ensures"], resource is Key)
+        when { resource.family == "attendance-of-people" };"#;
+    std::fs::write(scene.place.path("policies/people.cedar"), policy).unwrap();
+    scene.server.hang_up();
+    scene.server.wait_for_log("policies reloaded", 1);
+
+    let service = client(&scene.place, "attendance").await;
+    let people = ["zebra-1", "zebra-2", "zebra-3"].map(|name| name.parse().unwrap());
+    for made in service.ensure_subjects(&tenant, family.family(), &people).await {
+        made.unwrap();
+    }
+    let key = |name: &str| -> KeyName { format!("{family}/{name}").parse().unwrap() };
+    let column = Column::randomized("checkins", "phone").unwrap();
+    let row = RecordId::try_from(&b"1"[..]).unwrap();
+    let mut sealed = Vec::new();
+    for name in ["zebra-1", "zebra-2"] {
+        let records = service.records(&tenant, &key(name));
+        sealed.push((records.clone(), records.seal(&column, &row, b"138").await.unwrap()));
+    }
+    let open_until = async |sealed: &[(Records, Vec<u8>)], enough: &dyn Fn(&[SubjectsUse]) -> bool| {
+        let began = Instant::now();
+        loop {
+            for (records, sealed) in sealed {
+                records.open(&column, &row, sealed).await.unwrap();
+            }
+            let known = subjects(&scene.operator, &family).await;
+            if enough(&known) {
+                return known;
+            }
+            assert!(began.elapsed() < PATIENCE, "{known:?}");
+        }
+    };
+    let known =
+        open_until(&sealed, &|known| known.iter().any(|used| used.columns.iter().any(|used| used.opens > 0)))
+            .await;
+    let [together] = &known[..] else { panic!("{known:?}") };
+    assert_eq!(
+        (together.rotations, together.is_older, together.columns.len()),
+        (0, false, 1),
+        "{together:?}"
+    );
+    assert_eq!(together.columns[0].table, "checkins");
+    assert_eq!(together.holders[0].identity, "spiffe://dev.local/attendance");
+    for format in [None, Some(["-o", "json"])] {
+        let words = format!("key census {family} --tenant acme");
+        let said = cli::kms(Some(&profile), words.split(' ').chain(format.into_iter().flatten())).ok();
+        assert!(said.stdout.contains("checkins") && !said.stdout.contains("zebra"), "{said:?}");
+    }
+
+    // Those of the next versions are told apart, whatever numbers they have.
+    scene.operator.rotate_key(&tenant, &family, RotateKey::default()).await.unwrap();
+    assert!(subjects(&scene.operator, &family).await[0].is_older);
+    let records = service.records(&tenant, &key("zebra-1"));
+    let version = |sealed: &[u8]| kms_core::field::Header::parse(sealed).unwrap().version;
+    let began = Instant::now();
+    let newer = loop {
+        // Its lease under the version before may run on for a moment.
+        let newer = records.seal(&column, &row, b"139").await.unwrap();
+        if version(&newer) != version(&sealed[0].1) {
+            break newer;
+        }
+        assert!(began.elapsed() < PATIENCE);
+    };
+    sealed.push((records, newer));
+    let known = open_until(&sealed, &|known| known.len() > 1 && !known[1].columns.is_empty()).await;
+    assert_eq!(
+        known.iter().map(|used| (used.rotations, used.is_older)).collect::<Vec<_>>(),
+        [(0, true), (1, false)]
+    );
+
+    // A version that somebody uses is not destroyed without force; one that nobody uses is, though others are used.
+    for name in ["zebra-2", "zebra-3"] {
+        scene.operator.rotate_key(&tenant, &key(name), RotateKey::default()).await.unwrap();
+    }
+    let error = scene.operator.destroy_key(&tenant, &key("zebra-2"), destruction(1, None)).await.unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::VersionInUse), "{error}");
+    assert!(
+        error.to_string().contains("in use: checkins.phone") && !error.to_string().contains("zebra"),
+        "{error}"
+    );
+    let done = scene.operator.destroy_key(&tenant, &key("zebra-3"), destruction(1, None)).await.unwrap();
+    assert_eq!(done.versions, [1]);
 }

@@ -15,7 +15,9 @@ The record id that binds a value to its row is the id's text; where values were 
 `--bind` in the order of the application. NULL stays NULL. Values are `kf1.` text or bytes.\n\n\
 A blind index named by `--index` is made anew in the same walk, where it is not what the newest version of its key makes of the value. \
 After a rotation of the index key the run waits first, up to a lease's time, until applications index new rows under it.\n\n\
-With `--schema`, the description that `#[derive(Protect)]` gives of a struct says all of that: `serde_json::to_string(CheckIn::SCHEMA)`.\n\n\
+With `--schema`, the description that `#[derive(Protect)]` gives of a struct says all of that: `serde_json::to_string(CheckIn::SCHEMA)`. \
+Then values of its `previous(..)` schemes move to the present one, and what was never sealed is sealed, where and as long as \
+`allow_plaintext(..)` takes it: look at `--dry-run` first, for whoever can write to the database can write such values.\n\n\
 Exit code 0: nothing is left. 7: some cells do not open, or live writers go on writing under an older version. Rows of a subject whose \
 key is destroyed are passed over and named.")]
 pub struct Reseal {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use kms_client::api::{Census, ColumnUse, Holder, VersionUse};
+use kms_client::api::{Census, ColumnUse, Holder, SubjectsUse, VersionUse};
 use kms_core::names::KeyName;
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::{args::OneKey, failure::Failure, print, session::Session, words};
 /// Those of the call.
 pub async fn run(OneKey { key, of }: OneKey, session: &Session) -> Result<(), Failure> {
     let census = session.connect().await?.census(&of.tenant, &key).await?;
-    session.answer(|| to_json(&key, &census), || to_text(&census))
+    session.answer(|| to_json(&key, &census), || to_text(&key, &census))
 }
 
 /// A day in UTC.
@@ -26,7 +26,7 @@ fn to_json(key: &KeyName, census: &Census) -> Value {
     let column = |used: &ColumnUse| {
         json!({
             "table": used.table, "column": used.column, "seals": used.seals, "opens": used.opens,
-            "last_day": day(used.last_day),
+            "moved": used.moved, "last_day": day(used.last_day),
         })
     };
     let holder = |holder: &Holder| {
@@ -46,25 +46,48 @@ fn to_json(key: &KeyName, census: &Census) -> Value {
             "complete": used.is_complete(),
         })
     };
+    let subjects = |used: &SubjectsUse| {
+        json!({
+            "rotations": used.rotations,
+            "older": used.is_older,
+            "columns": used.columns.iter().map(column).collect::<Vec<_>>(),
+            "holders": used.holders.iter().map(holder).collect::<Vec<_>>(),
+            "left_out": used.left_out,
+            "complete": used.is_complete(),
+        })
+    };
     json!({
         "key": key.to_string(),
         "days_kept": census.days_kept,
         "versions": census.versions.iter().map(version).collect::<Vec<_>>(),
+        "subjects": census.subjects.iter().map(subjects).collect::<Vec<_>>(),
+        "more_subjects": census.more_subjects,
     })
 }
 
-fn to_text(census: &Census) -> String {
+fn to_text(key: &KeyName, census: &Census) -> String {
     let mut parts = Vec::new();
     for used in &census.versions {
-        let rows: Vec<_> = used.columns.iter().map(|column| row(used.version, column)).collect();
-        parts.push(match rows.is_empty() {
-            true => format!("version {}: no use was reported", used.version),
-            false => print::table(&["version", "table", "column", "seals", "opens", "last"], &rows),
-        });
-        parts.extend(used.holders.iter().filter_map(|holder| silent(used.version, holder)));
-        if used.left_out > 0 {
-            parts.push(format!("version {}: {} more were not kept apart", used.version, used.left_out));
+        let what = format!("version {}", used.version);
+        let number = used.version.to_string();
+        // Of a subject's version nothing is told here.
+        if key.subject().is_none() {
+            say(&mut parts, ("version", &number), &what, (&used.columns, &used.holders, used.left_out));
         }
+    }
+    for used in &census.subjects {
+        let rotations = words::count(used.rotations, "rotation");
+        let age = if used.is_older { "older" } else { "newest" };
+        let what = format!("subjects' {age} versions, made after {rotations}");
+        let number = format!("{} ({age})", used.rotations);
+        say(&mut parts, ("rotations", &number), &what, (&used.columns, &used.holders, used.left_out));
+    }
+    if census.more_subjects {
+        parts.push("there is more on record of newer versions of subjects".into());
+    }
+    if key.subject().is_some() {
+        let family = key.family();
+        parts.push(format!("uses under subjects' keys are counted together: `kms key census {family}`"));
     }
     parts.push(format!(
         "as clients said in the last {} days; what the server opens itself stands in the audit",
@@ -73,27 +96,44 @@ fn to_text(census: &Census) -> String {
     parts.join("\n")
 }
 
-fn row(version: u32, used: &ColumnUse) -> Vec<String> {
+/// Says what used some versions, and who has not said.
+fn say(
+    parts: &mut Vec<String>,
+    (heading, number): (&str, &str),
+    what: &str,
+    (columns, holders, left_out): (&[ColumnUse], &[Holder], u64),
+) {
+    let rows: Vec<_> = columns.iter().map(|column| row(number, column)).collect();
+    parts.push(match rows.is_empty() {
+        true => format!("{what}: no use was reported"),
+        false => print::table(&[heading, "table", "column", "seals", "opens", "moved", "last"], &rows),
+    });
+    parts.extend(holders.iter().filter_map(|holder| silent(what, holder)));
+    if left_out > 0 {
+        parts.push(format!("{what}: {left_out} more were not kept apart"));
+    }
+}
+
+fn row(number: &str, used: &ColumnUse) -> Vec<String> {
     vec![
-        version.to_string(),
+        number.to_owned(),
         used.table.clone(),
         used.column.clone(),
         words::thousands(used.seals),
         words::thousands(used.opens),
+        words::thousands(used.moved),
         day(used.last_day),
     ]
 }
 
 /// Who held a lease and has not said since what was done under it.
-fn silent(version: u32, holder: &Holder) -> Option<String> {
+fn silent(what: &str, holder: &Holder) -> Option<String> {
     let identity = print::harmless(&holder.identity);
     let leased = day(holder.last_leased_day);
     match holder.last_report_day {
-        None => Some(format!(
-            "version {version}: {identity} was leased it, last on {leased}, and never said what for"
-        )),
+        None => Some(format!("{what}: {identity} was leased it, last on {leased}, and never said what for")),
         Some(said) if said < holder.last_leased_day => Some(format!(
-            "version {version}: {identity} was leased it on {leased} and said last on {} what for",
+            "{what}: {identity} was leased it on {leased} and said last on {} what for",
             day(said)
         )),
         Some(_) => None,

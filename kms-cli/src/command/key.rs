@@ -56,7 +56,7 @@ pub async fn run(command: args::Key, session: &Session) -> Result<(), Failure> {
         args::Key::Rotate { which: OneKey { key, of }, deterministic } => {
             let how = RotateKey { deterministic, change: Change::default() };
             let rotated = session.connect().await?.rotate_key(&of.tenant, &key, how).await?;
-            session.answer(|| to_json(&rotated), || rotation(&rotated))
+            session.answer(|| to_json(&rotated), || rotation(&rotated, deterministic))
         }
         args::Key::Suspend(OneKey { key, of }) => {
             let now = session.connect().await?.suspend_key(&of.tenant, &key, Change::default()).await?;
@@ -87,10 +87,23 @@ fn lacks_older(oldest: Option<u32>) -> bool {
     oldest != Some(1)
 }
 
-fn rotation(key: &Key) -> String {
+fn rotation(key: &Key, asked_deterministic: bool) -> String {
+    if key.family {
+        let columns = match asked_deterministic {
+            true => "their deterministic columns move with it, and ask for a reseal",
+            false => {
+                "their deterministic columns stay under the versions that seal them (`--deterministic` moves them)"
+            }
+        };
+        return format!(
+            "rotated family {}: each subject gets its next version when it is next to seal, and at the latest from \
+             `kms reseal`; older ones open on\n{columns}",
+            key.name
+        );
+    }
     let (name, active, deterministic) = (&key.name, key.active_version, key.deterministic_version);
     let columns = match active == deterministic {
-        true => "reseal deterministic columns with `kms columns reseal`".to_owned(),
+        true => "reseal deterministic columns with `kms reseal` or `kms columns reseal`".to_owned(),
         false => format!(
             "version {deterministic} goes on sealing deterministic columns (`--deterministic` moves them)"
         ),

@@ -28,7 +28,7 @@ mod transparency;
 
 pub use audit::{AuditFilter, AuditLine, DeletedAudit, ExportedChunk};
 pub use binding::Binding;
-pub use census::{Census, ColumnUse, Holder, VersionUse};
+pub use census::{Census, ColumnUse, Holder, SubjectsUse, VersionUse};
 pub use crypto::{EnvelopeKey, Opened, ReEncrypt, ReSealed, Sealed, ToOpen, ToReEncrypt, ToSeal};
 pub use health::Health;
 pub use keys::{CreateKey, DestroyKey, DestroyTarget, Destroyed, RotateKey, UpdateKey};

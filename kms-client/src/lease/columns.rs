@@ -26,6 +26,8 @@ pub(crate) struct Prepared {
     pub(super) budget: Budget,
     /// For the census.
     opens: Apart<AtomicU64>,
+    /// Opens by which values are sealed anew; not among the others.
+    moved: AtomicU64,
     /// What of seals and opens was taken for a report.
     reported: Mutex<Uses>,
 }
@@ -157,12 +159,23 @@ impl Adding {
 
 impl Prepared {
     pub(super) fn new(cipher: Cipher, budget: Budget) -> Self {
-        Self { cipher: Revocable::new(cipher), budget, opens: Apart::default(), reported: Mutex::default() }
+        Self {
+            cipher: Revocable::new(cipher),
+            budget,
+            opens: Apart::default(),
+            moved: AtomicU64::new(0),
+            reported: Mutex::default(),
+        }
     }
 
     /// Notes that values were opened.
     pub(crate) fn add_opens(&self, opens: u64) {
         self.opens.0.fetch_add(opens, Relaxed);
+    }
+
+    /// Notes that values were opened to be sealed anew.
+    pub(crate) fn add_moved(&self, moved: u64) {
+        self.moved.fetch_add(moved, Relaxed);
     }
 
     /// Gives back seals that were taken and not made.
@@ -171,13 +184,19 @@ impl Prepared {
     }
 
     fn take_uses(&self) -> Uses {
-        let now = Uses { seals: self.budget.used(), opens: self.opens.0.load(Relaxed) };
+        let moved = self.moved.load(Relaxed);
+        let now = Uses { seals: self.budget.used(), opens: self.opens.0.load(Relaxed) + moved, moved };
         let mut reported = self.reported.lock();
         let since = Uses {
             seals: now.seals.saturating_sub(reported.seals),
             opens: now.opens.saturating_sub(reported.opens),
+            moved: now.moved.saturating_sub(reported.moved),
         };
-        *reported = Uses { seals: now.seals.max(reported.seals), opens: now.opens.max(reported.opens) };
+        *reported = Uses {
+            seals: now.seals.max(reported.seals),
+            opens: now.opens.max(reported.opens),
+            moved: now.moved.max(reported.moved),
+        };
         since
     }
 

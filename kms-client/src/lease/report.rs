@@ -32,6 +32,8 @@ type Place = (VersionId, TableName, ColumnName);
 pub(super) struct Uses {
     pub(super) seals: u64,
     pub(super) opens: u64,
+    /// Of the opens, those by which values are sealed anew.
+    pub(super) moved: u64,
 }
 
 impl Reports {
@@ -66,6 +68,7 @@ impl Reports {
             let known = of_tenant.entry(place).or_default();
             known.seals += uses.seals;
             known.opens += uses.opens;
+            known.moved += uses.moved;
         }
     }
 
@@ -75,7 +78,7 @@ impl Reports {
         let Some(of_tenant) = pending.get_mut(tenant) else { return Vec::new() };
         let places: Vec<_> = of_tenant.keys().take(MOST).cloned().collect();
         let report = |place: Place| {
-            let Uses { seals, opens } = of_tenant.remove(&place).unwrap_or_default();
+            let Uses { seals, opens, moved } = of_tenant.remove(&place).unwrap_or_default();
             let (version, table, column) = place;
             UseReport {
                 version_id: version.get(),
@@ -83,6 +86,7 @@ impl Reports {
                 column: column.to_string(),
                 seals,
                 opens,
+                moved,
             }
         };
         let reports = places.into_iter().map(report).collect();
@@ -94,9 +98,9 @@ impl Reports {
 
     /// Puts back uses that could not be told.
     pub(super) fn put_back_uses(&self, tenant: &TenantName, reports: Vec<UseReport>) {
-        for UseReport { version_id, table, column, seals, opens } in reports {
+        for UseReport { version_id, table, column, seals, opens, moved } in reports {
             if let (Ok(table), Ok(column)) = (table.parse(), column.parse()) {
-                self.add_uses(tenant, (version_id.into(), table, column), Uses { seals, opens });
+                self.add_uses(tenant, (version_id.into(), table, column), Uses { seals, opens, moved });
             }
         }
     }

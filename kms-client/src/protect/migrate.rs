@@ -6,14 +6,14 @@ use time::{Date, Month, OffsetDateTime};
 use super::{FieldProblem, layout::LaidColumn, row::Stored};
 
 /// What stands in a column: sealed, or never sealed.
-pub(super) enum Found<'a> {
+pub(crate) enum Found<'a> {
     Sealed(std::borrow::Cow<'a, [u8]>),
     Never(&'a [u8]),
     Null,
 }
 
 /// Tells them apart by how they begin: a sealed value that was cut is still none that was never sealed.
-pub(super) fn look<'a>(stored: Stored<'a>) -> Result<Found<'a>, FieldProblem> {
+pub(crate) fn look<'a>(stored: Stored<'a>) -> Result<Found<'a>, FieldProblem> {
     Ok(match stored {
         Stored::Null => Found::Null,
         Stored::Bytes(bytes @ [0x4B, 1..=3, ..]) => Found::Sealed(bytes.into()),
@@ -40,7 +40,7 @@ pub(super) fn take_plaintext(column: &LaidColumn, value: &[u8]) -> Result<Plaint
 }
 
 /// Reads `2027-01-31`, and nothing else.
-pub(super) fn date(text: &str) -> Option<Date> {
+pub(crate) fn date(text: &str) -> Option<Date> {
     let [y, y1, y2, y3, b'-', m, m1, b'-', d, d1] = *text.as_bytes() else { return None };
     let number = |digits: &[u8]| {
         digits.iter().try_fold(0_u16, |number, digit| {

@@ -75,7 +75,11 @@ pub use error::{FieldProblem, ProtectError};
 pub use index::Probes;
 pub use layout::Layout;
 pub use masked::MaskedRow;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) use migrate::{Found, date, look};
 pub use place::{Names, Place};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) use row::Stored;
 pub use row::{Ciphertexts, OpenedRow, Plaintexts, Protect, SealedRow, SealedValues};
 pub use schema::{ColumnSchema, IndexSchema, Mode, Previous, Schema, Storage};
 pub use stored::{BlindIndexValue, Sealed, SealedText};

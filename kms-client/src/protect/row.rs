@@ -90,7 +90,7 @@ impl<'a> Plaintexts<'a> {
 
 /// What a column holds.
 #[derive(Clone, Copy)]
-pub(super) enum Stored<'a> {
+pub(crate) enum Stored<'a> {
     Bytes(&'a [u8]),
     Text(&'a str),
     Null,

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use kms_core::{
     id::VersionId,
-    names::{KeyName, RecordId, TenantName},
+    names::{FamilyName, KeyName, RecordId, SubjectName, TenantName},
     secret::Plaintext,
 };
 
@@ -49,13 +49,15 @@ pub struct Records {
     kms: Kms,
     scope: Scope,
     key: KeyName,
+    /// Whether what is opened is to be sealed anew: the census counts that apart.
+    moves: bool,
 }
 
 impl Kms {
     /// Seals and opens values under one key of one tenant. Cheap; leases are shared by all clones of the client.
     pub fn records(&self, tenant: &TenantName, key: &KeyName) -> Records {
         let scope = Scope { tenant: tenant.clone(), purpose: self.terms.purpose.clone() };
-        Records { kms: self.clone(), scope, key: key.clone() }
+        Records { kms: self.clone(), scope, key: key.clone(), moves: false }
     }
 }
 
@@ -126,9 +128,25 @@ impl Records {
         self.kms.index(&self.scope.tenant, key).with_purpose(&self.scope.purpose)
     }
 
+    /// The same, by whom values are opened in order to seal them anew in their place: that holds up the destruction of no version.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn moving(self, moves: bool) -> Self {
+        Self { moves, ..self }
+    }
+
+    /// Sees that subjects of one of the tenant's families have keys.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) async fn ensure_subjects(
+        &self,
+        family: &FamilyName,
+        subjects: &[SubjectName],
+    ) -> Vec<Result<crate::api::Subject, Error>> {
+        self.kms.ensure_subjects(&self.scope.tenant, family, subjects).await
+    }
+
     /// The same, in the name of another key.
     pub(crate) fn under(&self, key: &KeyName) -> Self {
-        Self { kms: self.kms.clone(), scope: self.scope.clone(), key: key.clone() }
+        Self { kms: self.kms.clone(), scope: self.scope.clone(), key: key.clone(), moves: self.moves }
     }
 
     /// Leases at hand or fetched, in order; all that are missing come in one call.

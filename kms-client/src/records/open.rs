@@ -97,7 +97,7 @@ impl Records {
                 Ok(_) => return fail(left, &OVER, results),
                 Err(error) => return fail(left, &error, results),
             };
-            let (done, stop) = open_stretch(&lease, values, left, results);
+            let (done, stop) = open_stretch(&lease, self.moves, values, left, results);
             left = &left[done..];
             fruitless = if done == 0 { fruitless + 1 } else { 0 };
             leased = match stop {
@@ -149,11 +149,12 @@ fn sort<'a>(
 /// Opens until the stretch is done or the lease stops; says how many results there are.
 fn open_stretch<'a>(
     lease: &Lease,
+    moves: bool,
     values: &impl Values<'a, ToOpenField<'a>>,
     wanted: &[usize],
     results: &mut Results<Plaintext>,
 ) -> (usize, Option<Stop>) {
-    let (mut stretch, mut same) = (Stretch::new(lease), lease.key());
+    let (mut stretch, mut same) = (Stretch::new(lease).moving(moves), lease.key());
     for (done, at) in wanted.iter().take(STRETCH).enumerate() {
         let Some((ToOpenField { column, record, ciphertext }, key)) = values.value(*at) else { continue };
         // ATTACK: a value of another key of the tenant is not opened in the name of this one.

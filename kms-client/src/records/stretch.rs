@@ -19,6 +19,8 @@ pub(super) struct Stretch<'a> {
     lease: &'a Lease,
     ciphers: Ciphers,
     met: Vec<Met<'a>>,
+    /// Whether what is opened is to be sealed anew.
+    moves: bool,
 }
 
 /// A column, and what was done with it.
@@ -40,7 +42,13 @@ enum Cipher {
 
 impl<'a> Stretch<'a> {
     pub(super) fn new(lease: &'a Lease) -> Self {
-        Self { lease, ciphers: lease.ciphers(), met: Vec::new() }
+        Self { lease, ciphers: lease.ciphers(), met: Vec::new(), moves: false }
+    }
+
+    /// The same, of which the census says whether it opens to seal anew.
+    pub(super) fn moving(mut self, moves: bool) -> Self {
+        self.moves = moves;
+        self
     }
 
     pub(super) fn seal(
@@ -106,8 +114,10 @@ impl<'a> Stretch<'a> {
             if met.taken > 0 {
                 cipher.give_back(met.taken);
             }
-            if met.opened > 0 {
-                cipher.add_opens(met.opened);
+            match met.opened {
+                0 => {}
+                opened if self.moves => cipher.add_moved(opened),
+                opened => cipher.add_opens(opened),
             }
         }
     }

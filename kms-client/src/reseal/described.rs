@@ -1,17 +1,21 @@
-//! A run that a derive describes: which columns, bound to what, under which keys, with which indexes.
+//! A run that a derive describes: which columns, bound to what, under which keys, with which indexes; and what their values were before.
 
-use kms_core::names::{KeyName, TenantName};
+use kms_core::names::{KeyName, NameError, TenantName};
 
-use super::{Database, IndexColumn, Reseal, ResealError, Table};
+use super::{
+    Database, IndexColumn, Reseal, ResealError, Table,
+    columns::{Described, Scheme, SealedColumn},
+};
 use crate::{
     index::IndexedColumn,
     kms::Kms,
-    protect::{ColumnSchema, Mode, Protect, Schema},
+    protect::{ColumnSchema, Mode, Previous, Protect, Schema, date},
     records::Column,
 };
 
 impl Reseal {
-    /// A run over one tenant's rows of a struct's table: its protected columns, their indexes, each subject's rows under its key.
+    /// A run over one tenant's rows of a struct's table: its protected columns, their indexes, each subject's rows under its key. Values
+    /// of `previous(..)` schemes move to the present one; what was never sealed is sealed, where and as long as the struct takes it.
     ///
     /// # Errors
     /// As [`Reseal::described`].
@@ -75,9 +79,7 @@ impl Reseal {
         let key: KeyName = schema.key.parse().map_err(|error| bad(&error))?;
         let mut run = Self::new(kms.records(tenant, &key), database, table);
         for column in schema.columns.iter() {
-            let named = sealed(schema, column).map_err(|error| bad(&error))?;
-            let own = column.key.as_ref().map_or(Ok(key.clone()), |own| own.parse());
-            run = run.column_under(&column.column, named, &own.map_err(|error| bad(&error))?);
+            run = run.sealed_column(sealed(schema, column).map_err(|error| bad(&error))?);
             if let Some(index) = &column.index {
                 run = run.index(IndexColumn {
                     stored_as: index.column.to_string(),
@@ -93,9 +95,31 @@ impl Reseal {
     }
 }
 
-fn sealed(schema: &Schema, column: &ColumnSchema) -> Result<Column, kms_core::names::NameError> {
-    match column.mode {
-        Mode::Encrypt => Column::randomized(&schema.table, &column.name),
-        Mode::Deterministic => Column::deterministic(&schema.table, &column.name),
-    }
+fn sealed(schema: &Schema, column: &ColumnSchema) -> Result<SealedColumn, String> {
+    let said = |error: NameError| format!("column `{}`: {error}", column.column);
+    let older = column.previous.iter().map(|previous| scheme(schema, column, previous).map_err(said));
+    let until = column.allow_plaintext_until.as_deref().map(|until| {
+        date(until)
+            .ok_or_else(|| format!("column `{}`: `{until}` is no day such as `2027-01-31`", column.column))
+    });
+    let described = Described {
+        older: older.collect::<Result<_, _>>()?,
+        plaintext_until: until.transpose()?,
+        storage: column.storage,
+        max_len: column.max_len,
+    };
+    let now = scheme(schema, column, &Previous::default()).map_err(said)?;
+    Ok(SealedColumn { stored_as: column.column.to_string(), now, described: Some(described) })
+}
+
+/// What an older scheme does not say is as it is now.
+fn scheme(schema: &Schema, column: &ColumnSchema, previous: &Previous) -> Result<Scheme, NameError> {
+    let table = previous.table.as_ref().unwrap_or(&schema.table);
+    let name = previous.column.as_ref().unwrap_or(&column.name);
+    let key = previous.key.as_ref().or(column.key.as_ref()).unwrap_or(&schema.key);
+    let column = match previous.mode.unwrap_or(column.mode) {
+        Mode::Encrypt => Column::randomized(table, name),
+        Mode::Deterministic => Column::deterministic(table, name),
+    };
+    Ok(Scheme { column: column?, key: key.parse()?, shared: previous.shared })
 }

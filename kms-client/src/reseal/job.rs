@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Instant};
 use kms_core::names::KeyName;
 
 use super::{
-    columns::{ColumnNames, IndexColumn, SealedColumn},
+    columns::{ColumnNames, IndexColumn, Scheme, SealedColumn},
     database::Database,
     error::ResealError,
     pass::Walk,
@@ -55,8 +55,13 @@ impl Reseal {
 
     /// The same for a column that has a key, or family, of its own.
     #[must_use]
-    pub fn column_under(mut self, name: &str, column: Column, key: &KeyName) -> Self {
-        self.columns.push(SealedColumn { stored_as: name.into(), column, key: key.clone() });
+    pub fn column_under(self, name: &str, column: Column, key: &KeyName) -> Self {
+        let now = Scheme { column, key: key.clone(), shared: false };
+        self.sealed_column(SealedColumn { stored_as: name.into(), now, described: None })
+    }
+
+    pub(super) fn sealed_column(mut self, column: SealedColumn) -> Self {
+        self.columns.push(column);
         self
     }
 
@@ -100,10 +105,7 @@ impl Reseal {
     ) -> Result<Report, ResealError> {
         let began = Instant::now();
         self.check()?;
-        let names = ColumnNames {
-            sealed: self.columns.iter().map(|column| column.stored_as.clone()).collect(),
-            indexes: self.indexes.iter().map(|index| index.stored_as.clone()).collect(),
-        };
+        let names = ColumnNames::of(&self.columns, &self.indexes);
         let rows = self.database.inspect(&self.table, &names).await?;
         let (of, _) = rows.count().await?;
         progress(&Progress { pass: 0, rows: 0, of, written: 0 });
@@ -121,6 +123,7 @@ impl Reseal {
                 break;
             }
         }
+        turner.tell().await;
         report.elapsed = began.elapsed();
         Ok(report)
     }
@@ -164,6 +167,8 @@ impl Report {
         self.written += written.rows;
         self.resealed += written.resealed;
         self.reindexed += written.reindexed;
+        self.from_previous += written.from_previous;
+        self.from_plaintext += written.from_plaintext;
         (self.rows, self.skipped, self.erased, self.failed) = (rows, skipped, erased, failed);
         (self.problems, self.erased_cells, self.overtaken) = (problems, erased_cells, overtaken);
     }

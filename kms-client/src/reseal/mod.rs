@@ -24,21 +24,26 @@
 //!
 //! # Layout
 //! - `job`: what is to be done; `pass`: one walk over the table, reading ahead while it seals and writes.
-//! - `turn`: what becomes of a page; `newest`: which versions are current; `outcome`: how rows are counted.
+//! - `turn`: what becomes of a page; `find`, `open`: what of it is to be moved, in whatever scheme it was sealed; `newest`: which
+//!   versions are current; `outcome`: how rows are counted.
 //! - `columns`: what is kept current; `described`: the same out of a derive's schema.
-//! - `table`, `row`: which rows, and what of them is read; `identifier`: names in SQL.
+//! - `table`, `row`, `cell`: which rows, and what of them is read; `identifier`: names in SQL.
 //! - `database`: what a run asks of a database; `sqlite`, `postgres` (with `postgres_catalog`, `postgres_update`): how each answers.
 //! - `pace`: so many rows a second; `report`: what was done; `error`: what ends a run.
 //!
-//! Never shows a value, sealed or not; never writes one that it has not opened first.
+//! Never shows a value, sealed or not; never writes one that it has not opened first, but for those that were never sealed where the
+//! schema says, and as long as it says, that there are such.
 
+mod cell;
 mod columns;
 mod database;
 mod described;
 mod error;
+mod find;
 mod identifier;
 mod job;
 mod newest;
+mod open;
 mod outcome;
 mod pace;
 mod pass;

@@ -36,13 +36,22 @@ struct Known {
 }
 
 impl Newest {
-    /// Whether a value needs no reseal; or why its key seals nothing any more.
-    pub(super) fn is_that_of(&self, under: &Under, header: &Header) -> Result<bool, Error> {
+    /// How values are sealed now; or why the key seals nothing any more.
+    pub(super) fn of(&self, under: &Under) -> Result<(Kind, VersionId), Error> {
         match self.known.get(under).map(|known| &known.seals) {
-            Some(Ok(newest)) => Ok(*newest == (header.kind, header.version)),
-            Some(Err(error)) => Err(error.clone()),
+            Some(seals) => seals.clone(),
             None => Err(Error::Local("a key was met and not asked about")),
         }
+    }
+
+    /// A key that seals.
+    pub(super) fn any(&self) -> Option<Under> {
+        self.known.iter().find_map(|(under, known)| known.seals.is_ok().then(|| under.clone()))
+    }
+
+    /// Asks about a key again when it is met next.
+    pub(super) fn forget(&mut self, key: &KeyName) {
+        self.known.retain(|(known, _), _| known != key);
     }
 
     /// Makes sure of keys, and of versions that were met under them: in one call, however many keys they are.
@@ -95,6 +104,11 @@ impl Newest {
         let Ok((_, version)) = &known.seals else { return false };
         met.iter().any(|met| met != version && !known.older.contains(met))
     }
+}
+
+/// Whether what went wrong with a row's value may go well with another row's.
+pub(super) fn concerns_one_row(key: &KeyName, error: &Error) -> bool {
+    error.is_about_one_value() || (key.subject().is_some() && is_about_one_key(error))
 }
 
 /// Whether other keys may still be used.

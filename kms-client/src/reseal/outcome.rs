@@ -3,10 +3,13 @@
 use kms_proto::reason::Reason;
 
 use super::{
+    cell::Unreadable,
+    columns::SealedColumn,
+    open::Was,
     report::{Problem, Tally},
     row::{Row, What},
 };
-use crate::{error::Error, records::Column};
+use crate::error::Error;
 
 /// The reason of a row whose values are bound to nothing.
 pub(super) const NO_RECORD_ID: &str = "NO_RECORD_ID";
@@ -14,6 +17,12 @@ pub(super) const NO_RECORD_ID: &str = "NO_RECORD_ID";
 const NO_SUBJECT: &str = "NO_SUBJECT";
 /// The reason of an index column that holds neither bytes nor text.
 const INDEX_MALFORMED: &str = "INDEX_MALFORMED";
+/// The reason of a value that was never sealed, and is not taken any more.
+const PLAINTEXT_NO_MORE: &str = "PLAINTEXT_NO_MORE";
+/// The reason of a value that was sealed in a mode which its schema does not know.
+const OTHER_MODE: &str = "OTHER_MODE";
+/// The reason of a value that is longer than its column when it is sealed.
+const TOO_LONG: &str = "TOO_LONG";
 /// Exit code of what was denied.
 const DENIED: u8 = 5;
 
@@ -42,8 +51,11 @@ impl Outcome {
         self.states[row].has_value = true;
     }
 
-    pub(super) fn reseals(&mut self, row: usize) {
-        self.states[row].what.reseals = true;
+    pub(super) fn reseals(&mut self, row: usize, was: Was) {
+        let what = &mut self.states[row].what;
+        what.reseals = true;
+        what.from_previous |= was == Was::OfOlderScheme;
+        what.from_plaintext |= was == Was::NeverSealed;
     }
 
     pub(super) fn reindexes(&mut self, row: usize) {
@@ -90,12 +102,12 @@ impl Outcome {
 }
 
 /// Why a cell does not open or cannot be sealed.
-pub(super) fn failed(stored_as: &str, column: &Column, error: &Error) -> Problem {
+pub(super) fn failed(column: &SealedColumn, error: &Error) -> Problem {
     let message = match error.reason() {
         Some(Reason::CiphertextMalformed) => "it is not a sealed value, or cut short".to_owned(),
         Some(Reason::CiphertextRejected) if !matches!(error, Error::OtherKey { .. }) => format!(
             "it does not open here: check that it was sealed for table `{}` and this id; or it was moved or changed",
-            column.table()
+            column.now.column.table()
         ),
         _ => error.to_string(),
     };
@@ -103,8 +115,42 @@ pub(super) fn failed(stored_as: &str, column: &Column, error: &Error) -> Problem
         reason: error.reason_word().into(),
         message,
         is_denied: error.exit_code() == DENIED,
-        ..of(stored_as)
+        ..of(&column.stored_as)
     }
+}
+
+/// Why a cell is left as it is before any key is asked about.
+pub(super) fn unreadable(column: &SealedColumn, why: &Unreadable) -> Problem {
+    let (reason, message) = match why {
+        Unreadable::Malformed(error) => return failed(column, error),
+        Unreadable::PlaintextNoMore(until) => (
+            PLAINTEXT_NO_MORE,
+            format!(
+                "it was never sealed, and `allow_plaintext` ended on {until}; give a later day to seal it"
+            ),
+        ),
+        Unreadable::OtherMode => (
+            OTHER_MODE,
+            "it was sealed in another mode than the column's; name the older one in `previous(..)`"
+                .to_owned(),
+        ),
+    };
+    Problem { reason: reason.into(), message, ..of(&column.stored_as) }
+}
+
+/// Why a value stays what it was, although it can be read: nobody erases it by destroying the key that it should be under.
+pub(super) fn left_readable(column: &SealedColumn, was: Was, error: &Error) -> Problem {
+    let what = match was {
+        Was::NeverSealed => "it was never sealed",
+        Was::Current | Was::OfOtherVersion | Was::OfOlderScheme => "it is still sealed as it was before",
+    };
+    let message = format!("{what}, and cannot be sealed: {error}; clear it, or give it a key");
+    Problem { message, ..failed(column, error) }
+}
+
+pub(super) fn too_long(column: &SealedColumn, len: usize, most: u32) -> Problem {
+    let message = format!("sealed it is {len} long and the column holds {most}; make the column longer");
+    Problem { reason: TOO_LONG.into(), message, ..of(&column.stored_as) }
 }
 
 pub(super) fn no_record(stored_as: &str) -> Problem {

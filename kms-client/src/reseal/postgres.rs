@@ -19,6 +19,7 @@ use super::{
     row::{Cell, Change, Row, Scalar, What, Written},
     table::Table,
 };
+use crate::protect::Storage;
 
 /// How long is waited for a connection.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,7 +35,7 @@ pub(super) struct Rows {
     id: Kind,
     read_too: Arc<[Kind]>,
     has_subject: bool,
-    /// There are indexes, so that rows are of several kinds.
+    /// Rows that are written are of several kinds.
     counts_apart: bool,
     cells: Arc<[CellKind]>,
     tenant: Option<String>,
@@ -113,6 +114,16 @@ impl CellKind {
         }
     }
 
+    /// The same, where it is to hold values in a form that the application reads.
+    fn of_sealed(column: &str, found: &str, storage: Option<Storage>) -> Result<Self, ResealError> {
+        let needed = match (Self::of(column, found)?, storage) {
+            (Self::Bytes, Some(Storage::Text)) => "the schema says that it holds text",
+            (Self::Text, Some(Storage::Bytes)) => "the schema says that it holds bytes: make it bytea",
+            (fits, _) => return Ok(fits),
+        };
+        Err(ResealError::Type { column: column.into(), found: found.into(), needed })
+    }
+
     fn of_index(column: &str, found: &str) -> Result<Self, ResealError> {
         match found {
             "bytea" => Ok(Self::Bytes),
@@ -151,11 +162,14 @@ impl Rows {
             })
         };
         let kind = |column: &String| Kind::of(column, type_of(column)?);
-        let cell = |column: &String| CellKind::of(column, type_of(column)?);
+        let cell = |(column, storage): (&String, &Option<Storage>)| {
+            CellKind::of_sealed(column, type_of(column)?, *storage)
+        };
         let id = kind(&table.id)?;
         let read_too = table.read_too().map(kind).collect::<Result<Arc<[_]>, _>>()?;
         let index = |column: &String| CellKind::of_index(column, type_of(column)?);
-        let cells = columns.sealed.iter().map(cell).chain(columns.indexes.iter().map(index));
+        let sealed = columns.sealed.iter().zip(&columns.storage);
+        let cells = sealed.map(cell).chain(columns.indexes.iter().map(index));
         let cells = cells.collect::<Result<Arc<[_]>, _>>()?;
         if let Some((tenant, _)) = &table.tenant
             && kind(tenant)? != Kind::Text
@@ -220,7 +234,7 @@ impl Rows {
             pool,
             read_too,
             has_subject: table.per.is_some(),
-            counts_apart: !columns.indexes.is_empty(),
+            counts_apart: columns.counts_apart,
             cells,
         }
     }
@@ -291,7 +305,7 @@ impl Rows {
         let mut written = Written::default();
         if !self.counts_apart {
             let done = self.of_tenant(query).execute(&self.pool).await?;
-            written.add(done.rows_affected(), What { reseals: true, reindexes: false });
+            written.add(done.rows_affected(), What { reseals: true, ..What::default() });
             return Ok(written);
         }
         query = query.bind(changes.iter().map(|change| change.what.to_number()).collect::<Vec<_>>());

@@ -42,7 +42,7 @@ pub(super) fn update(
         }
     }
     let mut returning = "";
-    if !columns.indexes.is_empty() {
+    if columns.counts_apart {
         sent.push(format!("{}::int2[]", binds.next()));
         names.push("what".to_owned());
         returning = " RETURNING n.what";

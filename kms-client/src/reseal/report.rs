@@ -31,6 +31,10 @@ pub struct Report {
     pub written: u64,
     /// Those of them in which a value was sealed anew.
     pub resealed: u64,
+    /// Those of them in which a value was sealed otherwise before: one of the schema's `previous(..)`.
+    pub from_previous: u64,
+    /// Those of them in which a value was never sealed, where the schema lets such values be: `allow_plaintext(..)`.
+    pub from_plaintext: u64,
     /// Those of them in which a blind index was made anew; a row can be among both.
     pub reindexed: u64,
     /// Rows in which everything was current when the run met them.
@@ -96,9 +100,7 @@ impl Tally {
         let Self { rows, written, overtaken, current, skipped, erased, failed, problems, erased_cells } =
             more;
         self.rows += rows;
-        self.written.rows += written.rows;
-        self.written.resealed += written.resealed;
-        self.written.reindexed += written.reindexed;
+        self.written.take_in(written);
         self.overtaken += overtaken;
         self.current += current;
         self.skipped += skipped;

@@ -23,7 +23,7 @@ pub(super) enum Scalar {
 }
 
 /// A cell of a column that is to be resealed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Cell {
     Null,
     Text(String),
@@ -65,6 +65,10 @@ pub(super) struct Swap {
 pub(super) struct What {
     pub(super) reseals: bool,
     pub(super) reindexes: bool,
+    /// A value was of an older scheme.
+    pub(super) from_previous: bool,
+    /// A value was never sealed.
+    pub(super) from_plaintext: bool,
 }
 
 /// Rows that were written.
@@ -73,14 +77,30 @@ pub(super) struct Written {
     pub(super) rows: u64,
     pub(super) resealed: u64,
     pub(super) reindexed: u64,
+    pub(super) from_previous: u64,
+    pub(super) from_plaintext: u64,
 }
 
 impl Written {
     /// Counts rows of one kind.
-    pub(super) fn add(&mut self, rows: u64, What { reseals, reindexes }: What) {
+    pub(super) fn add(&mut self, rows: u64, what: What) {
+        let What { reseals, reindexes, from_previous, from_plaintext } = what;
+        let those = |are: bool| if are { rows } else { 0 };
         self.rows += rows;
-        self.resealed += if reseals { rows } else { 0 };
-        self.reindexed += if reindexes { rows } else { 0 };
+        self.resealed += those(reseals);
+        self.reindexed += those(reindexes);
+        self.from_previous += those(from_previous);
+        self.from_plaintext += those(from_plaintext);
+    }
+
+    /// Takes in what another transaction wrote.
+    pub(super) fn take_in(&mut self, more: Self) {
+        let Self { rows, resealed, reindexed, from_previous, from_plaintext } = more;
+        self.rows += rows;
+        self.resealed += resealed;
+        self.reindexed += reindexed;
+        self.from_previous += from_previous;
+        self.from_plaintext += from_plaintext;
     }
 }
 
@@ -88,12 +108,18 @@ impl Written {
 impl What {
     /// For a database that hands it back.
     pub(super) fn to_number(self) -> i16 {
-        i16::from(self.reseals) + 2 * i16::from(self.reindexes)
+        let bits = [self.reseals, self.reindexes, self.from_previous, self.from_plaintext];
+        bits.iter().rev().fold(0, |number, bit| 2 * number + i16::from(*bit))
     }
 
     /// From what a database handed back.
     pub(super) fn from_number(number: i16) -> Self {
-        Self { reseals: number & 1 != 0, reindexes: number & 2 != 0 }
+        Self {
+            reseals: number & 1 != 0,
+            reindexes: number & 2 != 0,
+            from_previous: number & 4 != 0,
+            from_plaintext: number & 8 != 0,
+        }
     }
 }
 
@@ -114,6 +140,17 @@ impl Change {
     }
 }
 
+impl Cell {
+    /// Characters or bytes.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Null | Self::Other => 0,
+        }
+    }
+}
+
 impl Row {
     /// From what was read beside its cells: what binds it and, last, what names its subject, if rows have one.
     pub(super) fn new(id: Scalar, mut bound: Vec<Scalar>, has_subject: bool, cells: Vec<Cell>) -> Self {
@@ -121,8 +158,16 @@ impl Row {
         Self { id, bound, subject, cells }
     }
 
+    /// The key that its values are under, by that of the column: its subject's, where each has one.
+    pub(super) fn key_under(&self, key: &KeyName) -> Option<KeyName> {
+        match &self.subject {
+            Some(_) => self.key_of(key),
+            None => Some(key.clone()),
+        }
+    }
+
     /// The key of its subject, by that of the family.
-    pub(super) fn key_of(&self, family: &KeyName) -> Option<KeyName> {
+    fn key_of(&self, family: &KeyName) -> Option<KeyName> {
         let subject = self.subject.as_ref()?;
         subject.encoded()?;
         KeyName::try_from(format!("{family}/{subject}").as_str()).ok().filter(|key| key.subject().is_some())
@@ -137,12 +182,7 @@ impl Row {
 
     /// About how much memory it takes.
     pub(super) fn bytes(&self) -> usize {
-        let cell = |cell: &Cell| match cell {
-            Cell::Text(text) => text.len(),
-            Cell::Bytes(bytes) => bytes.len(),
-            Cell::Null | Cell::Other => 0,
-        };
-        64 + self.cells.iter().map(cell).sum::<usize>()
+        64 + self.cells.iter().map(Cell::len).sum::<usize>()
     }
 }
 
@@ -157,6 +197,18 @@ impl Scalar {
             Self::Bytes(bytes) => encoding::Scalar::Uuid(bytes.as_slice().try_into().ok()?),
             Self::Real(_) | Self::Null => return None,
         })
+    }
+}
+
+// It may be a value that was never sealed.
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("Null"),
+            Self::Text(text) => write!(f, "Text(<{} bytes>)", text.len()),
+            Self::Bytes(bytes) => write!(f, "Bytes(<{} bytes>)", bytes.len()),
+            Self::Other => f.write_str("Other"),
+        }
     }
 }
 
@@ -185,6 +237,16 @@ mod tests {
     fn record(id: Scalar, bound: Vec<Scalar>) -> Option<Vec<u8>> {
         let record = Row::new(id, bound, false, Vec::new()).record();
         record.map(|record| record.as_bytes().to_vec())
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn what_a_row_is_about_comes_back_as_it_went() {
+        for number in 0..16 {
+            assert_eq!(What::from_number(number).to_number(), number);
+        }
+        let what = What { reseals: true, from_plaintext: true, ..What::default() };
+        assert_eq!(what.to_number(), 9);
     }
 
     #[test]

@@ -3,41 +3,42 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kms_core::{
-    field::{Header, text},
-    id::VersionId,
-    names::{KeyName, RecordId},
+    names::{FamilyName, KeyName, RecordId, SubjectName},
     secret::Plaintext,
 };
 use kms_proto::reason::Reason;
 
 use super::{
+    cell::written,
     columns::{IndexColumn, SealedColumn},
-    newest::{Newest, Under as Address},
-    outcome::{Outcome, failed, no_index, no_record, no_subject},
+    find::Place,
+    newest::Newest,
+    open::{Opened, Was},
+    outcome::{Outcome, failed, left_readable, no_index, too_long},
     report::Tally,
     row::{Cell, Change, Row},
 };
 use crate::{
     error::Error,
     index::{Indexes, ToIndex},
-    records::{Records, ToOpenField, ToSealField, Under},
+    records::{Records, ToSealField, Under},
 };
 
 /// Turns pages.
 #[derive(Debug)]
 pub(super) struct Turner {
-    records: Records,
-    columns: Vec<SealedColumn>,
-    indexes: Vec<Index>,
-    newest: Newest,
-    dry_run: bool,
+    pub(super) records: Records,
+    pub(super) columns: Vec<SealedColumn>,
+    pub(super) indexes: Vec<Index>,
+    pub(super) newest: Newest,
+    pub(super) dry_run: bool,
 }
 
 #[derive(Debug)]
-struct Index {
+pub(super) struct Index {
     column: IndexColumn,
     /// Which of the sealed columns it indexes.
-    of: usize,
+    pub(super) of: usize,
     indexes: Indexes,
 }
 
@@ -47,27 +48,6 @@ pub(super) struct Turned {
     /// What is to be written; in a dry run, nothing.
     pub(super) changes: Vec<Change>,
     pub(super) tally: Tally,
-}
-
-/// Which row of the page, which column.
-type Place = (usize, usize);
-
-/// A sealed value.
-struct Found {
-    place: Place,
-    key: KeyName,
-    header: Header,
-    ciphertext: Vec<u8>,
-    is_stale: bool,
-}
-
-/// A value that was opened.
-struct Opened<'f> {
-    place: Place,
-    key: &'f KeyName,
-    record: &'f RecordId,
-    plaintext: Plaintext,
-    is_stale: bool,
 }
 
 impl Turner {
@@ -83,6 +63,8 @@ impl Turner {
             Some(Index { of, indexes: records.indexes(&column.key), column })
         };
         let indexes = indexes.into_iter().filter_map(index).collect();
+        // What a dry run opens stays where it is, and its version is needed as before.
+        let records = records.moving(!dry_run);
         Self { records, columns, indexes, newest: Newest::default(), dry_run }
     }
 
@@ -95,10 +77,18 @@ impl Turner {
             return Ok(());
         }
         for column in &self.columns {
-            let under = (column.key.clone(), column.column.is_deterministic());
-            self.newest.meet(&self.records, &column.column, HashMap::from([(under, HashSet::new())])).await?;
+            let under = (column.now.key.clone(), column.now.column.is_deterministic());
+            let met = HashMap::from([(under, HashSet::new())]);
+            self.newest.meet(&self.records, &column.now.column, met).await?;
         }
         Ok(())
+    }
+
+    /// Has the server told what was opened: the process may end with the run. What cannot be told is missing in the census only.
+    pub(super) async fn tell(&self) {
+        if let Some(under) = self.newest.any() {
+            drop(self.records.sealing_versions_anew(&[under]).await);
+        }
     }
 
     /// Opens and seals what of a page is not current, and indexes it anew.
@@ -116,135 +106,77 @@ impl Turner {
         Ok(Turned { changes, tally: outcome.tally(self.dry_run) })
     }
 
-    /// The sealed values of a page, with the keys that they are to be under.
-    fn find(&self, rows: &[Row], outcome: &mut Outcome) -> Vec<Found> {
-        let mut found = Vec::new();
-        for (at, row) in rows.iter().enumerate() {
-            for (column, cell) in row.cells.iter().enumerate().take(self.columns.len()) {
-                let Some(read) = ciphertext(cell) else { continue };
-                outcome.has_value(at);
-                let SealedColumn { stored_as, column: place, key: family } = &self.columns[column];
-                let key = match &row.subject {
-                    Some(_) => row.key_of(family),
-                    None => Some(family.clone()),
-                };
-                match (read, key) {
-                    (Ok((header, ciphertext)), Some(key)) => {
-                        found.push(Found { place: (at, column), key, header, ciphertext, is_stale: false });
-                    }
-                    (Ok(_), None) => outcome.problem(row, at, no_subject(stored_as)),
-                    (Err(error), _) => outcome.problem(row, at, failed(stored_as, place, &error)),
-                }
-            }
-        }
-        found
-    }
-
-    /// Tells which are not current, by their headers; leaves out those whose subject has no key any more.
-    async fn look(
-        &mut self,
-        rows: &[Row],
-        found: Vec<Found>,
-        outcome: &mut Outcome,
-    ) -> Result<Vec<Found>, Error> {
-        let mut met: HashMap<Address, HashSet<VersionId>> = HashMap::new();
-        for one in &found {
-            met.entry(self.address(one)).or_default().insert(one.header.version);
-        }
-        if let Some(first) = self.columns.first() {
-            self.newest.meet(&self.records, &first.column, met).await?;
-        }
-        let mut looked = Vec::with_capacity(found.len());
-        for one in found {
-            match self.newest.is_that_of(&self.address(&one), &one.header) {
-                Ok(is_current) => looked.push(Found { is_stale: !is_current, ..one }),
-                Err(error) => self.lost(&rows[one.place.0], one.place, &one.key, &error, outcome),
-            }
-        }
-        Ok(looked)
-    }
-
-    async fn open<'f>(
-        &self,
-        rows: &[Row],
-        records: &'f [Option<RecordId>],
-        found: &'f [Found],
-        outcome: &mut Outcome,
-    ) -> Result<Vec<Opened<'f>>, Error> {
-        let (mut wanted, mut items, mut under) = (Vec::new(), Vec::new(), Vec::new());
-        for one in found {
-            let (row, column) = one.place;
-            if !one.is_stale && !self.indexes.iter().any(|index| index.of == column) {
-                continue;
-            }
-            match &records[row] {
-                Some(record) => {
-                    let (column, ciphertext) = (&self.columns[column].column, &*one.ciphertext);
-                    items.push(ToOpenField { column, record, ciphertext });
-                    under.push(&one.key);
-                    wanted.push((one, record));
-                }
-                None => outcome.problem(&rows[row], row, no_record(&self.columns[column].stored_as)),
-            }
-        }
-        let mut opened = Vec::with_capacity(items.len());
-        let results = self.records.open_each(&items, Under::Each(&under)).await;
-        for ((Found { place, key, is_stale, .. }, record), result) in wanted.into_iter().zip(results) {
-            match result {
-                Ok(plaintext) => {
-                    opened.push(Opened { place: *place, key, record, plaintext, is_stale: *is_stale });
-                }
-                Err(error) if error.is_about_one_value() => {
-                    self.lost(&rows[place.0], *place, key, &error, outcome);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(opened)
-    }
-
     async fn seal(
-        &self,
+        &mut self,
         rows: &[Row],
         opened: &[Opened<'_>],
         outcome: &mut Outcome,
         changes: &mut BTreeMap<usize, Change>,
     ) -> Result<(), Error> {
-        let stale: Vec<_> = opened.iter().filter(|one| one.is_stale).collect();
-        if self.dry_run {
-            stale.iter().for_each(|one| outcome.reseals(one.place.0));
-            return Ok(());
+        let stale: Vec<_> = opened.iter().filter(|one| one.was != Was::Current).collect();
+        let made = if self.dry_run { HashMap::new() } else { self.make_subjects(&stale).await };
+        let mut to_seal = Vec::with_capacity(stale.len());
+        for one in stale {
+            match made.get(&one.found.key).unwrap_or(&one.found.seals_not) {
+                // A dry run makes no keys: whether one could be made is not known.
+                Some(error) if !(self.dry_run && one.found.has_no_key_yet()) => {
+                    self.not_sealed(rows, one, error, outcome);
+                }
+                _ if self.dry_run => outcome.reseals(one.found.place.0, one.was),
+                _ => to_seal.push(one),
+            }
         }
-        let items: Vec<_> = stale
+        let items: Vec<_> = to_seal
             .iter()
             .map(|one| ToSealField {
-                column: &self.columns[one.place.1].column,
+                column: &self.columns[one.found.place.1].now.column,
                 record: one.record,
                 plaintext: one.plaintext.as_bytes(),
             })
             .collect();
-        let under: Vec<_> = stale.iter().map(|one| one.key).collect();
+        let under: Vec<_> = to_seal.iter().map(|one| &one.found.key).collect();
         let results = self.records.seal_each(&items, Under::Each(&under)).await;
-        for (one, result) in stale.into_iter().zip(results) {
-            let (at, column) = one.place;
-            match result {
-                Ok(sealed) => {
-                    let row = &rows[at];
-                    let new = match row.cells[column] {
-                        Cell::Text(_) => Cell::Text(text::encode(&sealed)),
-                        _ => Cell::Bytes(sealed),
-                    };
-                    outcome.reseals(at);
-                    changes.entry(at).or_insert_with(|| Change::of(row)).set(row, column, new);
-                }
+        for (one, result) in to_seal.into_iter().zip(results) {
+            let (at, place) = one.found.place;
+            let (row, column) = (&rows[at], &self.columns[place]);
+            let new = match result {
+                Ok(sealed) => written(column.form(&row.cells[place]), sealed),
                 // A subject can be destroyed between opening and sealing.
                 Err(error) if error.is_about_one_value() => {
-                    self.lost(&rows[at], one.place, one.key, &error, outcome);
+                    self.not_sealed(rows, one, &error, outcome);
+                    continue;
                 }
                 Err(error) => return Err(error),
+            };
+            if let Some(most) = column.holds_less_than(new.len()) {
+                outcome.problem(row, at, too_long(column, new.len(), most));
+                continue;
             }
+            outcome.reseals(at, one.was);
+            changes.entry(at).or_insert_with(|| Change::of(row)).set(row, place, new);
         }
         Ok(())
+    }
+
+    /// Has keys made for subjects that have none, and whose rows are to be sealed; says which still seal nothing, and why.
+    async fn make_subjects(&mut self, stale: &[&Opened<'_>]) -> HashMap<KeyName, Option<Error>> {
+        let mut missing: HashMap<FamilyName, HashMap<SubjectName, KeyName>> = HashMap::new();
+        for one in stale {
+            let key = &one.found.key;
+            if let (Some(subject), true) = (key.subject(), one.found.has_no_key_yet()) {
+                missing.entry(key.family().clone()).or_default().insert(subject.clone(), key.clone());
+            }
+        }
+        let mut made = HashMap::new();
+        for (family, subjects) in missing {
+            let (subjects, keys): (Vec<_>, Vec<_>) = subjects.into_iter().unzip();
+            let ensured = self.records.ensure_subjects(&family, &subjects).await;
+            for (key, ensured) in keys.into_iter().zip(ensured) {
+                self.newest.forget(&key);
+                made.insert(key, ensured.err());
+            }
+        }
+        made
     }
 
     /// Compares indexes with what they should be: nothing in an index says under which version it was made.
@@ -257,7 +189,7 @@ impl Turner {
     ) -> Result<(), Error> {
         for (number, Index { column, of, indexes }) in self.indexes.iter().enumerate() {
             let cell = self.columns.len() + number;
-            let of_column: Vec<_> = opened.iter().filter(|one| one.place.1 == *of).collect();
+            let of_column: Vec<_> = opened.iter().filter(|one| one.found.place.1 == *of).collect();
             let normalized: Vec<Plaintext> =
                 of_column.iter().map(|one| column.normalized(one.plaintext.as_bytes())).collect();
             let items: Vec<_> = normalized
@@ -265,7 +197,8 @@ impl Turner {
                 .map(|normalized| ToIndex { column: &column.index, normalized: normalized.as_bytes() })
                 .collect();
             let values = if items.is_empty() { Vec::new() } else { indexes.values(&items).await? };
-            let values = of_column.iter().map(|one| one.place.0).zip(values.into_iter().map(Cell::Bytes));
+            let values =
+                of_column.iter().map(|one| one.found.place.0).zip(values.into_iter().map(Cell::Bytes));
             // What was left of a value that is gone would go on telling which rows were equal.
             let gone = (0..rows.len()).filter(|at| rows[*at].cells[*of] == Cell::Null);
             for (at, new) in values.chain(gone.map(|at| (at, Cell::Null))) {
@@ -291,29 +224,33 @@ impl Turner {
         Ok(())
     }
 
-    fn address(&self, found: &Found) -> Address {
-        (found.key.clone(), self.columns[found.place.1].column.is_deterministic())
-    }
-
-    /// A value that does not open or cannot be sealed.
-    fn lost(&self, row: &Row, (at, column): Place, key: &KeyName, error: &Error, outcome: &mut Outcome) {
-        let SealedColumn { stored_as, column, .. } = &self.columns[column];
-        let problem = failed(stored_as, column, error);
+    /// A value that does not open.
+    pub(super) fn lost(
+        &self,
+        row: &Row,
+        (at, column): Place,
+        key: &KeyName,
+        error: &Error,
+        outcome: &mut Outcome,
+    ) {
+        let problem = failed(&self.columns[column], error);
         match (key.subject(), error.reason()) {
             (Some(_), Some(Reason::KeyDestroyed)) => outcome.erased(row, at, problem),
             _ => outcome.problem(row, at, problem),
         }
     }
-}
 
-/// Header and ciphertext of a cell; `None` where it holds nothing.
-fn ciphertext(cell: &Cell) -> Option<Result<(Header, Vec<u8>), Error>> {
-    let bytes = match cell {
-        Cell::Null => return None,
-        Cell::Text(sealed) => text::decode(sealed).ok(),
-        Cell::Bytes(sealed) => Some(sealed.clone()),
-        Cell::Other => None,
-    };
-    let read = bytes.and_then(|bytes| Some((Header::parse(&bytes).ok()?, bytes)));
-    Some(read.ok_or(Error::Value { reason: Reason::CiphertextMalformed }))
+    /// A value that opens, and cannot be sealed.
+    fn not_sealed(&self, rows: &[Row], one: &Opened<'_>, error: &Error, outcome: &mut Outcome) {
+        let (at, column) = one.found.place;
+        match one.was {
+            Was::Current | Was::OfOtherVersion => {
+                self.lost(&rows[at], (at, column), &one.found.key, error, outcome);
+            }
+            // ATTACK: who was erased is not, while a value of theirs stands where another key opens it, or none is needed.
+            was @ (Was::OfOlderScheme | Was::NeverSealed) => {
+                outcome.problem(&rows[at], at, left_readable(&self.columns[column], was, error));
+            }
+        }
+    }
 }

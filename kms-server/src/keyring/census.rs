@@ -1,13 +1,14 @@
-//! The census: which columns used which version on which day, as clients say, and who was leased it and could have said so.
+//! The census: which columns used which version on which day, as clients say, and who was leased it and could have said so. Versions
+//! of subjects' keys are counted together (`counted`).
 //!
 //! Kept in memory, bounded, and merged into the store now and then: the data plane never waits for it. It is for people who plan a
 //! destruction; no limit and no decision of the server rests on it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kms_core::id::{TenantSlot, VersionId};
+use kms_core::id::VersionId;
 use kms_core::names::{ColumnName, TableName};
 use kms_proto::storage::{UseHolder, UsedColumn, UsesRecord};
 use kms_proto::v1::open_data_keys_request::UseReport;
@@ -16,16 +17,18 @@ use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 
 use super::Keyring;
+use super::counted::Counted;
 use crate::erasure::{Change, RecordError, Writer};
 use crate::identity::IdentityName;
-use crate::records::Uses;
+use crate::records::Table;
+use crate::records::uses::{SubjectUses, Uses};
 
 /// Days that are kept of each version.
 pub const DAYS_KEPT: u32 = 90;
 /// How often what was said is put on record.
 const RECORDED: Duration = Duration::from_secs(60);
 /// Reports of one call that are read.
-const MOST_REPORTS: usize = 1_000;
+pub const MOST_REPORTS: usize = 1_000;
 /// What may wait for the store; more is counted as left out.
 const MOST_PENDING: usize = 20_000;
 /// How much of that may be one identity's.
@@ -33,8 +36,12 @@ const MOST_PENDING: usize = 20_000;
 const MOST_OF_ONE: usize = MOST_PENDING / 4;
 /// Bytes of one version and day, from which on nothing new is added: an engine takes 64 KiB, and names have up to 2 KiB.
 const FULL: usize = 48 * 1024;
-/// Versions in one commit.
+/// Records in one commit.
 const TOGETHER: usize = 4;
+/// Subjects' versions that are remembered of one day: so that one can be destroyed that nobody uses, while others are used.
+const MOST_VERSIONS: usize = 1_024;
+/// Records that are looked through for those that are too old to be kept.
+const LOOKED_THROUGH: usize = 500;
 
 /// What was said since the last time it was put on record.
 #[derive(Default)]
@@ -46,15 +53,15 @@ pub struct Census {
 
 #[derive(Default)]
 struct Pending {
-    versions: HashMap<VersionId, Said>,
+    said: HashMap<Counted, Said>,
     entries: usize,
     /// Of those, each identity's.
     of: HashMap<IdentityName, usize>,
 }
 
 impl Pending {
-    /// What is said of a version, where one more entry of this identity finds room.
-    fn room_for(&mut self, identity: &IdentityName, version: VersionId) -> Option<&mut Said> {
+    /// What is said of it, where one more entry of this identity finds room.
+    fn room_for(&mut self, identity: &IdentityName, counted: Counted) -> Option<&mut Said> {
         let of = self.of.get(identity).copied().unwrap_or_default();
         if self.entries >= MOST_PENDING || of >= MOST_OF_ONE {
             metrics::counter!("kms_census_left_out_total").increment(1);
@@ -62,12 +69,12 @@ impl Pending {
         }
         self.entries += 1;
         *self.of.entry(identity.clone()).or_default() += 1;
-        Some(self.versions.entry(version).or_default())
+        Some(self.said.entry(counted).or_default())
     }
 
-    /// Of a version of which something is said, there is more, which found no room.
-    fn leave_out(&mut self, version: VersionId, really: impl Fn(&Said) -> bool) {
-        if let Some(said) = self.versions.get_mut(&version).filter(|said| really(said)) {
+    /// Of what something is said of, there is more, which found no room.
+    fn leave_out(&mut self, counted: Counted, really: impl Fn(&Said) -> bool) {
+        if let Some(said) = self.said.get_mut(&counted).filter(|said| really(said)) {
             said.left_out = said.left_out.saturating_add(1);
         }
     }
@@ -77,6 +84,8 @@ impl Pending {
 struct Said {
     holders: Vec<IdentityName>,
     uses: HashMap<Use, Counts>,
+    /// Of subjects: which versions each says that it used; one more than are kept says that there were more.
+    versions: HashMap<IdentityName, BTreeSet<VersionId>>,
     left_out: u64,
 }
 
@@ -91,62 +100,84 @@ struct Use {
 struct Counts {
     seals: u64,
     opens: u64,
+    /// Of the opens.
+    moved: u64,
+}
+
+impl Counts {
+    /// As a client says it.
+    fn said(seals: u64, opens: u64, moved: u64) -> Self {
+        // ATTACK: who says that more was moved than opened does not speak for the opens of others.
+        Self { seals, opens, moved: moved.min(opens) }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.seals = self.seals.saturating_add(more.seals);
+        self.opens = self.opens.saturating_add(more.opens);
+        self.moved = self.moved.saturating_add(more.moved);
+    }
+
+    fn keeps_in_use(self) -> bool {
+        self.seals > 0 || self.opens > self.moved
+    }
 }
 
 impl Census {
     /// Notes who was leased data keys of which versions.
-    pub fn leased(&self, identity: &IdentityName, versions: impl Iterator<Item = VersionId>) {
+    pub fn leased(&self, identity: &IdentityName, counted: impl Iterator<Item = Counted>) {
         let pending = &mut *self.pending.lock();
-        for version in versions {
-            let known = pending.versions.get(&version).is_some_and(|said| said.holders.contains(identity));
+        for counted in counted {
+            let known = pending.said.get(&counted).is_some_and(|said| said.holders.contains(identity));
             if known {
                 continue;
             }
-            match pending.room_for(identity, version) {
+            match pending.room_for(identity, counted) {
                 Some(said) => said.holders.push(identity.clone()),
-                None => pending.leave_out(version, |_| true),
+                None => pending.leave_out(counted, |_| true),
             }
         }
     }
 
     /// Notes what a client says that it did. Whether it can have done so is looked at when it is put on record.
-    pub fn reported(&self, identity: &IdentityName, tenant: TenantSlot, reports: Vec<UseReport>) {
+    pub fn reported(&self, identity: &IdentityName, reports: Vec<(Counted, UseReport)>) {
         let pending = &mut *self.pending.lock();
-        for report in reports.into_iter().take(MOST_REPORTS) {
-            let UseReport { version_id, table, column, seals, opens } = report;
-            let version = VersionId::from(version_id);
+        for (counted, report) in reports {
+            let UseReport { version_id, table, column, seals, opens, moved } = report;
             let (Ok(table), Ok(column)) = (table.parse(), column.parse()) else { continue };
-            // ATTACK: a version of another tenant is as good as none.
-            if version.tenant_slot() != tenant {
-                continue;
-            }
             let used = Use { identity: identity.clone(), table, column };
-            let known = pending.versions.get(&version).is_some_and(|said| said.uses.contains_key(&used));
+            let known = pending.said.get(&counted).is_some_and(|said| said.uses.contains_key(&used));
             let said = match known {
-                true => pending.versions.get_mut(&version),
-                false => pending.room_for(identity, version),
+                true => pending.said.get_mut(&counted),
+                false => pending.room_for(identity, counted),
             };
             let Some(said) = said else {
                 // ATTACK: who was never leased a version cannot make it look as if something were missing of it.
-                pending.leave_out(version, |said| said.holders.contains(identity));
+                pending.leave_out(counted, |said| said.holders.contains(identity));
                 continue;
             };
-            let counts = said.uses.entry(used).or_default();
-            counts.seals = counts.seals.saturating_add(seals);
-            counts.opens = counts.opens.saturating_add(opens);
+            let counts = Counts::said(seals, opens, moved);
+            said.uses.entry(used).or_default().add(counts);
+            if let Counted::Subjects { .. } = counted
+                && counts.keeps_in_use()
+            {
+                let versions = said.versions.entry(identity.clone()).or_default();
+                if versions.len() <= MOST_VERSIONS {
+                    versions.insert(version_id.into());
+                }
+            }
         }
     }
 
     /// Puts on record what was said. Where that fails it is lost: the next reports come within a lease's time.
     pub async fn flush(&self, writer: &Writer) {
         let _one_at_a_time = self.flushing.lock().await;
-        let Pending { versions, .. } = std::mem::take(&mut *self.pending.lock());
-        let mut versions: Vec<_> = versions.into_iter().collect();
+        let Pending { said, .. } = std::mem::take(&mut *self.pending.lock());
+        let mut said: Vec<_> = said.into_iter().collect();
         let today = today();
-        while !versions.is_empty() {
-            let part = versions.split_off(versions.len().saturating_sub(TOGETHER));
+        while !said.is_empty() {
+            let part = said.split_off(said.len().saturating_sub(TOGETHER));
             let put = move |change: &mut Change<'_>| -> Result<(), RecordError> {
-                part.iter().try_for_each(|(version, said)| merge(change, *version, today, said))
+                part.iter().try_for_each(|(counted, said)| merge(change, *counted, today, said))
             };
             if let Err(error) = writer.commit(put).await {
                 tracing::warn!("the census of a minute is lost: {error}");
@@ -173,21 +204,40 @@ pub fn today() -> u32 {
     u32::try_from(since.as_secs() / 86_400).unwrap_or(u32::MAX)
 }
 
-fn merge(change: &mut Change<'_>, version: VersionId, today: u32, said: &Said) -> Result<(), RecordError> {
-    let yesterday = change.get::<Uses>(&(version, today.saturating_sub(1)))?.unwrap_or_default();
-    let stored = change.get::<Uses>(&(version, today))?;
+fn merge(change: &mut Change<'_>, counted: Counted, today: u32, said: &Said) -> Result<(), RecordError> {
+    match counted {
+        Counted::Version(version) => {
+            let at = |day| (version, day);
+            merge_into::<Uses>(change, (&version, DAYS_KEPT as usize + 1), at, |key| key.1, (today, said))
+        }
+        Counted::Subjects { family, rotations } => {
+            let at = |day| (family, rotations, day);
+            merge_into::<SubjectUses>(change, (&family, LOOKED_THROUGH), at, |key| key.2, (today, said))
+        }
+    }
+}
+
+fn merge_into<T: Table<Value = UsesRecord>>(
+    change: &mut Change<'_>,
+    (group, most): (&T::Group, usize),
+    at: impl Fn(u32) -> T::Key,
+    day_of: impl Fn(&T::Key) -> u32,
+    (today, said): (u32, &Said),
+) -> Result<(), RecordError> {
+    let yesterday = change.get::<T>(&at(today.saturating_sub(1)))?.unwrap_or_default();
+    let stored = change.get::<T>(&at(today))?;
     if stored.is_none() {
-        for (key, _) in change.range::<Uses>(&version, None, DAYS_KEPT as usize + 1)? {
-            if key.1.saturating_add(DAYS_KEPT) <= today {
-                change.delete::<Uses>(&key);
+        for (key, _) in change.range::<T>(group, None, most)? {
+            if day_of(&key).saturating_add(DAYS_KEPT) <= today {
+                change.delete::<T>(&key);
             }
         }
     }
     let mut record = stored.unwrap_or_default();
     add(&mut record, &yesterday, said);
-    // Where nobody was leased it there is nothing to keep: a version id can be anybody's invention.
+    // Where nobody was leased it there is nothing to keep: what was said of it was made up.
     if !record.holders.is_empty() {
-        change.put::<Uses>(&(version, today), &record);
+        change.put::<T>(&at(today), &record);
     }
     Ok(())
 }
@@ -197,11 +247,14 @@ fn add(record: &mut UsesRecord, yesterday: &UsesRecord, said: &Said) {
     for identity in &said.holders {
         hold(record, identity.to_string(), false);
     }
+    // ATTACK: who was never leased a version cannot make it look used. A lease can have begun the day before.
+    let holds = |record: &UsesRecord, identity: &str| {
+        let mut holders = record.holders.iter().chain(&yesterday.holders);
+        holders.any(|holder| holder.identity == identity)
+    };
     for (Use { identity, table, column }, counts) in &said.uses {
         let identity = identity.to_string();
-        // ATTACK: who was never leased a version cannot make it look used. A lease can have begun the day before.
-        let holds = |record: &UsesRecord| record.holders.iter().any(|holder| holder.identity == identity);
-        if !holds(record) && !holds(yesterday) {
+        if !holds(record, &identity) {
             continue;
         }
         hold(record, identity, true);
@@ -209,16 +262,29 @@ fn add(record: &mut UsesRecord, yesterday: &UsesRecord, said: &Said) {
         let has_room = record.encoded_len() < FULL;
         match record.columns.iter_mut().find(same) {
             Some(used) => {
-                used.seals = used.seals.saturating_add(counts.seals);
-                used.opens = used.opens.saturating_add(counts.opens);
+                let mut all = Counts::said(used.seals, used.opens, used.moved);
+                all.add(*counts);
+                (used.seals, used.opens, used.moved) = (all.seals, all.opens, all.moved);
             }
             None if has_room => record.columns.push(UsedColumn {
                 table: table.to_string(),
                 column: column.to_string(),
                 seals: counts.seals,
                 opens: counts.opens,
+                moved: counts.moved,
             }),
             None => record.left_out = record.left_out.saturating_add(1),
+        }
+    }
+    let by_holders = said.versions.iter().filter(|(identity, _)| holds(record, &identity.to_string()));
+    let used: BTreeSet<VersionId> = by_holders.flat_map(|(_, versions)| versions).copied().collect();
+    for version in used {
+        if record.versions.contains(&version.get()) {
+            continue;
+        }
+        match record.versions.len() < MOST_VERSIONS && record.encoded_len() < FULL {
+            true => record.versions.push(version.get()),
+            false => record.more_versions = true,
         }
     }
 }
@@ -236,24 +302,32 @@ fn hold(record: &mut UsesRecord, identity: String, reported: bool) {
 mod tests {
     use super::*;
 
-    const TENANT: TenantSlot = TenantSlot(3);
+    const FAMILY: Counted = Counted::Subjects { family: kms_core::id::Uid([7; 16]), rotations: 1 };
 
-    fn version(number: usize) -> VersionId {
-        VersionId::new(TENANT, kms_core::id::LeafSlot(u32::try_from(number).unwrap()))
+    fn version(number: usize) -> Counted {
+        Counted::Version(id(number))
+    }
+
+    fn id(number: usize) -> VersionId {
+        VersionId::new(kms_core::id::TenantSlot(3), kms_core::id::LeafSlot(u32::try_from(number).unwrap()))
     }
 
     fn identity(name: &str) -> IdentityName {
         IdentityName::Spiffe(name.into())
     }
 
-    fn report(version: VersionId) -> UseReport {
+    fn report(counted: Counted) -> (Counted, UseReport) {
+        (counted, of_version(0, 2, 0))
+    }
+
+    fn of_version(number: usize, opens: u64, moved: u64) -> UseReport {
         let (table, column) = ("checkins".into(), "phone".into());
-        UseReport { version_id: version.get(), table, column, seals: 1, opens: 2 }
+        UseReport { version_id: id(number).get(), table, column, seals: 0, opens, moved }
     }
 
     fn flood(census: &Census, name: &str) {
         for number in 0..2 * MOST_OF_ONE {
-            census.reported(&identity(name), TENANT, vec![report(version(1_000 + number))]);
+            census.reported(&identity(name), vec![report(version(1_000 + number))]);
         }
     }
 
@@ -264,11 +338,11 @@ mod tests {
         assert_eq!(census.pending.lock().entries, MOST_OF_ONE);
         let honest = identity("honest");
         census.leased(&honest, [version(1)].into_iter());
-        census.reported(&honest, TENANT, vec![report(version(1)), report(version(1))]);
+        census.reported(&honest, vec![report(version(1)), report(version(1))]);
         let pending = census.pending.lock();
-        let said = &pending.versions[&version(1)];
+        let said = &pending.said[&version(1)];
         assert_eq!((said.holders.len(), said.uses.len(), said.left_out), (1, 1, 0));
-        assert!(said.uses.values().all(|counts| (counts.seals, counts.opens) == (2, 4)));
+        assert!(said.uses.values().all(|counts| (counts.seals, counts.opens) == (0, 4)));
     }
 
     #[test]
@@ -280,13 +354,45 @@ mod tests {
         }
         assert_eq!(census.pending.lock().entries, MOST_PENDING);
         census.leased(&identity("honest"), [version(1)].into_iter());
-        assert_eq!(census.pending.lock().versions[&version(1)].left_out, 0, "that is known");
-        census.reported(&identity("a"), TENANT, vec![report(version(1))]);
-        assert_eq!(census.pending.lock().versions[&version(1)].left_out, 0, "that one was never leased it");
-        census.reported(&identity("honest"), TENANT, vec![report(version(1))]);
+        assert_eq!(census.pending.lock().said[&version(1)].left_out, 0, "that is known");
+        census.reported(&identity("a"), vec![report(version(1))]);
+        assert_eq!(census.pending.lock().said[&version(1)].left_out, 0, "that one was never leased it");
+        census.reported(&identity("honest"), vec![report(version(1))]);
         census.leased(&identity("another"), [version(1)].into_iter());
         let pending = census.pending.lock();
-        assert_eq!(pending.versions[&version(1)].left_out, 2);
-        assert!(!pending.versions.contains_key(&version(2)));
+        assert_eq!(pending.said[&version(1)].left_out, 2);
+        assert!(!pending.said.contains_key(&version(2)));
+    }
+
+    /// A record of what was said of subjects, by one who holds a lease and one who does not.
+    fn record(reports: Vec<UseReport>) -> UsesRecord {
+        let census = Census::default();
+        census.leased(&identity("holder"), [FAMILY].into_iter());
+        let all = |reports: Vec<UseReport>| reports.into_iter().map(|report| (FAMILY, report)).collect();
+        census.reported(&identity("holder"), all(reports));
+        census.reported(&identity("stranger"), all(vec![of_version(77, 5, 0)]));
+        let mut record = UsesRecord::default();
+        add(&mut record, &UsesRecord::default(), &census.pending.lock().said[&FAMILY]);
+        record
+    }
+
+    #[test]
+    fn subjects_are_counted_together_and_their_versions_remembered_while_there_is_room() {
+        let few = record((1..=3).map(|number| of_version(number, 1, 0)).collect());
+        let [column] = &few.columns[..] else { panic!("{few:?}") };
+        assert_eq!((column.opens, few.versions.len(), few.more_versions), (3, 3, false));
+        assert!(!few.versions.contains(&id(77).get()), "a stranger makes no version look used");
+        let many = record((1..=MOST_VERSIONS + 2).map(|number| of_version(number, 1, 0)).collect());
+        assert_eq!((many.versions.len(), many.more_versions), (MOST_VERSIONS, true));
+        assert!(many.encoded_len() < FULL);
+    }
+
+    #[test]
+    fn what_was_moved_keeps_no_version_in_use_and_says_nothing_of_what_others_opened() {
+        let moved = record(vec![of_version(1, 4, 4), of_version(2, 4, 3)]);
+        assert_eq!((moved.columns[0].opens, moved.columns[0].moved), (8, 7));
+        assert_eq!(moved.versions, [id(2).get()]);
+        let lied = record(vec![of_version(1, 1, 1_000), of_version(2, 4, 0)]);
+        assert_eq!((lied.columns[0].opens, lied.columns[0].moved), (5, 1));
     }
 }

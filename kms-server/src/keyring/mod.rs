@@ -15,6 +15,7 @@
 mod cached;
 pub mod census;
 mod commits;
+pub mod counted;
 pub mod entry;
 mod held;
 pub mod holders;

@@ -37,6 +37,8 @@ pub struct LiveVersion {
     pub tenant: TenantName,
     /// Key it belongs to.
     pub key: KeyRef,
+    /// Of a subject's key: how often its family had been rotated when it was made.
+    pub rotations: u64,
     material: RwLock<Option<VersionMaterial>>,
     direct: Prepared<DataKeyId, DirectCipher>,
     randomized: Prepared<(DataKeyId, TableName, ColumnName), FieldCipher>,
@@ -155,12 +157,13 @@ impl LiveVersion {
             Err(error @ OpenVersionError::Busy) => return Err(LookupError::Store(Box::new(error))),
             Err(error) => return Err(LookupError::Damaged(Box::new(error))),
         };
-        Ok(Self::new(id, number, (tenant_name, key), &ids, material))
+        let made = (number, record.rotations);
+        Ok(Self::new(id, made, (tenant_name, key), &ids, material))
     }
 
     fn new(
         id: VersionId,
-        number: u32,
+        (number, rotations): (u32, u64),
         (tenant, key): (TenantName, KeyRef),
         ids: &DataKeyIdsRecord,
         material: VersionMaterial,
@@ -170,6 +173,7 @@ impl LiveVersion {
             number,
             tenant,
             key,
+            rotations,
             material: RwLock::new(Some(material)),
             direct: Prepared::default(),
             randomized: Prepared::default(),

@@ -6,7 +6,7 @@ use kms_core::{
     tree::{Address, Place, TreeName},
 };
 
-use super::{tree::*, *};
+use super::{tree::*, uses::*, *};
 use crate::{identity::IdentityName, operation::Operation};
 
 fn round<T: Table>(key: T::Key, group: T::Group)
@@ -41,6 +41,8 @@ fn keys_read_back_as_they_were_written() {
     for work in [Work::DestroyVersion, Work::DestroyKey, Work::DestroyTenant, Work::RotateKey] {
         round::<Due>(DueKey { at_ms: 1_700_000_000_000, work, uid: Uid([9; 16]) }, ());
     }
+    round::<Uses>((VersionId::new(tenant, LeafSlot(288)), 20_000), VersionId::new(tenant, LeafSlot(288)));
+    round::<SubjectUses>((Uid([9; 16]), 300, 20_000), Uid([9; 16]));
     round::<RunningTimes>((), ());
     for identity in ["spiffe://dev.local/operator".parse().unwrap(), IdentityName::Spki([0xAB; 32])] {
         round::<Requests>(RequestKey::new(&identity, Operation::RotateKey, [7; 16]), ());
@@ -110,6 +112,7 @@ fn every_table_has_a_prefix_of_its_own() {
         RequestTimes::PREFIX,
         Due::PREFIX,
         Uses::PREFIX,
+        SubjectUses::PREFIX,
         RunningTimes::PREFIX,
         Nodes::PREFIX,
         Hashes::PREFIX,

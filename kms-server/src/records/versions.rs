@@ -1,4 +1,4 @@
-//! Key versions: where they stand, what was given out under them, and what clients say of them.
+//! Key versions: where they stand, and what was given out under them.
 
 use kms_core::id::{LeafSlot, TenantSlot, VersionId};
 use kms_proto::storage as stored;
@@ -70,30 +70,6 @@ impl Table for DataKeyIds {
     }
     fn parse_key(bytes: &[u8]) -> Option<VersionId> {
         Versions::parse_key(bytes)
-    }
-}
-
-/// What clients said of a version, a day each.
-pub enum Uses {}
-
-impl Table for Uses {
-    /// The version, and the day since 1970 in UTC.
-    type Key = (VersionId, u32);
-    type Group = VersionId;
-    type Value = stored::UsesRecord;
-    const PREFIX: u8 = 0x1C;
-    const NAME: &'static str = "uses";
-
-    fn write_key((version, day): &Self::Key, out: &mut Vec<u8>) {
-        Versions::write_key(version, out);
-        out.extend_from_slice(&day.to_be_bytes());
-    }
-    fn write_group(version: &VersionId, out: &mut Vec<u8>) {
-        Versions::write_key(version, out);
-    }
-    fn parse_key(bytes: &[u8]) -> Option<Self::Key> {
-        let (version, day) = bytes.split_first_chunk::<8>()?;
-        Some((VersionId::from(u64::from_be_bytes(*version)), u32::from_be_bytes(day.try_into().ok()?)))
     }
 }
 

@@ -263,25 +263,47 @@ pub(super) fn version_to_wire(view: &VersionView) -> v1::KeyVersion {
     }
 }
 
-pub(super) fn use_to_wire(used: census::VersionUse) -> v1::VersionUse {
-    let day = |day: u32| timestamp_to_wire(i64::from(day) * 86_400_000);
-    let columns = used.columns.into_iter().map(|((table, column), counted)| v1::ColumnUse {
-        table,
-        column,
-        seals: counted.seals,
-        opens: counted.opens,
-        last_day: day(counted.last_day),
+pub(super) fn census_to_wire(census: census::Census) -> v1::CensusResponse {
+    let versions = census.versions.into_iter().map(|one| {
+        let Uses { columns, holders, left_out } = Uses::of(one.used);
+        v1::VersionUse { version: one.version, version_id: one.id.get(), columns, holders, left_out }
     });
-    let holders = used.holders.into_iter().map(|(identity, holder)| v1::LeaseHolder {
-        identity,
-        last_leased_day: day(holder.last_leased),
-        last_report_day: holder.last_report.and_then(day),
+    let subjects = census.subjects.into_iter().map(|some| {
+        let Uses { columns, holders, left_out } = Uses::of(some.used);
+        let (rotations, is_older) = (some.rotations, some.is_older);
+        v1::SubjectsUse { rotations, is_older, columns, holders, left_out }
     });
-    v1::VersionUse {
-        version: used.version,
-        version_id: used.id.get(),
-        columns: columns.collect(),
-        holders: holders.collect(),
-        left_out: used.left_out,
+    v1::CensusResponse {
+        versions: versions.collect(),
+        days_kept: census::DAYS_KEPT,
+        subjects: subjects.collect(),
+        more_subjects: census.more_subjects,
+    }
+}
+
+/// What was used and who was leased it.
+struct Uses {
+    columns: Vec<v1::ColumnUse>,
+    holders: Vec<v1::LeaseHolder>,
+    left_out: u64,
+}
+
+impl Uses {
+    fn of(used: census::Used) -> Self {
+        let day = |day: u32| timestamp_to_wire(i64::from(day) * 86_400_000);
+        let columns = used.columns.into_iter().map(|((table, column), counted)| v1::ColumnUse {
+            table,
+            column,
+            seals: counted.seals,
+            opens: counted.opens,
+            moved: counted.moved,
+            last_day: day(counted.last_day),
+        });
+        let holders = used.holders.into_iter().map(|(identity, holder)| v1::LeaseHolder {
+            identity,
+            last_leased_day: day(holder.last_leased),
+            last_report_day: holder.last_report.and_then(day),
+        });
+        Self { columns: columns.collect(), holders: holders.collect(), left_out: used.left_out }
     }
 }

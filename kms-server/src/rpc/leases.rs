@@ -18,6 +18,7 @@ use super::status::Failure;
 use crate::gate::items::Refusal;
 use crate::gate::permit::op;
 use crate::gate::{Caller, Denied, Permit};
+use crate::keyring::census::MOST_REPORTS;
 use crate::keyring::holders::Client;
 use crate::keyring::indexing::MAX_INDEX_VERSIONS;
 use crate::keyring::{KeyEntry, Keyring, LookupError};
@@ -40,11 +41,7 @@ impl Core {
         convert::batch(message.items.iter().map(weight).sum(), MAX_IDS, std::iter::empty())?;
         let purpose = (!message.purpose.is_empty()).then_some(&*message.purpose);
         let tenant = TenantName::try_from(&*message.tenant)?;
-        if !message.uses.is_empty()
-            && let Ok(entry) = self.keyring.tenant(tenant.as_str())
-        {
-            self.keyring.census().reported(&caller.identity.name, entry.slot, message.uses);
-        }
+        self.note_uses(caller, &tenant, message.uses).await?;
         let client = client(caller, &message.client_instance)?;
         // ORDER: before anything is leased: what is destroyed from here on has a later one.
         let store_revision = self.revision();
@@ -110,6 +107,28 @@ impl Core {
         Ok(v1::OpenDataKeysResponse { items, store_revision, client_instance, padding })
     }
 
+    /// Notes for the census what the client says that it did.
+    async fn note_uses(
+        &self,
+        caller: &Caller,
+        tenant: &TenantName,
+        mut uses: Vec<v1::open_data_keys_request::UseReport>,
+    ) -> Result<(), Failure> {
+        if uses.is_empty() {
+            return Ok(());
+        }
+        uses.truncate(MOST_REPORTS);
+        let tenant = tenant.clone();
+        let counted = self.keyring.read_many(uses.len(), move |keyring| -> Vec<_> {
+            let counted = |of: v1::open_data_keys_request::UseReport| {
+                Some((keyring.counted(of.version_id.into(), tenant.as_str())?, of))
+            };
+            uses.into_iter().filter_map(counted).collect()
+        });
+        self.keyring.census().reported(&caller.identity.name, counted.await?);
+        Ok(())
+    }
+
     /// Finds the keys that items name; no material is opened before policy is asked.
     async fn look_up(
         &self,
@@ -164,9 +183,8 @@ impl Core {
             }
         };
         let leased = self.gate.record(leased).await??;
-        // Subjects come by the million: the census is of keys with many rows each.
-        let counted = leased.iter().flatten().filter(|leased| leased.key.subject().is_none());
-        self.keyring.census().leased(&caller.identity.name, counted.map(|leased| leased.version_id));
+        let counted = leased.iter().flatten().map(|leased| leased.counted);
+        self.keyring.census().leased(&caller.identity.name, counted);
         Ok(leased.into_iter().map(|leased| leased.map(Handed::DataKey)).collect())
     }
 }

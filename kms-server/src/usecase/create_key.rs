@@ -175,6 +175,7 @@ pub(super) fn add_settling_version(
             key_commitment: leaf.key_commitment.to_vec(),
             created_entry: entry,
             indexes_from_running_ms,
+            rotations: key.rotations,
             ..VersionRecord::default()
         },
     );

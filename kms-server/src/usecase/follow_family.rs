@@ -19,6 +19,7 @@ pub(super) async fn up_to_date(keyring: &Keyring, key: &KeyEntry) -> Result<Opti
         // Another seal of the same subject may have come first.
         let behind = entry.family.as_ref().is_some_and(|family| record.rotations < family.rotations());
         if behind {
+            // Whether deterministic columns move too is the family's word.
             rotate(change, &mut record, &entry.name, false, &running)?;
             put_key(change, &entry, record);
         }

@@ -14,6 +14,7 @@ use super::refused::Refused;
 use super::seal::destroyed;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
+use crate::keyring::counted::Counted;
 use crate::keyring::holders::{Client, Lease};
 pub use crate::keyring::leases::ToSeal;
 use crate::keyring::{KeyEntry, Keyring, LiveVersion};
@@ -48,6 +49,8 @@ pub struct Leased {
     pub key: KeyName,
     /// The key's class.
     pub class: KeyClass,
+    /// As what the census counts it.
+    pub counted: Counted,
 }
 
 type Leases = Unrecorded<Result<Vec<Result<Leased, Refused>>, Refused>>;
@@ -124,6 +127,7 @@ async fn seal_with(
         revision: key.revision,
         key: asked,
         class: key.class,
+        counted: Counted::of(key, &version),
     })
 }
 
@@ -178,6 +182,7 @@ fn open_with(
         revision: key.revision,
         key: key.as_asked(),
         class: key.class,
+        counted: Counted::of(key, &version),
     })
 }
 

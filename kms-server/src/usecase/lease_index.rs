@@ -14,6 +14,7 @@ use super::refused::Refused;
 use super::seal::destroyed;
 use crate::gate::permit::op;
 use crate::gate::{Note, Permit, Unrecorded};
+use crate::keyring::counted::Counted;
 use crate::keyring::holders::Client;
 use crate::keyring::indexing::IndexVersions;
 use crate::keyring::leases::ToSeal;
@@ -103,5 +104,6 @@ async fn lease_version(
         revision: key.revision,
         key: key.as_asked(),
         class: key.class,
+        counted: Counted::of(key, &version),
     })
 }

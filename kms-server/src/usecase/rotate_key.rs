@@ -80,6 +80,9 @@ pub(super) fn rotate(
     if key.family {
         // Its subjects follow, each when it is next to seal: a sweep over millions would hold everybody up.
         key.rotations += 1;
+        if deterministic {
+            key.deterministic_rotation = key.rotations;
+        }
         return plan_rotation(change, key);
     }
     if name.is_index() && key.live_versions >= MAX_INDEX_VERSIONS {
@@ -95,6 +98,12 @@ pub(super) fn rotate(
         }
         false => 0,
     };
+    let mut deterministic = deterministic;
+    if let Some(family) = &family {
+        // It catches up with all rotations at once, and with what any of them asked for.
+        deterministic |= key.rotations < family.deterministic_rotation;
+        key.rotations = family.rotations;
+    }
     add_settling_version(change, &(slot, name.clone()), key, uid(&owner.uid)?, settles)?;
     key.state = state_number(LifecycleState::Active);
     if deterministic || key.deterministic_version == 0 {
@@ -102,10 +111,7 @@ pub(super) fn rotate(
     }
     match family {
         // That has a period, and the subject's key has not.
-        Some(family) => {
-            key.rotations = family.rotations;
-            Ok(())
-        }
+        Some(_) => Ok(()),
         None => plan_rotation(change, key),
     }
 }

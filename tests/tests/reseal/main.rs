@@ -6,8 +6,10 @@
     reason = "where a test's setting up fails, the test has failed"
 )]
 
+mod census;
 mod indexes;
 mod killed;
+mod moved;
 mod refusals;
 mod scene;
 mod searched;

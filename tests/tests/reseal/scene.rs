@@ -19,7 +19,7 @@ pub(crate) const LEASE: Duration = Duration::from_secs(2);
 /// The key centre.
 pub(crate) struct Scene {
     pub(crate) place: Place,
-    _server: Server,
+    pub(crate) server: Server,
     pub(crate) operator: Kms,
     pub(crate) service: Kms,
 }
@@ -32,7 +32,7 @@ impl Scene {
             operator: client(&place, "operator").await,
             service: client(&place, "attendance").await,
             place,
-            _server: server,
+            server,
         };
         for tenant in ["acme", "globex"] {
             let tenant = tenant.parse().unwrap();

@@ -86,7 +86,7 @@ fn versions(rows: &[SealedShift], of: impl Fn(i64) -> bool) -> BTreeSet<VersionI
     rows.iter().filter(|row| of(row.employee)).map(header).collect()
 }
 
-async fn destroy(scene: &Scene, company: &str, key: &str, target: DestroyTarget) {
+pub(crate) async fn destroy(scene: &Scene, company: &str, key: &str, target: DestroyTarget) {
     let what = DestroyKey {
         target,
         reason: DestroyReason::Test,
@@ -190,4 +190,86 @@ async fn a_row_without_a_subject_is_named_and_left_as_it_is() {
         "{said:?}"
     );
     assert!(!said.nothing_left());
+}
+
+#[derive(Clone, PartialEq, Protect)]
+#[protect(
+    table = "desks",
+    key = "attendance",
+    tenant = "company_id",
+    bind("company_id", "id"),
+    per = "employee"
+)]
+struct Desk {
+    company_id: String,
+    id: i64,
+    employee: i64,
+    #[protect(deterministic, text, equality = "within_subject")]
+    place: String,
+    #[protect(encrypt, text)]
+    note: String,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deterministic_columns_of_subjects_move_with_a_rotation_that_says_so_and_with_no_other() {
+    let scene = Scene::new().await;
+    let db = Db::sqlite().await;
+    family(&scene, "initech").await;
+    db.pool
+        .run(
+            "CREATE TABLE desks (company_id TEXT, id INTEGER PRIMARY KEY, employee INTEGER, place TEXT, note TEXT)",
+            &[],
+        )
+        .await;
+    let desk = |id| Desk {
+        company_id: "initech".into(),
+        id,
+        employee: id % 3,
+        place: "window".into(),
+        note: format!("note {id}"),
+    };
+    let desks: Vec<Desk> = (0..9).map(desk).collect();
+    let sealed: Vec<SealedDesk> =
+        scene.service.seal_all(&desks).await.into_iter().map(Result::unwrap).collect();
+    let Pool::Sqlite(pool) = &db.pool else { panic!("another database") };
+    sql::insert(&sealed).unwrap().execute(pool).await.unwrap();
+    let (tenant, key): (_, KeyName) = ("initech".parse().unwrap(), "attendance".parse().unwrap());
+    let stored = async || -> Vec<SealedDesk> {
+        sqlx::query_as("SELECT * FROM desks ORDER BY id").fetch_all(pool).await.unwrap()
+    };
+    let turn = async |deterministic: bool| {
+        let how = RotateKey { deterministic, ..RotateKey::default() };
+        scene.operator.rotate_key(&tenant, &key, how).await.unwrap();
+    };
+    let reseal = async || {
+        let kms = scene.cold().await;
+        let database = Database::connect(db.url()).await.unwrap();
+        let said = Reseal::of::<Desk>(&kms, &tenant, database).unwrap().run(|_| ()).await.unwrap();
+        assert!(said.nothing_left(), "{said:?}");
+        stored().await
+    };
+    let before = stored().await;
+    turn(false).await;
+    let plain = reseal().await;
+    assert!(plain.iter().zip(&before).all(|(new, old)| new.place == old.place && new.note != old.note));
+    // Who follows two rotations at once follows the one that says so, too.
+    turn(true).await;
+    turn(false).await;
+    let moved = reseal().await;
+    assert!(moved.iter().zip(&plain).all(|(new, old)| new.place != old.place && new.note != old.note));
+    let equal = |one: usize, other: usize| moved[one].place == moved[other].place;
+    assert!(equal(0, 3) && equal(3, 6) && !equal(0, 1), "equal within each subject");
+    turn(false).await;
+    assert!(reseal().await.iter().zip(&moved).all(|(new, old)| new.place == old.place));
+    for person in 0..3 {
+        for version in [1, 2] {
+            destroy(&scene, "initech", &format!("attendance/{person}"), DestroyTarget::Version(version))
+                .await;
+        }
+    }
+    let opened = scene.cold().await.open_all(stored().await).await;
+    assert_eq!(opened.into_iter().map(Result::unwrap).collect::<Vec<_>>(), desks);
+    let words = "key rotate attendance --tenant initech --deterministic";
+    let said = kms_tests::cli::kms(Some(&scene.place.profile("operator")), words.split(' ')).ok();
+    assert!(said.stdout.contains("their deterministic columns move with it"), "{said:?}");
 }

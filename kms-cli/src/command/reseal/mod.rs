@@ -93,6 +93,8 @@ fn to_json(report: &Report) -> Value {
     json!({
         "rows": report.rows,
         "resealed": report.resealed,
+        "from_previous": report.from_previous,
+        "from_plaintext": report.from_plaintext,
         "reindexed": report.reindexed,
         "already_current": report.already_current,
         "skipped": report.skipped,
@@ -117,7 +119,12 @@ fn to_text(report: &Report) -> String {
         lines.push(format!("… and more; `-o json` names {}", words::count(known as u64, "cell")));
     }
     let done = if report.dry_run { "would reseal" } else { "resealed" };
-    let mut parts = vec![format!("{done} {}", words::count(report.resealed, "row"))];
+    let moved =
+        [(report.from_previous, "of an older scheme"), (report.from_plaintext, "never sealed before")];
+    let moved = moved.into_iter().filter(|(rows, _)| *rows > 0);
+    let moved: Vec<_> = moved.map(|(rows, what)| format!("{} {what}", words::thousands(rows))).collect();
+    let moved = if moved.is_empty() { String::new() } else { format!(" ({})", moved.join(", ")) };
+    let mut parts = vec![format!("{done} {}{moved}", words::count(report.resealed, "row"))];
     if report.reindexed > 0 {
         parts.push(format!("indexed {} anew", words::count(report.reindexed, "row")));
     }

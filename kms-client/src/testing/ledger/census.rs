@@ -28,7 +28,7 @@ pub(super) struct Uses {
 }
 
 impl Ledger {
-    /// Notes that a client was leased a version. Subjects are not counted, nor are index keys.
+    /// Notes that a client was leased a version. Index keys are not counted.
     pub(in super::super) fn leased_to(
         &mut self,
         client: &str,
@@ -50,7 +50,12 @@ impl Ledger {
         now: Moment,
     ) {
         let today = day(now);
-        for UseReport { version_id, table, column, .. } in reports.into_iter().take(MOST_REPORTS) {
+        for report in reports.into_iter().take(MOST_REPORTS) {
+            let UseReport { version_id, table, column, seals, opens, moved } = report;
+            // What was sealed anew in its place needs its version no more.
+            if seals == 0 && opens <= moved {
+                continue;
+            }
             let version = VersionId::from(version_id);
             let (Ok(table), Ok(column)) = (table.parse(), column.parse()) else { continue };
             let Some(place) = self.place_of(tenant, version) else { continue };
@@ -65,9 +70,6 @@ impl Ledger {
         let tenant = self.tenant_mut(place.tenant).ok()?;
         let (key, number) = tenant.leaf(version)?;
         let key = key.clone();
-        if key.subject_id().is_some() {
-            return None;
-        }
         Some(&mut tenant.key_mut(&key).ok()?.version_mut(number)?.uses)
     }
 }

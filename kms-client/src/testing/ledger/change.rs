@@ -150,6 +150,7 @@ impl Ledger {
             active: 0,
             deterministic: 0,
             rotations: 0,
+            deterministic_rotation: 0,
             destroyed_epoch: 0,
         };
         owner.keys.insert(name.clone(), key);
@@ -253,6 +254,7 @@ fn rotate(tenant: &mut Tenant, name: &KeyName, deterministic: bool, now: Moment)
     let suspended_tenant = (tenant.state == LifecycleState::Suspended).then(|| tenant.suspended_words());
     let settings = tenant.settings(name)?;
     let (rotations, family) = (settings.rotations, settings.state);
+    let deterministic_rotation = settings.deterministic_rotation;
     let key = tenant.key_mut(name)?;
     if !matches!(key.state, LifecycleState::Active | LifecycleState::Deactivated) {
         let words = format!("key `{name}` is {}; resume it before rotating", key.state);
@@ -266,6 +268,9 @@ fn rotate(tenant: &mut Tenant, name: &KeyName, deterministic: bool, now: Moment)
     }
     if key.is_family {
         key.rotations += 1;
+        if deterministic {
+            key.deterministic_rotation = key.rotations;
+        }
         return Ok(());
     }
     if name.is_index() && key.live().count() >= MAX_INDEX_VERSIONS {
@@ -277,7 +282,8 @@ fn rotate(tenant: &mut Tenant, name: &KeyName, deterministic: bool, now: Moment)
     add_version(tenant, name, now)?;
     let key = tenant.key_mut(name)?;
     key.state = LifecycleState::Active;
-    if deterministic {
+    let follows = name.subject_id().is_some() && key.rotations < deterministic_rotation;
+    if deterministic || follows {
         key.deterministic = key.active;
     }
     if name.subject_id().is_some() {

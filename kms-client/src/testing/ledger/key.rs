@@ -48,6 +48,8 @@ pub(super) struct Key {
     pub(super) deterministic: u32,
     /// Of a family, how often it was rotated; of a subject's key, how often it had been when its newest version was made.
     pub(super) rotations: u64,
+    /// Of a family, the last of its rotations that moves deterministic columns too; 0 where none did.
+    pub(super) deterministic_rotation: u64,
     /// 0 while it lives.
     pub(super) destroyed_epoch: u64,
 }

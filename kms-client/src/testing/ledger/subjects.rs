@@ -120,6 +120,7 @@ fn make(
         active: 0,
         deterministic: 0,
         rotations: of.rotations,
+        deterministic_rotation: 0,
         destroyed_epoch: 0,
     };
     tenant.keys.insert(name.clone(), key);

@@ -69,8 +69,6 @@ impl Core {
     ) -> Result<v1::CensusResponse, Failure> {
         let permit = self.permit(caller, (&message.tenant, &message.key), None).await?;
         let counted = census::census(permit, &self.keyring).await;
-        let versions = self.gate.record(counted).await??;
-        let versions = versions.into_iter().map(convert::use_to_wire).collect();
-        Ok(v1::CensusResponse { versions, days_kept: census::DAYS_KEPT })
+        Ok(convert::census_to_wire(self.gate.record(counted).await??))
     }
 }
