@@ -28,7 +28,10 @@ so. A JSON value that is not text is sealed into an array of one string ([\"kf1.
 The record id binds each cell to its row: it must be present and not empty. That ids are unique is up to you: cells of two \
 rows with the same id could be exchanged without anybody noticing.\n\n\
 A deterministic column shows which rows hold equal values, so that you can search and join; its cells are not bound to their \
-rows. OUT is written whole or not at all, and replaced where it exists. At the end stderr says rows, cells, key-server calls \
+rows.\n\n\
+All cells are under one key, which may be a subject's (FAMILY/SUBJECT): a file of many subjects is divided by them before. A table in a \
+database is resealed by `kms reseal`, under each row's own key with `--per`.\n\n\
+OUT is written whole or not at all, and replaced where it exists. At the end stderr says rows, cells, key-server calls \
 and seconds.")]
 pub struct ColumnsJob {
     /// With what

@@ -4,7 +4,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use kms_client::{
-    Column, ColumnSealer, Error, Pause, Reason, RecordId, Records, ToOpenField, ToSealField, VersionId,
+    Column, ColumnSealer, Error, KeyName, Pause, Reason, RecordId, Records, ToOpenField, ToSealField,
+    VersionId,
 };
 use kms_core::field::{Header, Kind, text};
 use tokio::runtime::Handle;
@@ -13,7 +14,7 @@ use super::{
     Action,
     cipher::{Answers, Cell, CellCipher},
 };
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// Turns cells with the keys of one key.
 #[derive(Debug)]
@@ -186,6 +187,12 @@ impl KeyCentre {
 
     /// What a value is bound to that does not open: the caller gave two of the three, and can have mistaken them.
     fn failure(&self, cell: &Cell<'_>, error: Error) -> Failure {
+        if let Error::OtherKey { sealed_under, named } = &error
+            && named.subject().is_none()
+            && sealed_under.family() == named.family()
+        {
+            return of_family(named);
+        }
         let is_rejected = error.reason() == Some(Reason::CiphertextRejected);
         if !is_rejected || matches!(error, Error::OtherKey { .. }) {
             return error.into();
@@ -224,6 +231,15 @@ impl CellCipher for KeyCentre {
             Action::Reseal => self.reseal(cells, answers),
         }
     }
+}
+
+/// A family seals nothing itself, and what its subjects' keys seal opens in the name of each alone.
+pub fn of_family(family: &KeyName) -> Failure {
+    let message = format!(
+        "`{family}` is a family: a file with rows of one subject takes `--key {family}/SUBJECT`, so divide the file by subjects; a table in \
+         a database is resealed whole by `kms reseal --key {family} --per COLUMN`"
+    );
+    Failure::new(Exit::Failed, Reason::KeyIsFamily.as_str(), message)
 }
 
 struct Opened {

@@ -6,12 +6,15 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use kms_client::{Column, Kms};
+use kms_client::{Column, KeyName, Kms, Reason};
 use serde_json::{Value, json};
 
 use crate::{
     args::{self, ColumnsJob, FileFormat},
-    columns::{Action, Format, Job, Summary, Table, keyed::KeyCentre},
+    columns::{
+        Action, Format, Job, Summary, Table,
+        keyed::{self, KeyCentre},
+    },
     failure::{Exit, Failure},
     interruption::Interruption,
     print,
@@ -45,10 +48,11 @@ pub async fn run(command: args::Columns, session: &Session) -> Result<Exit, Fail
     let kms = session.connect().await?;
     let cipher = KeyCentre::new(kms.records(&what.with.tenant, &what.with.key), columns, action);
     let bar = progress(length, session);
+    let key = what.with.key.clone();
     let running = tokio::task::spawn_blocking(move || {
         let summary = crate::columns::run(&job, &cipher, input, &mut output, &|bytes| bar.inc(bytes));
         bar.finish_and_clear();
-        let summary = summary?;
+        let summary = summary.map_err(|failure| of_family(&key, failure.into()))?;
         nothing_opened(&summary)?;
         output
             .finish()
@@ -58,6 +62,14 @@ pub async fn run(command: args::Columns, session: &Session) -> Result<Exit, Fail
     let (job, summary) = running.await.map_err(|_| Failure::failed("INTERNAL", "the run broke off"))??;
     say(&job, &summary, &kms, session)?;
     Ok(if summary.failed > 0 { Exit::Partly } else { Exit::Done })
+}
+
+/// Says what to do, where the key is a family.
+fn of_family(key: &KeyName, failure: Failure) -> Failure {
+    match failure.reason == Reason::KeyIsFamily.as_str() {
+        true => Failure { message: keyed::of_family(key).message, ..failure },
+        false => failure,
+    }
 }
 
 /// Table and columns in the words of the engine and of the client.

@@ -193,3 +193,34 @@ fn what_does_not_open_says_what_to_check() {
     }
     assert!(!place.path("x").exists());
 }
+
+#[test]
+fn a_file_of_one_subject_is_turned_under_its_key_and_a_family_is_refused_with_what_to_do() {
+    let place = Place::with_key("family-file", "--family");
+    fs::write(place.path("in.csv"), TABLE).unwrap();
+    place.run("attendance", "key ensure attendance --tenant T 17").ok();
+    let of_subject = CELLS.replacen("K", "--tenant T --key attendance/17", 1);
+    place.run("attendance", &format!("columns seal {of_subject} in.csv v1.csv")).ok();
+    place.run("operator", "key rotate attendance --tenant T --deterministic").ok();
+    place.run("attendance", &format!("columns reseal {of_subject} v1.csv v2.csv")).ok();
+    let (old, new) = (place.read("v1.csv"), place.read("v2.csv"));
+    let cells = |file: &str| -> Vec<String> {
+        file.split([',', '\r', '"']).filter(|cell| cell.starts_with("kf1.")).map(str::to_owned).collect()
+    };
+    let (old, new) = (cells(&old), cells(&new));
+    let moved = old.iter().filter(|cell| !new.contains(cell)).count();
+    assert_eq!((old.len(), moved), (6, 6), "both columns moved");
+    place
+        .run("operator", "key destroy attendance/17 --tenant T --version 1 --reason superseded --force")
+        .ok();
+    place.run("attendance", &format!("columns open {of_subject} v2.csv out.csv")).ok();
+    assert_eq!(place.read("out.csv"), TABLE.replace("\r\n\r\n", "\r\n"));
+
+    for (action, file) in [("seal", "in.csv"), ("open", "v2.csv"), ("reseal", "v2.csv")] {
+        let said =
+            place.run("attendance", &format!("columns {action} {CELLS} {file} no.csv -o json")).ends_with(1);
+        assert_eq!(said.reason(), "KEY_IS_FAMILY", "{action}");
+        assert!(said.stderr.contains("--key attendance/SUBJECT") && said.stderr.contains("--per COLUMN"));
+        assert!(!place.path("no.csv").exists());
+    }
+}
