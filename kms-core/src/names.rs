@@ -4,6 +4,8 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use smallvec::SmallVec;
+
 use crate::id::Uid;
 
 /// Most bytes of a tenant, key (family) or context name.
@@ -269,7 +271,10 @@ impl fmt::Display for KeyName {
 
 /// Which row a value stands in: 1 to 1,024 bytes. Shown only as a length, for it may name a person.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RecordId(Box<[u8]>);
+pub struct RecordId(SmallVec<[u8; SHORT]>);
+
+/// A UUID as text, and most else that tells a row, stands in the id itself.
+const SHORT: usize = 40;
 
 impl RecordId {
     /// The bytes that are bound.
@@ -282,7 +287,7 @@ impl TryFrom<&[u8]> for RecordId {
     type Error = NameError;
     fn try_from(id: &[u8]) -> Result<Self, NameError> {
         check_length("record id", id.len(), MAX_VALUE)?;
-        Ok(Self(id.into()))
+        Ok(Self(SmallVec::from_slice(id)))
     }
 }
 

@@ -246,7 +246,7 @@ fn of_twin(table: &Table) -> TokenStream {
 
             #place
 
-            fn ciphertexts<'a>(&'a self, values: &mut d::Ciphertexts<'a>) {
+            fn ciphertexts<'a>(&'a self, values: &mut d::Ciphertexts<'a, '_>) {
                 #(#ciphertexts)*
             }
 

@@ -42,18 +42,18 @@ impl Kms {
             }
         };
         let columns = layout.columns.len();
-        let mut stored = Ciphertexts(Vec::with_capacity(rows.len() * columns));
-        rows.iter().for_each(|row| row.ciphertexts(&mut stored));
+        let mut stored = Vec::with_capacity(rows.len() * columns);
+        rows.iter().for_each(|row| row.ciphertexts(&mut Ciphertexts(&mut |value| stored.push(value))));
         let places: Vec<Result<Place, ProtectError>> = rows.iter().map(SealedRow::place).collect();
         let mut masked: Vec<Option<Result<Masked, Error>>> =
-            std::iter::repeat_with(|| None).take(stored.0.len()).collect();
+            std::iter::repeat_with(|| None).take(stored.len()).collect();
         let mut wrong: Vec<Option<ProtectError>> = vec![None; rows.len()];
         let refuse = |wrong: &mut Option<ProtectError>, column: usize, problem: FieldProblem| {
             wrong.get_or_insert_with(|| layout.error(column, problem));
         };
         // Values of all subjects of a family go together.
         let mut groups: HashMap<(&TenantName, &KeyName), Vec<ToMask<'_, '_>>> = HashMap::new();
-        for (slot, stored) in stored.0.into_iter().enumerate() {
+        for (slot, stored) in stored.into_iter().enumerate() {
             let (row, column) = (slot / columns, &layout.columns[slot % columns]);
             let (Ok(place), Some(_)) = (&places[row], &column.schema.mask) else { continue };
             match migrate::look(stored) {

@@ -100,30 +100,30 @@ impl<'a> Batch<'a> {
         rows: &'a [S],
     ) -> (Self, Vec<Option<Result<Plaintext, Error>>>) {
         let slots = rows.len() * layout.columns.len();
-        let mut stored = Ciphertexts(Vec::with_capacity(slots));
-        rows.iter().for_each(|row| row.ciphertexts(&mut stored));
-        let mut places: Vec<_> = rows.iter().map(SealedRow::place).collect();
-        let keys = RowKeys::of(layout, &mut places);
         let (mut sealed, mut values) = (Vec::with_capacity(slots), Vec::with_capacity(slots));
-        let cells = stored.0.chunks_exact(layout.columns.len().max(1));
-        for ((row, place), stored) in places.iter_mut().enumerate().zip(cells) {
-            for ((at, column), stored) in layout.columns.iter().enumerate().zip(stored) {
-                let (value, plain) = match look(row, column, *stored) {
+        let mut places = Vec::with_capacity(rows.len());
+        for (at, row) in rows.iter().enumerate() {
+            let (mut place, mut columns) = (row.place(), layout.columns.iter().enumerate());
+            row.ciphertexts(&mut Ciphertexts(&mut |stored| {
+                let Some((column, laid)) = columns.next() else { return };
+                let (value, plain) = match look(at, laid, stored) {
                     Ok(Look::Null) => (None, None),
                     Ok(Look::Plain(plaintext)) => (None, Some(Ok(plaintext))),
                     Ok(Look::Sealed(sealed)) => (Some(sealed), None),
                     Err(problem) => {
                         // Of a row that failed in one column nothing is opened.
                         if place.is_ok() {
-                            *place = Err(layout.error(at, problem));
+                            place = Err(layout.error(column, problem));
                         }
                         (None, None)
                     }
                 };
                 sealed.push(value);
                 values.push(plain);
-            }
+            }));
+            places.push(place);
         }
+        let keys = RowKeys::of(layout, &mut places);
         (Self { layout, places, keys, sealed }, values)
     }
 

@@ -50,7 +50,7 @@ pub trait SealedRow: Sized {
     fn place(&self) -> Result<Place, ProtectError>;
 
     /// Hands over what stands in the protected columns.
-    fn ciphertexts<'a>(&'a self, values: &mut Ciphertexts<'a>);
+    fn ciphertexts<'a>(&'a self, values: &mut Ciphertexts<'a, '_>);
 
     /// The struct: the opened values beside the fields that are not protected.
     ///
@@ -96,9 +96,14 @@ pub(crate) enum Stored<'a> {
     Null,
 }
 
-/// Values on their way to be opened.
-#[derive(Debug, Default)]
-pub struct Ciphertexts<'a>(pub(super) Vec<Stored<'a>>);
+/// Where values go that are to be opened.
+pub struct Ciphertexts<'a, 't>(pub(super) &'t mut dyn FnMut(Stored<'a>));
+
+impl fmt::Debug for Ciphertexts<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ciphertexts(..)")
+    }
+}
 
 // Of a table that moves over from plaintext it may be a value that was never sealed.
 impl fmt::Debug for Stored<'_> {
@@ -111,15 +116,15 @@ impl fmt::Debug for Stored<'_> {
     }
 }
 
-impl<'a> Ciphertexts<'a> {
+impl<'a> Ciphertexts<'a, '_> {
     /// The next column's value.
     pub fn push_bytes(&mut self, value: Option<&'a Sealed>) {
-        self.0.push(value.map_or(Stored::Null, |value| Stored::Bytes(value.as_bytes())));
+        (self.0)(value.map_or(Stored::Null, |value| Stored::Bytes(value.as_bytes())));
     }
 
     /// The next column's value.
     pub fn push_text(&mut self, value: Option<&'a SealedText>) {
-        self.0.push(value.map_or(Stored::Null, |value| Stored::Text(value.as_str())));
+        (self.0)(value.map_or(Stored::Null, |value| Stored::Text(value.as_str())));
     }
 }
 

@@ -210,7 +210,7 @@ pub(super) fn by_tenant(places: &[Result<Place, ProtectError>]) -> Vec<(TenantNa
             tenants.push(&place.tenant, row);
         }
     }
-    tenants.into_vec().into_iter().map(|(tenant, rows)| (tenant.clone(), rows)).collect()
+    tenants.into_vec()
 }
 
 pub(super) fn refuse_all<T>(rows: usize, error: &ProtectError) -> Vec<Result<T, ProtectError>> {

@@ -14,30 +14,30 @@ pub(crate) struct Grouped<K> {
     room: usize,
 }
 
-impl<K: Copy + Eq + Hash> Grouped<K> {
+impl<K: Clone + Eq + Hash> Grouped<K> {
     /// No groups yet; the first will have room for so many items.
     pub(crate) fn with_room(items: usize) -> Self {
         Self { groups: Vec::new(), many: HashMap::new(), last: 0, room: items }
     }
 
     /// Adds an item to its group.
-    pub(crate) fn push(&mut self, key: K, at: usize) {
+    pub(crate) fn push(&mut self, key: &K, at: usize) {
         self.last = self.place(key);
         self.groups[self.last].1.push(at);
     }
 
-    fn place(&mut self, key: K) -> usize {
-        if self.groups.get(self.last).is_some_and(|(last, _)| *last == key) {
+    fn place(&mut self, key: &K) -> usize {
+        if self.groups.get(self.last).is_some_and(|(last, _)| last == key) {
             return self.last;
         }
-        if let Some(known) = self.groups.iter().take(FEW).position(|(known, _)| *known == key) {
+        if let Some(known) = self.groups.iter().take(FEW).position(|(known, _)| known == key) {
             return known;
         }
         let next = self.groups.len();
-        let place = if next < FEW { next } else { *self.many.entry(key).or_insert(next) };
+        let place = if next < FEW { next } else { *self.many.entry(key.clone()).or_insert(next) };
         if place == next {
             let room = if next == 0 { self.room } else { 1 };
-            self.groups.push((key, Vec::with_capacity(room)));
+            self.groups.push((key.clone(), Vec::with_capacity(room)));
         }
         place
     }
@@ -56,7 +56,7 @@ mod tests {
     fn every_item_is_in_the_group_of_its_key_however_many_there_are() {
         for groups in [1, 2, FEW, FEW + 1, 50] {
             let mut grouped = Grouped::with_room(300);
-            (0..300).for_each(|at| grouped.push(at * 7 % groups, at));
+            (0..300).for_each(|at| grouped.push(&(at * 7 % groups), at));
             let grouped = grouped.into_vec();
             assert_eq!(grouped.len(), groups);
             for (key, items) in grouped {

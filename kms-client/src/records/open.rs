@@ -131,10 +131,10 @@ fn sort<'a>(
     for at in wanted {
         let Some((item, key)) = values.value(at) else { continue };
         match Header::parse(item.ciphertext) {
-            Ok(header) if Bound::of(&header).is_some() => remote.push(key, at),
+            Ok(header) if Bound::of(&header).is_some() => remote.push(&key, at),
             Ok(header) => {
                 let subject = Some(key).filter(|key| key.subject().is_some());
-                local.push(((header.version, header.data_key), subject), at);
+                local.push(&((header.version, header.data_key), subject), at);
             }
             Err(error) => {
                 settle(at, open_error(&error.into()));

@@ -49,7 +49,7 @@ impl Records {
         for at in wanted {
             let Some((item, key)) = values.value(at) else { continue };
             results[at] = Some(Err(NO_RESULT));
-            groups.push((key, item.column.is_deterministic()), at);
+            groups.push(&(key, item.column.is_deterministic()), at);
         }
         let kept_by_server =
             |((key, _), _): &Group<'_>| self.kms.shared.leases.releases_none(&self.scope.tenant, key);
