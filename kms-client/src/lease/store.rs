@@ -225,7 +225,8 @@ impl Kms {
         if hits < wants.len() {
             let missing = |(want, found): (&Want, &Option<Outcome>)| found.is_none().then(|| want.clone());
             let missing: Vec<Want> = wants.iter().zip(&found).filter_map(missing).collect();
-            let mut fetched = self.fetched(scope, missing).await.into_iter();
+            // Apart, for mostly nothing is missing.
+            let mut fetched = Box::pin(self.fetched(scope, missing)).await.into_iter();
             for slot in found.iter_mut().filter(|slot| slot.is_none()) {
                 *slot = fetched.next();
             }

@@ -68,7 +68,8 @@ impl Records {
             self.open_group(values, (want, wanted), leased, results).await;
         }
         for (key, wanted) in sorted.remote {
-            self.under(key).open_remotely(values, &wanted, results).await;
+            // Apart: the state of a call, which is kilobytes, is not carried by batches that make none.
+            Box::pin(self.under(key).open_remotely(values, &wanted, results)).await;
         }
     }
 

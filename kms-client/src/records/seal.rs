@@ -55,7 +55,8 @@ impl Records {
             |((key, _), _): &Group<'_>| self.kms.shared.leases.releases_none(&self.scope.tenant, key);
         let (remote, local): (Vec<_>, Vec<_>) = groups.into_vec().into_iter().partition(kept_by_server);
         for ((key, _), wanted) in remote {
-            self.under(key).seal_remotely(values, &wanted, results).await;
+            // Apart: the state of a call, which is kilobytes, is not carried by batches that make none.
+            Box::pin(self.under(key).seal_remotely(values, &wanted, results)).await;
         }
         let want = |((key, deterministic), _): &Group<'_>| {
             let what = What::Seal { key: KeyName::clone(key), deterministic: *deterministic };
@@ -82,7 +83,7 @@ impl Records {
                 Ok(lease) if fruitless < FRUITLESS => lease,
                 Ok(_) => return fail(left, &OVER, results),
                 Err(error) if releases_none(&error) => {
-                    return self.under(key).seal_remotely(values, left, results).await;
+                    return Box::pin(self.under(key).seal_remotely(values, left, results)).await;
                 }
                 Err(error) => return fail(left, &error, results),
             };
