@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use kms_core::{
     id::VersionId,
-    names::{FamilyName, KeyName, RecordId, SubjectName, TenantName},
+    names::{KeyName, RecordId, TenantName},
     secret::Plaintext,
 };
 
@@ -128,6 +128,12 @@ impl Records {
         self.kms.index(&self.scope.tenant, key).with_purpose(&self.scope.purpose)
     }
 
+    /// The class of one of the tenant's keys, as the server said it last.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn class_of(&self, key: &KeyName) -> Option<kms_core::state::KeyClass> {
+        self.kms.shared.leases.class_of(&self.scope.tenant, key)
+    }
+
     /// The same, by whom values are opened in order to seal them anew in their place: that holds up the destruction of no version.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn moving(self, moves: bool) -> Self {
@@ -138,8 +144,8 @@ impl Records {
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) async fn ensure_subjects(
         &self,
-        family: &FamilyName,
-        subjects: &[SubjectName],
+        family: &kms_core::names::FamilyName,
+        subjects: &[kms_core::names::SubjectName],
     ) -> Vec<Result<crate::api::Subject, Error>> {
         self.kms.ensure_subjects(&self.scope.tenant, family, subjects).await
     }

@@ -107,7 +107,13 @@ mod tests {
         SealedColumn {
             stored_as: "phone".into(),
             now: scheme(Column::randomized("checkins", "phone").unwrap()),
-            described: Some(Described { older: Vec::new(), plaintext_until, storage, max_len: None }),
+            described: Some(Described {
+                older: Vec::new(),
+                plaintext_until,
+                class: None,
+                storage,
+                max_len: None,
+            }),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which columns a run keeps current: sealed ones, and the blind indexes beside them.
 
-use kms_core::{field::Kind, names::KeyName, secret::Plaintext};
+use kms_core::{field::Kind, names::KeyName, secret::Plaintext, state::KeyClass};
 use time::{Date, OffsetDateTime};
 
 use super::row::{Cell, Row};
@@ -53,6 +53,8 @@ pub(super) struct Described {
     pub(super) older: Vec<Scheme>,
     /// The last day, UTC, on which a value that was never sealed is taken.
     pub(super) plaintext_until: Option<Date>,
+    /// The class that the present key should be of.
+    pub(super) class: Option<KeyClass>,
     /// In what form the application reads them.
     pub(super) storage: Storage,
     /// The most that the column holds.

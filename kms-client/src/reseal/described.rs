@@ -102,9 +102,13 @@ fn sealed(schema: &Schema, column: &ColumnSchema) -> Result<SealedColumn, String
         date(until)
             .ok_or_else(|| format!("column `{}`: `{until}` is no day such as `2027-01-31`", column.column))
     });
+    let class = column.class.as_deref().map(|class| {
+        class.parse().map_err(|_| format!("column `{}`: `{class}` is no class such as `L3`", column.column))
+    });
     let described = Described {
         older: older.collect::<Result<_, _>>()?,
         plaintext_until: until.transpose()?,
+        class: class.transpose()?,
         storage: column.storage,
         max_len: column.max_len,
     };

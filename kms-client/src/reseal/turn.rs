@@ -96,6 +96,7 @@ impl Turner {
         let mut outcome = Outcome::of(rows.len());
         let found = self.find(&rows, &mut outcome);
         let found = self.look(&rows, found, &mut outcome).await?;
+        self.check_classes()?;
         let records: Vec<Option<RecordId>> = rows.iter().map(Row::record).collect();
         let opened = self.open(&rows, &records, &found, &mut outcome).await?;
         let mut changes = BTreeMap::new();
@@ -104,6 +105,19 @@ impl Turner {
         let with_what = |(at, change): (usize, Change)| Change { what: outcome.what(at), ..change };
         let changes = changes.into_iter().map(with_what).collect();
         Ok(Turned { changes, tally: outcome.tally(self.dry_run) })
+    }
+
+    /// Under a key of another class than its column declares the application would neither seal nor open.
+    fn check_classes(&self) -> Result<(), Error> {
+        for SealedColumn { now, described, .. } in &self.columns {
+            let declared = described.as_ref().and_then(|described| described.class);
+            if let (Some(declared), Some(actual)) = (declared, self.records.class_of(&now.key))
+                && declared != actual
+            {
+                return Err(Error::OtherClass { key: now.key.clone().into(), declared, actual });
+            }
+        }
+        Ok(())
     }
 
     async fn seal(

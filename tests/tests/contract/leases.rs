@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kms_client::{
-    DestroyReason, Error, IndexedColumn, LifecycleState, Reason, Records,
-    api::{Change, DestroyTarget, RotateKey},
+    Column, DestroyReason, Error, IndexedColumn, LifecycleState, Reason, Records,
+    api::{Change, CreateKey, DestroyTarget, RotateKey},
 };
 
 use kms_proto::v1::{
@@ -105,6 +105,36 @@ pub(crate) async fn a_rotation_reaches_clients_that_seal(site: Site) {
         .await;
     assert_eq!(records.sealing_version(&phone()).await.unwrap(), rotated.versions[1].id);
     open(&records, &sealed).await.unwrap();
+}
+
+pub(crate) async fn a_familys_rotation_moves_deterministic_columns_where_it_says_so(site: Site) {
+    let how = CreateKey { family: true, ..CreateKey::default() };
+    site.tenant_with("acme", &["attendance"], how).await;
+    let (operator, acme) = (site.operator(), tenant("acme"));
+    let names = [attendance().family().clone()].map(|family| (family, ["employee-1".parse().unwrap()]));
+    for (family, subjects) in &names {
+        site.service().ensure_subjects(&acme, family, subjects).await.remove(0).unwrap();
+    }
+    let deterministic = Column::deterministic("checkins", "phone").unwrap();
+    // Each time a client without leases: what is at hand goes on for its time.
+    let now = async || {
+        let records = site.service().records(&acme, &key("attendance/employee-1"));
+        let randomized = records.sealing_version(&phone()).await.unwrap();
+        (randomized, records.sealing_version(&deterministic).await.unwrap())
+    };
+    let turn = async |deterministic| {
+        let how = RotateKey { deterministic, ..RotateKey::default() };
+        operator.rotate_key(&acme, &attendance(), how).await.unwrap();
+    };
+    let first = now().await;
+    assert_eq!(first.0, first.1);
+    turn(false).await;
+    let second = now().await;
+    assert!(second.0 != first.0 && second.1 == first.1);
+    turn(true).await;
+    turn(false).await;
+    let third = now().await;
+    assert!(third.0 != second.0 && third.1 == third.0, "it follows both at once");
 }
 
 /// The index key of `acme`, as the message says it.

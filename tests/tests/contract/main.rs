@@ -57,6 +57,7 @@ contract! {
         keys_at_hand_work_without_the_key_centre_until_their_lease_ends
         clients_are_told_and_purge_what_is_destroyed_or_suspended
         a_rotation_reaches_clients_that_seal
+        a_familys_rotation_moves_deterministic_columns_where_it_says_so
         a_new_version_of_an_index_key_takes_rows_once_every_lease_without_it_has_ended;
     purposes:
         a_key_for_one_purpose_seals_opens_searches_and_reveals_for_that_alone

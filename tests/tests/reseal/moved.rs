@@ -250,6 +250,13 @@ async fn what_the_schema_does_not_name_is_left_and_listed() {
         assert_eq!((said.code, counts(&said)[6]), (Some(7), 20));
         assert_eq!(report(&said)["problems"][0]["reason"], json!("CIPHERTEXT_REJECTED"), "{said:?}");
 
+        // The application would read nothing under a key of another class.
+        let mut schema = second();
+        schema["columns"][1]["class"] = json!("L3");
+        let said = reseal(&scene, &db, &schema, &[]);
+        assert!(said.code == Some(2) && said.stderr.contains("OTHER_CLASS"), "{said:?}");
+        assert_eq!(cells(&db.pool).await, before);
+
         // What would not fit its column is not written.
         let mut schema = second();
         schema["columns"][0]["max_len"] = json!(40);
@@ -279,6 +286,30 @@ async fn text_that_was_never_sealed_in_a_column_of_bytes_becomes_bytes() {
     assert_eq!(counts(&said), [2, 1, 0, 1, 0, 0, 1]);
     let types = db.pool.rows("SELECT typeof(badge) FROM badges ORDER BY id").await;
     assert_eq!(types, [[Some("blob".to_owned())], [Some("integer".to_owned())]]);
+}
+
+/// Visits of people, when everybody's were under one key.
+#[derive(Clone, PartialEq, Protect)]
+#[protect(
+    table = "visits",
+    key = "attendance",
+    tenant = "company_id",
+    bind("company_id", "id"),
+    sealed = "SealedEarly"
+)]
+struct Early {
+    company_id: String,
+    id: i64,
+    person: i64,
+    #[protect(encrypt, text)]
+    place: String,
+}
+
+impl Early {
+    fn rows(ids: Range<i64>) -> Vec<Self> {
+        let row = |id| Self { company_id: "acme".into(), id, person: id, place: format!("gate {id}") };
+        ids.map(row).collect()
+    }
 }
 
 /// Rows of people, first in the clear or under one family, then under another.
@@ -311,7 +342,7 @@ macro_rules! visit {
 }
 
 visit!(Visit, "SealedVisit", "people",);
-visit!(Moved, "SealedMoved", "guests", , previous(key = "people"), allow_plaintext(until = "9000-12-31"));
+visit!(Moved, "SealedMoved", "guests", , previous(key = "people"), previous(key = "attendance", shared), allow_plaintext(until = "9000-12-31"));
 visit!(Settled, "SealedSettled", "guests",);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -347,35 +378,41 @@ async fn people_get_keys_of_the_new_family_and_who_was_erased_is_not_sealed_agai
             let row = format!("INSERT INTO visits VALUES ('acme', {id}, {id}, $1)");
             db.pool.run(&row, &[Some(&place)]).await;
         }
+        insert(&kms, &db.pool, &Early::rows(first + 30..first + 40)).await;
         // Erased in the family that they are under; and in the new one, while what stands there is in the clear.
         destroy(&scene, "acme", &format!("people/{}", first + 3), DestroyTarget::All).await;
         destroy(&scene, "acme", &format!("guests/{}", first + 13), DestroyTarget::All).await;
-        let leaver = format!("guests/{}", first + 23);
-        scene.operator.create_key(&tenant(), &leaver.parse().unwrap(), CreateKey::default()).await.unwrap();
-        destroy(&scene, "acme", &leaver, DestroyTarget::All).await;
+        for leaver in [first + 23, first + 33].map(|id| format!("guests/{id}")) {
+            scene
+                .operator
+                .create_key(&tenant(), &leaver.parse().unwrap(), CreateKey::default())
+                .await
+                .unwrap();
+            destroy(&scene, "acme", &leaver, DestroyTarget::All).await;
+        }
 
         let schema = serde_json::to_value(Moved::SCHEMA).unwrap();
         let dry = reseal(&scene, &db, &schema, &["--dry-run"]);
-        assert_eq!(counts(&dry), [30, 18, 9, 9, 0, 9, 1], "{dry:?}");
+        assert_eq!(counts(&dry), [40, 27, 18, 9, 0, 9, 2], "{dry:?}");
         let keys = format!("key describe guests/{} --tenant acme", first + 5);
         let known = || cli::kms(Some(&scene.place.profile("operator")), keys.split(' ')).code;
         assert_eq!(known(), Some(5), "a dry run makes no keys");
         let said = reseal(&scene, &db, &schema, &[]);
-        assert_eq!((said.code, counts(&said)), (Some(7), [30, 18, 9, 9, 0, 9, 1]), "{said:?}");
+        assert_eq!((said.code, counts(&said)), (Some(7), [40, 27, 18, 9, 0, 9, 2]), "{said:?}");
         assert_eq!(known(), Some(0));
         let report = report(&said);
         let of = |id: i64| json!({ "id": id.to_string(), "column": "place", "reason": "KEY_DESTROYED" });
         assert_eq!(
             report["problems"],
-            json!([of(first + 23)]),
-            "it can be read by anybody: that is no erasure"
+            json!([of(first + 23), of(first + 33)]),
+            "these can be read: that is no erasure"
         );
         assert_eq!(report["erased_cells"], json!([of(first + 3), of(first + 13)]));
 
         let opened = scene.cold().await.open_all(stored::<SealedSettled>(&db.pool, "visits").await).await;
-        for (opened, visit) in opened.into_iter().zip(Settled::rows(first..first + 30)) {
+        for (opened, visit) in opened.into_iter().zip(Settled::rows(first..first + 40)) {
             match visit.id - first {
-                3 | 13 | 23 => assert!(opened.is_err(), "{}", visit.id),
+                3 | 13 | 23 | 33 => assert!(opened.is_err(), "{}", visit.id),
                 _ => assert_eq!(opened.unwrap(), visit),
             }
         }
