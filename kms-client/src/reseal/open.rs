@@ -162,8 +162,9 @@ impl Turner {
             _ => false,
         };
         // That its key is destroyed tells more than that it is none of another scheme.
+        let is_destroyed = |error: &Error| error.reason() == Some(Reason::KeyDestroyed);
         let told = match one.refused.take() {
-            Some(first) if error.reason() != Some(Reason::KeyDestroyed) => first,
+            Some(first) if is_destroyed(&first.1) || !is_destroyed(&error) => first,
             _ => (one.key.clone(), error),
         };
         let next = if may_be_older { self.scheme(&one, one.tried + 1) } else { None };
