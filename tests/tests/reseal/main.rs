@@ -10,6 +10,7 @@ mod census;
 mod indexes;
 mod killed;
 mod moved;
+mod people;
 mod refusals;
 mod scene;
 mod searched;
