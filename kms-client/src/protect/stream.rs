@@ -88,14 +88,16 @@ where
 {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Became<S, E>>> {
         loop {
-            self.gather(context);
             if let Some(row) = self.opened.next() {
                 return Poll::Ready(Some(row));
             }
+            self.gather(context);
             match self.opening.front_mut() {
                 Some(first) => {
                     self.opened = ready!(first.poll(context)).into_iter();
                     self.opening.pop_front();
+                    // What has come meanwhile is opened while these are taken.
+                    self.gather(context);
                 }
                 None if self.ended => return Poll::Ready(None),
                 None => return Poll::Pending,
