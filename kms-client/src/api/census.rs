@@ -68,7 +68,7 @@ pub struct ColumnUse {
     pub seals: u64,
     /// Values opened.
     pub opens: u64,
-    /// Of those, values that were sealed anew in their place, as a reseal does.
+    /// Of those, values that a reseal opened: to seal them anew in their place, or to see whether their index is current.
     pub moved: u64,
     /// Beginning of the last day, in UTC, of which a use was reported; of one that moved values, where there was no other.
     pub last_day: SystemTime,

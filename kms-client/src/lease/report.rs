@@ -32,7 +32,7 @@ type Place = (VersionId, TableName, ColumnName);
 pub(super) struct Uses {
     pub(super) seals: u64,
     pub(super) opens: u64,
-    /// Of the opens, those by which values are sealed anew.
+    /// Of the opens, those of a run that seals values anew; also of values that it then leaves as they are.
     pub(super) moved: u64,
 }
 

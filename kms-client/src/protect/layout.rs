@@ -66,6 +66,12 @@ impl Layout {
     }
 }
 
+impl Scheme {
+    pub(super) fn has_key_of(&self, other: &Self) -> bool {
+        (self.key, self.shared) == (other.key, other.shared)
+    }
+}
+
 impl LaidColumn {
     fn new(
         schema: &'static Schema,

@@ -44,7 +44,7 @@
 //! - `seal`, `open`: batches, one call for all that is cold.
 //! - `stream`: rows opened as they come.
 //! - `masked`: for those who see masked forms only.
-//! - `class`: the class that a column declares and that of its key; `migrate`: plaintext and older schemes, while they last.
+//! - `class`: the class that a column declares and that of its key; `migrate`: plaintext, while it lasts; `older`: older schemes.
 //! - `index`: equality search.
 //! - `error`: what went wrong, with which column.
 
@@ -58,6 +58,7 @@ mod keys;
 mod layout;
 mod masked;
 mod migrate;
+mod older;
 mod open;
 mod place;
 mod row;
@@ -77,6 +78,8 @@ pub use layout::Layout;
 pub use masked::MaskedRow;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use migrate::{Found, date, look};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) use older::Older;
 pub use place::{Names, Place};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use row::Stored;

@@ -1,19 +1,21 @@
-//! Rows to open: one batch a tenant in the present scheme, then what did not open in the older ones, then the structs.
+//! Rows to open: one batch a tenant, each value in the newest scheme that it may be of; then what did not open in the older ones, then
+//! the structs.
 
 use std::borrow::Cow;
 
 use futures_util::future::join_all;
 use kms_core::{
+    field::Header,
     names::{KeyName, TenantName},
     secret::Plaintext,
 };
-use kms_proto::reason::Reason;
 
 use super::{
     Ciphertexts, FieldProblem, Layout, OpenedRow, Place, Protect, ProtectError, SealedRow, class,
     keys::RowKeys,
     layout::{LaidColumn, Scheme},
     migrate::{self, Found},
+    older::Older,
     row::Stored,
     seal::{by_tenant, refuse_all, slots},
 };
@@ -65,6 +67,9 @@ impl Kms {
     ) -> (Vec<Result<Place, ProtectError>>, Vec<Option<Result<Plaintext, Error>>>) {
         let (mut batch, mut values) = Batch::new(layout, rows);
         let tenants = by_tenant(&batch.places);
+        for (tenant, rows) in &tenants {
+            batch.begin_where_leased(self, tenant, rows);
+        }
         if tenants.len() > 1 {
             join_all(tenants.iter().map(|(tenant, rows)| batch.warm(self, tenant, rows))).await;
         }
@@ -89,7 +94,7 @@ struct Sealed<'a> {
     row: usize,
     ciphertext: Cow<'a, [u8]>,
     scheme: &'static Scheme,
-    /// How many newer ones did not open it.
+    /// How many newer ones did not open it, or cannot.
     tried: usize,
 }
 
@@ -127,6 +132,30 @@ impl<'a> Batch<'a> {
         (Self { layout, places, keys, sealed }, values)
     }
 
+    /// Lets a tenant's values begin in the scheme whose key is at hand, where rows have keys of their own: asked for in the name of
+    /// another key they would be denied with every batch, and denials are recorded and counted.
+    // INVARIANT: a version is of one key, and a lease says of which. What is passed over is of other keys, so it opens no such value.
+    fn begin_where_leased(&mut self, kms: &Kms, tenant: &TenantName, rows: &[usize]) {
+        let columns = &self.layout.columns;
+        let Some(any) = self.layout.keys.first() else { return };
+        if self.keys.are_the_layouts() || columns.iter().all(|column| column.older.is_empty()) {
+            return;
+        }
+        let records = kms.records(tenant, any);
+        for slot in slots(rows, columns.len()) {
+            let column = &columns[slot % columns.len()];
+            let Some(value) = self.sealed[slot].as_mut().filter(|_| !column.older.is_empty()) else {
+                continue;
+            };
+            let Ok(header) = Header::parse(&value.ciphertext) else { continue };
+            let mut schemes = column.schemes(value.scheme.column.is_deterministic()).enumerate();
+            let is_at_hand = |scheme: &Scheme| records.has_at_hand(&header, self.keys.key(value.row, scheme));
+            if let Some((number, scheme)) = schemes.find(|(_, scheme)| is_at_hand(scheme)) {
+                (value.scheme, value.tried) = (scheme, number);
+            }
+        }
+    }
+
     /// Has the data keys of a tenant's rows come.
     async fn warm(&self, kms: &Kms, tenant: &TenantName, rows: &[usize]) {
         let Some(any) = self.layout.keys.first() else { return };
@@ -134,8 +163,8 @@ impl<'a> Batch<'a> {
         kms.records(tenant, any).warm_to_open(&self, slots).await;
     }
 
-    /// Opens one tenant's values in the newest scheme, and in older ones what it rejects. Older ones need no further call: the data
-    /// key is the same.
+    /// Opens one tenant's values, and in older schemes what the one in which they began does not open. That takes a further call where
+    /// the older one's key is a subject's, or was everybody's and is not at hand, or belongs to what the server opens itself.
     async fn open_tenant(
         &mut self,
         kms: &Kms,
@@ -176,18 +205,20 @@ impl<'a> Batch<'a> {
 
     /// Goes over to the next older scheme of a value that did not open, if there is one.
     fn falls_back(&mut self, slot: usize, opened: Option<&Result<Plaintext, Error>>) -> bool {
-        let columns = self.layout.columns.len();
-        let rejected = match opened.and_then(|opened| opened.as_ref().err()?.reason()) {
-            Some(Reason::CiphertextRejected) => true,
-            // A subject's key is named to the server, which knows no such value of it where another family sealed it.
-            Some(Reason::KeyNotAccessible) => self.keys.own_of(slot / columns).is_some(),
-            _ => false,
+        let Some((error, value)) =
+            opened.and_then(|opened| opened.as_ref().err()).zip(self.sealed[slot].as_mut())
+        else {
+            return false;
         };
-        let Some(value) = self.sealed[slot].as_mut().filter(|_| rejected) else { return false };
-        let deterministic = value.scheme.column.is_deterministic();
-        match self.layout.columns[slot % columns].schemes(deterministic).nth(value.tried + 1) {
-            Some(older) => {
-                (value.scheme, value.tried) = (older, value.tried + 1);
+        let Ok(header) = Header::parse(&value.ciphertext) else { return false };
+        let has_own_key = self.keys.own_of(value.row).is_some();
+        let Some(older) = Older::after(error, header.kind, has_own_key) else { return false };
+        let column = &self.layout.columns[slot % self.layout.columns.len()];
+        let (tried, deterministic) = (value.scheme, value.scheme.column.is_deterministic());
+        let mut left = column.schemes(deterministic).enumerate().skip(value.tried + 1);
+        match left.find(|(_, scheme)| older.may_be(scheme.has_key_of(tried))) {
+            Some((number, older)) => {
+                (value.scheme, value.tried) = (older, number);
                 true
             }
             None => false,

@@ -43,7 +43,7 @@ pub struct ColumnSchema {
     /// Its key, where that is not the table's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Text>,
-    /// The class that its key has, as `L3`: under one of another class nothing is sealed or opened.
+    /// The class that its key has, as `L3`: under one of another class rows are not sealed, nor opened once the server said its class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<Text>,
     /// The form that those see who may only reveal. The server's `policies/masks.toml` counts; `kms` compares.

@@ -111,6 +111,13 @@ impl Records {
         }
     }
 
+    /// Whether the data key that a value names is at hand, and is known to be one of this key. Asks nobody.
+    pub(crate) fn has_at_hand(&self, header: &Header, key: &KeyName) -> bool {
+        let want = self.want_to_open_of(((header.version, header.data_key), own_subject(key)));
+        let lease = self.kms.shared.leases.peek(&want);
+        lease.is_some_and(|lease| lease.is_live() && lease.key() == key)
+    }
+
     fn want_to_open_of(&self, (address, subject): Wanted<'_>) -> Want {
         let Some(key) = subject else { return self.want_to_open(address) };
         let what = What::OpenNamed { key: key.clone(), version: address.0, data_key: address.1 };
@@ -134,8 +141,7 @@ fn sort<'a>(
         match Header::parse(item.ciphertext) {
             Ok(header) if Bound::of(&header).is_some() => remote.push(&key, at),
             Ok(header) => {
-                let subject = Some(key).filter(|key| key.subject().is_some());
-                local.push(&((header.version, header.data_key), subject), at);
+                local.push(&((header.version, header.data_key), own_subject(key)), at);
             }
             Err(error) => {
                 settle(at, open_error(&error.into()));
@@ -145,6 +151,11 @@ fn sort<'a>(
         settle(at, NO_RESULT);
     }
     Sorted { local: local.into_vec(), remote: remote.into_vec() }
+}
+
+/// The key, if it is one of a subject.
+fn own_subject(key: &KeyName) -> Option<&KeyName> {
+    Some(key).filter(|key| key.subject().is_some())
 }
 
 /// Opens until the stretch is done or the lease stops; says how many results there are.

@@ -94,7 +94,7 @@ impl Scheme {
         if self.shared { Some(self.key.clone()) } else { row.key_under(&self.key) }
     }
 
-    fn has_key_of(&self, other: &Self) -> bool {
+    pub(super) fn has_key_of(&self, other: &Self) -> bool {
         (&self.key, self.shared) == (&other.key, other.shared)
     }
 }

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    protect::Older,
     records::{ToOpenField, Under},
 };
 
@@ -79,7 +80,14 @@ impl Turner {
                     // A call that asks for keys that are not there is a denial to the server, and is paced.
                     let may_open =
                         |scheme: &Scheme| !one.has_no_key_yet() || known.is_under_another_key(scheme);
-                    let first = known.schemes(header.kind).enumerate().find(|(_, scheme)| may_open(scheme));
+                    // Nor is the value asked for in the name of one key, where the key of another is at hand that it is of.
+                    let is_at_hand = |scheme: &Scheme| {
+                        let key = scheme.key_of(&rows[row]).filter(|_| known.had_another_key());
+                        key.is_some_and(|key| self.records.has_at_hand(header, &key))
+                    };
+                    let schemes = || known.schemes(header.kind).enumerate();
+                    let first = schemes().find(|(_, scheme)| is_at_hand(scheme));
+                    let first = first.or_else(|| schemes().find(|(_, scheme)| may_open(scheme)));
                     let key = first.and_then(|(_, scheme)| scheme.key_of(&rows[row]));
                     pending.push(Pending {
                         found: one,
@@ -155,21 +163,19 @@ impl Turner {
         error: Error,
         row: &Row,
     ) -> Result<Pending<'f>, (KeyName, Error)> {
-        let may_be_older = match error.reason() {
-            Some(Reason::CiphertextRejected) => true,
-            // A subject's key is named to the server, which knows no such value of it where another family sealed it.
-            Some(Reason::KeyNotAccessible | Reason::KeyDestroyed) => one.key.subject().is_some(),
-            _ => false,
-        };
+        let older = Older::after(&error, one.header.kind, row.subject.is_some());
         // That its key is destroyed tells more than that it is none of another scheme.
-        let is_destroyed = |error: &Error| error.reason() == Some(Reason::KeyDestroyed);
         let told = match one.refused.take() {
-            Some(first) if is_destroyed(&first.1) || !is_destroyed(&error) => first,
+            Some(first) if error.reason() != Some(Reason::KeyDestroyed) => first,
             _ => (one.key.clone(), error),
         };
-        let next = if may_be_older { self.scheme(&one, one.tried + 1) } else { None };
-        match next.and_then(|scheme| scheme.key_of(row)) {
-            Some(key) => Ok(Pending { tried: one.tried + 1, key, refused: Some(told), ..one }),
+        let schemes = self.columns[one.found.place.1].schemes(one.header.kind);
+        let tried = self.scheme(&one, one.tried);
+        let is_under_same = |scheme: &Scheme| tried.is_some_and(|tried| scheme.has_key_of(tried));
+        let mut left = schemes.enumerate().skip(one.tried + 1);
+        let next = older.and_then(|older| left.find(|(_, scheme)| older.may_be(is_under_same(scheme))));
+        match next.and_then(|(number, scheme)| Some((number, scheme.key_of(row)?))) {
+            Some((tried, key)) => Ok(Pending { tried, key, refused: Some(told), ..one }),
             None => Err(told),
         }
     }

@@ -1,5 +1,6 @@
 //! The class that a column declares, and that of its key.
 
+use kms_proto::reason::Reason;
 use uuid::Uuid;
 
 use super::{FieldProblem, ProtectError};
@@ -35,6 +36,9 @@ person!(OfL2, "SealedOfL2", class = "L2");
 person!(OfL3, "SealedOfL3", class = "L3");
 person!(OfL4, "SealedOfL4", class = "L4");
 person!(MovedToL3, "SealedMovedToL3", key = "vault", class = "L3", previous(key = "attendance"));
+
+person!(MovedToL4, "SealedMovedToL4", key = "safe", class = "L4", previous(key = "attendance"));
+person!(RenamedInL4, "SealedRenamedInL4", previous(column = "mobile"));
 
 /// Tenants whose keys are of the classes that they are called after.
 fn scene_of_classes() -> Scene {
@@ -114,4 +118,32 @@ async fn values_of_an_older_key_open_whatever_its_class() {
     let newer = scene.cold().seal(&MovedToL3::of(TENANT)).await.unwrap();
     assert_ne!(newer.phone, older.phone);
     assert!(scene.cold().open(&newer).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_the_key_centre_sealed_itself_opens_after_its_key_was_left_for_another() {
+    let scene = scene_of_classes();
+    scene.centre.create_key_of_class("l4", "vault", KeyClass::L3).unwrap();
+    scene.centre.create_key_of_class("l4", "safe", KeyClass::L4).unwrap();
+    let SealedSilent { company_id, id, name, phone } = scene.kms.seal(&Silent::of("l4")).await.unwrap();
+    let to_l3 = SealedMovedToL3 { company_id, id, name, phone };
+    assert_eq!(scene.cold().open(&to_l3).await.unwrap().phone.as_deref(), Some("138"));
+    let SealedMovedToL3 { company_id, id, name, phone } = to_l3.clone();
+    let to_l4 = SealedMovedToL4 { company_id, id, name, phone };
+    assert_eq!(scene.cold().open(&to_l4).await.unwrap().phone.as_deref(), Some("138"));
+    // What is sealed anew opens without the older key.
+    let newer = scene.kms.seal(&MovedToL4::of("l4")).await.unwrap();
+    let calls = scene.calls("DecryptBatch");
+    assert!(scene.cold().open(&newer).await.is_ok());
+    assert_eq!(scene.calls("DecryptBatch") - calls, 2, "one for each key");
+    // In another row neither does.
+    let moved = SealedMovedToL3 { id: Uuid::from_u128(2), name: to_l3.name.clone(), ..to_l3 };
+    assert!(scene.cold().open(&moved).await.is_err());
+    // A key that is not there is not asked for again under the older names.
+    scene.centre.restrict("stranger", crate::testing::Rights::to([]));
+    let renamed = scene.kms.seal(&RenamedInL4::of("l4")).await.unwrap();
+    let calls = scene.calls("DecryptBatch");
+    let error = scene.centre.client("stranger").open(&renamed).await.map(|_| ()).unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::KeyNotAccessible));
+    assert_eq!(scene.calls("DecryptBatch") - calls, 1);
 }

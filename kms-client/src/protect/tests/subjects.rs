@@ -7,7 +7,7 @@ use super::refusal;
 use crate::{
     Protect,
     api::DestroyTarget,
-    testing::{ATTENDANCE, Scene, scene_of_families, tenant},
+    testing::{ATTENDANCE, LEASE, Scene, scene_of_families, tenant},
 };
 
 const OPEN: &str = "OpenDataKeys";
@@ -203,4 +203,55 @@ async fn such_a_row_opens_in_its_own_place_only_and_not_where_the_older_key_is_n
     let newer = scene.kms.seal(&scene.kms.open(&older).await.unwrap()).await.unwrap();
     let stolen = SealedAfter { person: "2".into(), ..newer };
     assert!(scene.cold().open(&stolen).await.is_err());
+}
+
+#[tokio::test]
+async fn rows_that_are_not_moved_cost_a_warm_client_no_call_and_no_denial() {
+    let scene = scene_of(3).await;
+    scene.create(["tenancy"]);
+    let older = before(&scene).await;
+    let newer = scene.kms.seal(&scene.kms.open(&older).await.unwrap()).await.unwrap();
+    let kms = scene.cold();
+    let before = scene.calls(OPEN);
+    for _ in 0..50 {
+        assert_eq!(kms.open(&older).await.unwrap().place, "gate 1");
+    }
+    assert_eq!(
+        scene.calls(OPEN) - before,
+        2,
+        "the person's key, which is denied, and the one that was everybody's"
+    );
+    // Beside those that are, too, and where the row names a person without a key.
+    let stranger = SealedAfter { person: "4".into(), ..older.clone() };
+    for calls in [3, 3] {
+        let rows = [older.clone(), newer.clone(), stranger.clone()];
+        assert!(kms.open_all(rows).await.into_iter().all(|row| row.unwrap().place == "gate 1"));
+        assert_eq!(scene.calls(OPEN) - before, calls);
+    }
+    // A row in a place that is not its own is of no other key either.
+    let moved = SealedAfter { id: Uuid::from_u128(2), ..older.clone() };
+    assert_eq!(refusal(&kms, &moved).await.reason(), Some(Reason::CiphertextRejected));
+    assert_eq!(scene.calls(OPEN) - before, 3);
+    // Once the lease has ended it is as at first.
+    scene.centre.advance(2 * LEASE);
+    assert_eq!(kms.open(&older).await.unwrap().place, "gate 1");
+    scene.destroy("tenancy", DestroyTarget::All).await;
+    assert_eq!(refusal(&kms, &older).await.reason(), Some(Reason::KeyDestroyed));
+    assert!(kms.open(&newer).await.is_ok());
+}
+
+#[tokio::test]
+async fn nor_do_rows_of_an_older_family_and_none_opens_for_another_person() {
+    let scene = scene_of(3).await;
+    ensure(&scene, "payroll", 3).await;
+    let SealedVisit { company_id, id, person, place, .. } = scene.kms.seal(&visit(1, 1)).await.unwrap();
+    let older = SealedMoved { company_id, id, person, place };
+    let kms = scene.cold();
+    let before = scene.calls(OPEN);
+    for _ in 0..50 {
+        assert_eq!(kms.open(&older).await.unwrap().place, "gate 1");
+    }
+    assert_eq!(scene.calls(OPEN) - before, 2);
+    let stolen = SealedMoved { person: "2".into(), ..older };
+    assert_eq!(refusal(&kms, &stolen).await.reason(), Some(Reason::KeyNotAccessible));
 }
