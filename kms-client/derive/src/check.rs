@@ -53,11 +53,28 @@ pub(crate) fn check(table: &Table) -> Result<()> {
             return Err(Error::new(class.span(), words));
         }
         of_field(field, protected)?;
+        of_index(field, protected)?;
         for previous in protected.previous.iter().filter(|previous| previous.shared) {
             shared(table, field, previous)?;
         }
     }
     Ok(())
+}
+
+/// With the key of a column would change the key of its index, which is named after it, and searches would miss what is there.
+fn of_index(field: &Field, protected: &Protected) -> Result<()> {
+    let unnamed = protected.index.as_ref().is_some_and(|index| index.key.is_none());
+    match protected.previous.iter().find_map(|previous| previous.key.as_ref()).filter(|_| unnamed) {
+        None => Ok(()),
+        Some(older) => Err(Error::new(
+            field.ident.span(),
+            format!(
+                "the index key is named after the key, so under another one searches would miss every row that is there: name the one \
+                 that indexed them, as `index(.., key = \"{}.index\")`",
+                older.value()
+            ),
+        )),
+    }
 }
 
 /// A key that was everybody's leads to keys that are each subject's.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::BlindIndexValue;
 use crate::{
     Protect,
-    testing::{SETTLING, TENANT, scene},
+    testing::{SETTLING, TENANT, scene, scene_of_families},
 };
 
 const OPEN: &str = "OpenDataKeys";
@@ -114,4 +114,56 @@ async fn fields_named_as_words_of_the_language_are_columns_named_so() {
     let probes = Gate::ref_index(&scene.kms, &TENANT.parse().unwrap(), "1").await.unwrap();
     assert!(probes.as_slice().contains(&twin.ref_index));
     assert_eq!(scene.kms.open(&twin).await.unwrap().r#mod, "2");
+}
+
+macro_rules! guest {
+    ($name:ident, $sealed:literal, [$($table:tt)*], [$($phone:tt)*]) => {
+        #[derive(Clone, Protect)]
+        #[protect(table = "guests", tenant = "company_id", bind("id"), sealed = $sealed, $($table)*)]
+        struct $name {
+            company_id: String,
+            id: Uuid,
+            person: String,
+            #[protect(encrypt, $($phone)*)]
+            phone: String,
+        }
+
+        impl $name {
+            fn of(n: u128) -> Self {
+                let (company_id, person, phone) = ("acme".into(), n.to_string(), "138 0013 0001".into());
+                Self { company_id, id: Uuid::from_u128(n), person, phone }
+            }
+        }
+    };
+}
+
+guest!(
+    Early,
+    "SealedEarly",
+    [key = "tenancy"],
+    [index(eq, normalize = "phone", bits = 64, long_index = "accepted")]
+);
+guest!(
+    Late,
+    "SealedLate",
+    [key = "attendance", per = "person"],
+    [
+        index(eq, normalize = "phone", bits = 64, long_index = "accepted", key = "tenancy.index"),
+        previous(key = "tenancy", shared)
+    ]
+);
+
+#[tokio::test]
+async fn a_search_finds_old_rows_and_new_ones_after_each_person_got_a_key() {
+    let scene = scene_of_families();
+    scene.create(["tenancy", "tenancy.index"]);
+    let early = scene.kms.seal(&Early::of(1)).await.unwrap();
+    let SealedEarly { company_id, id, person, phone, phone_index } = early;
+    let early = SealedLate { company_id, id, person, phone, phone_index };
+    let late = scene.kms.seal(&Late::of(2)).await.unwrap();
+    let cold = scene.cold();
+    let probes = Late::phone_index(&cold, &TENANT.parse().unwrap(), "138-0013-0001").await.unwrap();
+    let rows = [early, late].into_iter().filter(|row| probes.as_slice().contains(&row.phone_index));
+    let found: Vec<_> = cold.open_all(rows).await.into_iter().map(|row| row.unwrap().id.as_u128()).collect();
+    assert_eq!(found, [1, 2]);
 }
