@@ -1,8 +1,8 @@
 //! The census: which columns used which version on which day, as clients say, and who was leased it and could have said so. Versions
 //! of subjects' keys are counted together (`counted`).
 //!
-//! Kept in memory, bounded, and merged into the store now and then: the data plane never waits for it. It is for people who plan a
-//! destruction; no limit and no decision of the server rests on it.
+//! Kept in memory, bounded, and merged into the store now and then. Reports are looked up beside the calls (`beside`). It is for people
+//! who plan a destruction; no limit and no decision of the server rests on it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 
 use super::Keyring;
+use super::beside::Beside;
 use super::counted::Counted;
 use crate::erasure::{Change, RecordError, Writer};
 use crate::identity::IdentityName;
@@ -47,6 +48,8 @@ const LOOKED_THROUGH: usize = 500;
 #[derive(Default)]
 pub struct Census {
     pending: Mutex<Pending>,
+    /// Reports that are being looked up.
+    pub beside: Beside,
     /// One flush at a time, so that whoever asked for one finds everything on record.
     flushing: tokio::sync::Mutex<()>,
 }
@@ -146,10 +149,8 @@ impl Census {
             let (Ok(table), Ok(column)) = (table.parse(), column.parse()) else { continue };
             let used = Use { identity: identity.clone(), table, column };
             let known = pending.said.get(&counted).is_some_and(|said| said.uses.contains_key(&used));
-            let said = match known {
-                true => pending.said.get_mut(&counted),
-                false => pending.room_for(identity, counted),
-            };
+            let said =
+                if known { pending.said.get_mut(&counted) } else { pending.room_for(identity, counted) };
             let Some(said) = said else {
                 // ATTACK: who was never leased a version cannot make it look as if something were missing of it.
                 pending.leave_out(counted, |said| said.holders.contains(identity));
@@ -168,11 +169,11 @@ impl Census {
         }
     }
 
-    /// Puts on record what was said. Where that fails it is lost: the next reports come within a lease's time.
+    /// Puts on record what was said, and what is being looked up. What fails is lost: the next reports come within a lease's time.
     pub async fn flush(&self, writer: &Writer) {
         let _one_at_a_time = self.flushing.lock().await;
-        let Pending { said, .. } = std::mem::take(&mut *self.pending.lock());
-        let mut said: Vec<_> = said.into_iter().collect();
+        self.beside.settled().await;
+        let mut said: Vec<_> = std::mem::take(&mut *self.pending.lock()).said.into_iter().collect();
         let today = today();
         while !said.is_empty() {
             let part = said.split_off(said.len().saturating_sub(TOGETHER));

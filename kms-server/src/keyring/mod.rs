@@ -9,9 +9,10 @@
 //! - `lookup`: from names and ids to what is cached; `commits`: what a commit takes out of the caches and tells to clients.
 //! - [`entry`]: a key as requests see it; [`indexing`]: the versions of an index key; [`warm`]: many cold ones at once.
 //! - [`version`]: a live version, its material and its ciphers.
-//! - [`leases`]: which sealing leases may still run; [`census`]: what clients say that they use.
+//! - [`leases`]: which sealing leases may still run; [`census`]: what clients say that they use; [`beside`]: work that no call waits for.
 //! - [`holders`], over the table `held`: which client holds what; [`watches`]: clients that listen; `purges`: what they have to confirm.
 
+pub mod beside;
 mod cached;
 pub mod census;
 mod commits;

@@ -41,7 +41,7 @@ impl Core {
         convert::batch(message.items.iter().map(weight).sum(), MAX_IDS, std::iter::empty())?;
         let purpose = (!message.purpose.is_empty()).then_some(&*message.purpose);
         let tenant = TenantName::try_from(&*message.tenant)?;
-        self.note_uses(caller, &tenant, message.uses).await?;
+        self.note_uses(caller, &tenant, message.uses).await;
         let client = client(caller, &message.client_instance)?;
         // ORDER: before anything is leased: what is destroyed from here on has a later one.
         let store_revision = self.revision();
@@ -107,26 +107,40 @@ impl Core {
         Ok(v1::OpenDataKeysResponse { items, store_revision, client_instance, padding })
     }
 
-    /// Notes for the census what the client says that it did.
+    /// Notes for the census what the client says that it did, beside the call: that neither waits for it nor fails for it. Where too
+    /// much is noted already it does wait, so that no more comes than can be looked up.
     async fn note_uses(
         &self,
         caller: &Caller,
         tenant: &TenantName,
         mut uses: Vec<v1::open_data_keys_request::UseReport>,
-    ) -> Result<(), Failure> {
+    ) {
         if uses.is_empty() {
-            return Ok(());
+            return;
         }
         uses.truncate(MOST_REPORTS);
-        let tenant = tenant.clone();
-        let counted = self.keyring.read_many(uses.len(), move |keyring| -> Vec<_> {
-            let counted = |of: v1::open_data_keys_request::UseReport| {
-                Some((keyring.counted(of.version_id.into(), tenant.as_str())?, of))
-            };
-            uses.into_iter().filter_map(counted).collect()
-        });
-        self.keyring.census().reported(&caller.identity.name, counted.await?);
-        Ok(())
+        let (keyring, tenant, identity) =
+            (Arc::clone(&self.keyring), tenant.clone(), caller.identity.name.clone());
+        let place = keyring.census().beside.place();
+        let is_beside = place.is_some();
+        let note = async move {
+            let counted = keyring.read_many(uses.len(), move |keyring| -> Vec<_> {
+                let counted = |of: v1::open_data_keys_request::UseReport| {
+                    Some((keyring.counted(of.version_id.into(), tenant.as_str())?, of))
+                };
+                uses.into_iter().filter_map(counted).collect()
+            });
+            match counted.await {
+                Ok(counted) => keyring.census().reported(&identity, counted),
+                Err(error) => tracing::warn!("what a client said for the census is lost: {error}"),
+            }
+            // ORDER: noted first: whoever waits for the place finds it.
+            drop(place);
+        };
+        match is_beside {
+            true => drop(tokio::spawn(note)),
+            false => note.await,
+        }
     }
 
     /// Finds the keys that items name; no material is opened before policy is asked.
