@@ -86,7 +86,9 @@ pub struct Holder {
 }
 
 impl VersionUse {
-    /// Whether everybody who held a lease has said since what was done under it, and there was room for all of it.
+    /// Whether everybody who held a lease has said something since, and the server had room for all that was said. Not that all was
+    /// said: a client keeps the uses of 10,000 columns until it tells them, each subject's version apart, and leaves out what is more;
+    /// and what was done under a lease after its holder's last call is told with the next.
     pub fn is_complete(&self) -> bool {
         is_complete(&self.holders, self.left_out)
     }

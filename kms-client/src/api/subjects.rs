@@ -38,13 +38,24 @@ impl Kms {
         family: &FamilyName,
         subjects: &[SubjectName],
     ) -> Vec<Result<Subject, Error>> {
+        self.ensure_for(tenant, family, &self.terms.purpose, subjects).await
+    }
+
+    /// [`Kms::ensure_subjects`], stating another purpose to policy; empty for none.
+    pub(crate) async fn ensure_for(
+        &self,
+        tenant: &TenantName,
+        family: &FamilyName,
+        purpose: &str,
+        subjects: &[SubjectName],
+    ) -> Vec<Result<Subject, Error>> {
         let mut ensured = Vec::with_capacity(subjects.len());
         for part in subjects.chunks(MAX_SUBJECTS) {
             let message = v1::EnsureSubjectsRequest {
                 tenant: tenant.to_string(),
                 family: family.to_string(),
                 subjects: part.iter().map(|subject| subject.to_string()).collect(),
-                purpose: self.terms.purpose.to_string(),
+                purpose: purpose.to_owned(),
             };
             let called = self.call(message, |channel, request| async move {
                 client(channel).ensure_subjects(request).await

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 /// Most reports in one call.
 const MOST: usize = 1_000;
 
-/// Columns whose uses wait to be told, of one tenant; more are not counted.
+/// Columns whose uses wait to be told, of one tenant; more are not counted, and the server does not learn that there were more.
 const MOST_COLUMNS: usize = 10_000;
 
 /// Seals and uses that nobody has reported yet.
@@ -94,6 +94,12 @@ impl Reports {
             pending.remove(tenant);
         }
         reports
+    }
+
+    /// Whether there were more than one call could tell.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(super) fn has_uses(&self, tenant: &TenantName) -> bool {
+        self.uses.lock().contains_key(tenant)
     }
 
     /// Puts back uses that could not be told.

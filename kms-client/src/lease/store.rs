@@ -124,6 +124,12 @@ impl Leases {
         self.reports.take_uses(tenant)
     }
 
+    /// Whether uses of a tenant's keys wait that did not fit into the last call.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn has_more_to_tell(&self, tenant: &TenantName) -> bool {
+        self.reports.has_uses(tenant)
+    }
+
     /// A lease that is at hand.
     fn at_hand(&self, want: &Want) -> Option<Arc<Lease>> {
         let lease = self.cache(want).get(want)?;

@@ -134,20 +134,26 @@ impl Records {
         self.kms.shared.leases.class_of(&self.scope.tenant, key)
     }
 
+    /// Whether what was done with the tenant's keys did not all fit into the last call.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn has_more_to_tell(&self) -> bool {
+        self.kms.shared.leases.has_more_to_tell(&self.scope.tenant)
+    }
+
     /// The same, by whom values are opened in order to seal them anew in their place: that holds up the destruction of no version.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn moving(self, moves: bool) -> Self {
         Self { moves, ..self }
     }
 
-    /// Sees that subjects of one of the tenant's families have keys.
+    /// Sees that subjects of one of the tenant's families have keys, for the same purpose.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) async fn ensure_subjects(
         &self,
         family: &kms_core::names::FamilyName,
         subjects: &[kms_core::names::SubjectName],
     ) -> Vec<Result<crate::api::Subject, Error>> {
-        self.kms.ensure_subjects(&self.scope.tenant, family, subjects).await
+        self.kms.ensure_for(&self.scope.tenant, family, &self.scope.purpose, subjects).await
     }
 
     /// The same, in the name of another key.

@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kms_core::{id::VersionId, names::KeyName};
+use kms_core::names::KeyName;
 use kms_proto::reason::Reason;
 
 use super::{
     cell::{self, Value},
-    newest::Under as Address,
+    newest::{Met, Under as Address},
     outcome::{Outcome, no_subject, unreadable},
     row::Row,
     turn::Turner,
@@ -64,16 +64,16 @@ impl Turner {
         found: Vec<Found>,
         outcome: &mut Outcome,
     ) -> Result<Vec<Found>, Error> {
-        let mut met: HashMap<Address, HashSet<VersionId>> = HashMap::new();
+        let mut met: HashMap<Address, Met<'_>> = HashMap::new();
         for one in &found {
-            let met = met.entry(self.address(one)).or_default();
+            let column = &self.columns[one.place.1].now.column;
+            let met =
+                met.entry(self.address(one)).or_insert_with(|| Met { column, versions: HashSet::new() });
             if let Value::Sealed(header, _) = &one.value {
-                met.insert(header.version);
+                met.versions.insert(header.version);
             }
         }
-        if let Some(first) = self.columns.first() {
-            self.newest.meet(&self.records, &first.now.column, met).await?;
-        }
+        self.newest.meet(&self.records, met).await?;
         let mut looked = Vec::with_capacity(found.len());
         for mut one in found {
             match (self.newest.of(&self.address(&one)), &one.value) {

@@ -28,7 +28,7 @@
 //!   versions are current; `outcome`: how rows are counted.
 //! - `columns`: what is kept current; `described`: the same out of a derive's schema.
 //! - `table`, `row`, `cell`: which rows, and what of them is read; `identifier`: names in SQL.
-//! - `database`: what a run asks of a database; `sqlite`, `postgres` (with `postgres_catalog`, `postgres_update`): how each answers.
+//! - `database`: what a run asks of a database; `sqlite`, `postgres` (with `postgres_bind`, `postgres_catalog`, `postgres_update`): how each answers.
 //! - `pace`: so many rows a second; `report`: what was done; `error`: what ends a run.
 //!
 //! Never shows a value, sealed or not; never writes one that it has not opened first, but for those that were never sealed where the
@@ -49,6 +49,8 @@ mod pace;
 mod pass;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_bind;
 #[cfg(feature = "postgres")]
 mod postgres_catalog;
 #[cfg(feature = "postgres")]

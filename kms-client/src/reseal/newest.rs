@@ -22,6 +22,15 @@ const REMEMBERED: usize = 20_000;
 /// A key, and whether equal values stay equal under it.
 pub(super) type Under = (KeyName, bool);
 
+/// A key that was met.
+#[derive(Debug)]
+pub(super) struct Met<'c> {
+    /// A column whose values are to be under it.
+    pub(super) column: &'c Column,
+    /// Versions that values of it are under.
+    pub(super) versions: HashSet<VersionId>,
+}
+
 /// What seals under each key that was met.
 #[derive(Debug, Default)]
 pub(super) struct Newest {
@@ -60,19 +69,18 @@ impl Newest {
     pub(super) async fn meet(
         &mut self,
         records: &Records,
-        column: &Column,
-        met: HashMap<Under, HashSet<VersionId>>,
+        met: HashMap<Under, Met<'_>>,
     ) -> Result<(), Error> {
         if self.known.len() > REMEMBERED {
             self.known.clear();
         }
         let (under, met): (Vec<Under>, Vec<_>) =
-            met.into_iter().filter(|(under, met)| self.is_unsure(under, met)).unzip();
+            met.into_iter().filter(|(under, met)| self.is_unsure(under, &met.versions)).unzip();
         if under.is_empty() {
             return Ok(());
         }
         let told = records.sealing_versions_anew(&under).await;
-        for ((under, met), told) in under.into_iter().zip(met).zip(told) {
+        for ((under, Met { column, versions }), told) in under.into_iter().zip(met).zip(told) {
             let seals = match told {
                 Ok(version) if under.1 => Ok((Kind::Deterministic, version)),
                 Ok(version) => Ok((Kind::Randomized, version)),
@@ -87,10 +95,12 @@ impl Newest {
             {
                 return Err(error.clone());
             }
-            let known =
-                self.known.entry(under).or_insert_with(|| Known { seals: seals.clone(), older: met.clone() });
+            let known = self
+                .known
+                .entry(under)
+                .or_insert_with(|| Known { seals: seals.clone(), older: HashSet::new() });
             known.older.extend(known.seals.as_ref().ok().map(|(_, before)| *before));
-            known.older.extend(met);
+            known.older.extend(versions);
             if let Ok((_, version)) = &seals {
                 known.older.remove(version);
             }

@@ -14,6 +14,7 @@ use super::{
     database::Start,
     error::ResealError,
     identifier::quoted,
+    postgres_bind::{bind_cells, bind_scalar, bind_scalars},
     postgres_catalog::{columns_of, resolve, unique_indices},
     postgres_update::update,
     row::{Cell, Change, Row, Scalar, What, Written},
@@ -224,7 +225,7 @@ impl Rows {
             of(1)
         );
         Self {
-            update: update(name, table, columns, id_kind, &cells).into(),
+            update: update(name, table, columns, (id_kind, &read_too), &cells).into(),
             tenant: table.tenant.as_ref().map(|(_, tenant)| tenant.to_string()),
             id: id_kind,
             ends: [end("ASC"), end("DESC")],
@@ -291,7 +292,10 @@ impl Rows {
             return Ok(Written::default());
         };
         let query = bind_scalar(bind_scalar(sql(&self.update), &first.id), &last.id);
-        let mut query = self.bind_ids(query, changes);
+        let mut query = bind_scalars(query, self.id, changes.iter().map(|change| Some(&change.id)));
+        for (at, kind) in self.read_too.iter().enumerate() {
+            query = bind_scalars(query, *kind, changes.iter().map(|change| change.read_too.get(at)));
+        }
         for (at, kind) in self.cells.iter().enumerate() {
             let swaps = || changes.iter().map(|change| change.cells.get(at).and_then(Option::as_ref));
             if self.cells.len() > 1 {
@@ -315,22 +319,6 @@ impl Rows {
         Ok(written)
     }
 
-    fn bind_ids<'q>(&self, query: Asked<'q>, changes: &'q [Change]) -> Asked<'q> {
-        fn ids<'c, T>(changes: &'c [Change], id: impl Fn(&'c Scalar) -> Option<T>) -> Vec<Option<T>> {
-            changes.iter().map(|change| id(&change.id)).collect()
-        }
-        let text = |id: &'q Scalar| if let Scalar::Text(text) = id { Some(text.as_str()) } else { None };
-        match self.id {
-            Kind::Integer => {
-                query.bind(ids(changes, |id| if let Scalar::Integer(id) = id { Some(*id) } else { None }))
-            }
-            Kind::Uuid => {
-                query.bind(ids(changes, |id| if let Scalar::Uuid(id) = id { Some(*id) } else { None }))
-            }
-            Kind::Text | Kind::Boolean => query.bind(ids(changes, text)),
-        }
-    }
-
     fn of_tenant<'q>(&self, query: Asked<'q>) -> Asked<'q> {
         match &self.tenant {
             Some(tenant) => query.bind(tenant.clone()),
@@ -339,7 +327,7 @@ impl Rows {
     }
 }
 
-type Asked<'q> = Query<'q, Postgres, PgArguments>;
+pub(super) type Asked<'q> = Query<'q, Postgres, PgArguments>;
 
 fn sql<'q>(text: &Arc<str>) -> Asked<'q> {
     // Made of quoted names; values are bound.
@@ -367,25 +355,4 @@ fn cell(row: &PgRow, at: usize, kind: CellKind) -> sqlx::Result<Cell> {
         CellKind::Bytes => row.try_get::<Option<Vec<u8>>, _>(at)?.map(Cell::Bytes),
     };
     Ok(value.unwrap_or(Cell::Null))
-}
-
-fn bind_scalar<'q>(query: Asked<'q>, value: &Scalar) -> Asked<'q> {
-    match value {
-        Scalar::Integer(number) => query.bind(*number),
-        Scalar::Text(text) => query.bind(text.clone()),
-        Scalar::Uuid(uuid) => query.bind(*uuid),
-        // No id here is of these.
-        Scalar::Boolean(_) | Scalar::Bytes(_) | Scalar::Real(_) | Scalar::Null => query.bind(None::<i64>),
-    }
-}
-
-fn bind_cells<'q>(query: Asked<'q>, kind: CellKind, cells: &[Option<&'q Cell>]) -> Asked<'q> {
-    let text =
-        |cell: &Option<&'q Cell>| if let Some(Cell::Text(text)) = cell { Some(text.as_str()) } else { None };
-    let bytes =
-        |cell: &Option<&'q Cell>| if let Some(Cell::Bytes(bytes)) = cell { Some(&**bytes) } else { None };
-    match kind {
-        CellKind::Text => query.bind(cells.iter().map(text).collect::<Vec<Option<&str>>>()),
-        CellKind::Bytes => query.bind(cells.iter().map(bytes).collect::<Vec<Option<&[u8]>>>()),
-    }
 }

@@ -7,18 +7,24 @@ use super::{
     table::Table,
 };
 
-/// Sets those cells for which a new value is sent, in those rows that still hold the old ones.
+/// Sets those cells for which a new value is sent, in those rows that still hold the old ones, and are bound to what they were.
 pub(super) fn update(
     name: &str,
     table: &Table,
     columns: &ColumnNames,
-    id: Kind,
+    (id, read_too): (Kind, &[Kind]),
     cells: &[CellKind],
 ) -> String {
     let mut binds = Binds::default();
     let (first, last) = (binds.next(), binds.next());
     let (mut sent, mut names) = (vec![format!("{}::{}[]", binds.next(), id.sent())], vec!["id".to_owned()]);
     let (mut set, mut held) = (Vec::new(), Vec::new());
+    for (at, (column, kind)) in table.read_too().zip(read_too).enumerate() {
+        sent.push(format!("{}::{}[]", binds.next(), kind.sent()));
+        names.push(format!("bound{at}"));
+        let exactly = exactly(*kind == Kind::Text);
+        held.push(format!("t.{} IS NOT DISTINCT FROM n.bound{at}{exactly}", quoted(column)));
+    }
     for (at, (column, kind)) in columns.all().zip(cells).enumerate() {
         let mut send = |side: &str, kind: &str| {
             sent.push(format!("{}::{kind}[]", binds.next()));
@@ -30,8 +36,7 @@ pub(super) fn update(
         send("old", kind.sent());
         send("new", kind.sent());
         let column = quoted(column);
-        // Where a collation takes different letters for the same, another value would pass for this one.
-        let exactly = if *kind == CellKind::Text { " COLLATE \"C\"" } else { "" };
+        let exactly = exactly(*kind == CellKind::Text);
         if cells.len() == 1 {
             set.push(format!("{column} = n.new0"));
             held.push(format!("t.{column} = n.old0{exactly}"));
@@ -61,4 +66,9 @@ pub(super) fn update(
         held.join(" AND "),
         kind = id.sent(),
     )
+}
+
+/// Where a collation takes different letters for the same, another value would pass for the one that was read.
+fn exactly(is_text: bool) -> &'static str {
+    if is_text { " COLLATE \"C\"" } else { "" }
 }

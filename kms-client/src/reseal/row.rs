@@ -48,6 +48,10 @@ pub(super) struct Row {
 #[derive(Debug, Clone)]
 pub(super) struct Change {
     pub(super) id: Scalar,
+    /// What binds its values and what names its subject, as they were read: in the order of [`super::table::Table::read_too`].
+    // INVARIANT: a row is written only while they are that. A value that was never sealed, or is under everybody's key, stays byte for
+    // byte what it was when somebody gives the row to another person: compared alone it would be sealed under the key of the first.
+    pub(super) read_too: Vec<Scalar>,
     pub(super) cells: Vec<Option<Swap>>,
     pub(super) what: What,
 }
@@ -126,7 +130,12 @@ impl What {
 impl Change {
     /// Nothing yet, of a row with so many cells.
     pub(super) fn of(row: &Row) -> Self {
-        Self { id: row.id.clone(), cells: vec![None; row.cells.len()], what: What::default() }
+        Self {
+            id: row.id.clone(),
+            read_too: row.bound.iter().chain(&row.subject).cloned().collect(),
+            cells: vec![None; row.cells.len()],
+            what: What::default(),
+        }
     }
 
     /// Writes a cell, if it still holds what was read.

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Rows {
     pool: SqlitePool,
     columns: Arc<[String]>,
-    read_too: usize,
+    read_too: Arc<[String]>,
     has_subject: bool,
     tenant: Option<(String, String)>,
     table: String,
@@ -102,7 +102,7 @@ impl Rows {
         let (without, of_tenant) = (format!("{id} IS NULL AND ({})", values.join(" OR ")), of(1));
         Self {
             columns: columns.all().map(|c| quoted(c)).collect(),
-            read_too: table.read_too().count(),
+            read_too: table.read_too().map(|c| quoted(c)).collect(),
             has_subject: table.per.is_some(),
             tenant: table.tenant.as_ref().map(|(column, tenant)| (quoted(column), tenant.to_string())),
             ends: [end("ASC"), end("DESC")],
@@ -145,8 +145,8 @@ impl Rows {
     }
 
     fn row(&self, row: &SqliteRow) -> sqlx::Result<Row> {
-        let read_too = (1..=self.read_too).map(|at| scalar(row, at)).collect::<sqlx::Result<_>>()?;
-        let cells = (0..self.columns.len()).map(|at| cell(row, 1 + self.read_too + at));
+        let read_too = (1..=self.read_too.len()).map(|at| scalar(row, at)).collect::<sqlx::Result<_>>()?;
+        let cells = (0..self.columns.len()).map(|at| cell(row, 1 + self.read_too.len() + at));
         Ok(Row::new(scalar(row, 0)?, read_too, self.has_subject, cells.collect::<sqlx::Result<_>>()?))
     }
 
@@ -163,6 +163,7 @@ impl Rows {
                 }
                 query = bind_cell(query, &swap.old);
             }
+            let query = change.read_too.iter().fold(query, bind_scalar);
             let query = self.of_tenant(bind_scalar(query, &change.id));
             written.add(query.execute(&mut *transaction).await?.rows_affected(), change.what);
         }
@@ -170,7 +171,7 @@ impl Rows {
         Ok(written)
     }
 
-    /// Writes those columns only that change, where those still hold what they held.
+    /// Writes those columns only that change, where those still hold what they held, and so does what binds the row.
     fn update(&self, change: &Change) -> String {
         let (mut binds, mut set, mut held) = (Binds::default(), Vec::new(), Vec::new());
         for (column, swap) in self.columns.iter().zip(&change.cells) {
@@ -178,9 +179,9 @@ impl Rows {
             if swap.new.is_some() {
                 set.push(format!("{column} = {}", binds.next()));
             }
-            // A column that takes capitals for small letters would take another value for this one.
-            held.push(format!("t.{column} IS {} COLLATE BINARY", binds.next()));
+            held.push(held_exactly(column, &mut binds));
         }
+        held.extend(self.read_too.iter().map(|column| held_exactly(column, &mut binds)));
         let mut text = format!("UPDATE {} AS t SET {}", self.table, set.join(", "));
         text += &format!(" WHERE {} = {} AND {}", self.id, binds.next(), held.join(" AND "));
         if let Some((column, _)) = &self.tenant {
@@ -195,6 +196,11 @@ impl Rows {
             None => query,
         }
     }
+}
+
+/// A column that takes capitals for small letters would take another value for the one that was read.
+fn held_exactly(column: &str, binds: &mut Binds) -> String {
+    format!("t.{column} IS {} COLLATE BINARY", binds.next())
 }
 
 type Asked<'q> = Query<'q, Sqlite, SqliteArguments>;
@@ -267,5 +273,54 @@ fn bind_cell<'q>(query: Asked<'q>, cell: &Cell) -> Asked<'q> {
         Cell::Text(text) => query.bind(text.clone()),
         Cell::Bytes(bytes) => query.bind(bytes.clone()),
         Cell::Null | Cell::Other => query.bind(None::<Vec<u8>>),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table with one row, of a person.
+    async fn visits(person: &str) -> (SqlitePool, Rows) {
+        // One connection: the database lives as long as it.
+        let pool = SqlitePoolOptions::new().max_connections(1);
+        let pool = pool.connect_with(SqliteConnectOptions::new().in_memory(true)).await.unwrap();
+        let create =
+            "CREATE TABLE visits (company TEXT, id INTEGER PRIMARY KEY, person COLLATE NOCASE, place TEXT)";
+        sqlx::query(create).execute(&pool).await.unwrap();
+        let insert = format!("INSERT INTO visits VALUES ('acme', 1, {person}, 'gate 1')");
+        sqlx::query(AssertSqlSafe(insert)).execute(&pool).await.unwrap();
+        let table = Table::new("visits", "id").bound_to(["company", "id"].map(str::to_owned));
+        let columns = ColumnNames { sealed: vec!["place".into()], ..ColumnNames::default() };
+        let rows = Rows::inspect(&pool, &table.per_subject("person"), &columns).await.unwrap();
+        (pool, rows)
+    }
+
+    /// Reads the row, lets a writer come between, and writes it: how many rows that were.
+    async fn written_after(person: &str, writer: &str) -> u64 {
+        let (pool, rows) = visits(person).await;
+        let only = Scalar::Integer(1);
+        let page = rows.page(&Start::At(only.clone()), &only, 10).await.unwrap();
+        let [row] = &page[..] else { panic!("{page:?}") };
+        let update = format!("UPDATE visits SET {writer}");
+        sqlx::query(AssertSqlSafe(update)).execute(&pool).await.unwrap();
+        let mut change = Change::of(row);
+        change.set(row, 0, Cell::Text("sealed".into()));
+        let written = rows.write(&[change]).await.unwrap().rows;
+        let place: String = sqlx::query_scalar("SELECT place FROM visits").fetch_one(&pool).await.unwrap();
+        assert_eq!(place == "sealed", written == 1, "{person}, {writer}: {place}");
+        written
+    }
+
+    #[tokio::test]
+    async fn a_row_is_written_only_while_it_is_of_whom_and_bound_to_what_it_was() {
+        for person in ["7", "NULL", "'ann'", "x'07'", "0.5"] {
+            assert_eq!(written_after(person, "person = person").await, 1, "{person}");
+            assert_eq!(written_after(person, "person = 8").await, 0, "{person}");
+            assert_eq!(written_after(person, "company = 'globex'").await, 0, "{person}");
+        }
+        for (person, writer) in [("7", "NULL"), ("'ann'", "'ANN'"), ("7", "'7'"), ("'7'", "x'37'")] {
+            assert_eq!(written_after(person, &format!("person = {writer}")).await, 0, "{person}, {writer}");
+        }
     }
 }

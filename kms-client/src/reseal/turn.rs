@@ -10,9 +10,9 @@ use kms_proto::reason::Reason;
 
 use super::{
     cell::written,
-    columns::{IndexColumn, SealedColumn},
+    columns::{IndexColumn, Scheme, SealedColumn},
     find::Place,
-    newest::Newest,
+    newest::{Met, Newest},
     open::{Opened, Was},
     outcome::{Outcome, failed, left_readable, no_index, too_long},
     report::Tally,
@@ -23,6 +23,9 @@ use crate::{
     index::{Indexes, ToIndex},
     records::{Records, ToSealField, Under},
 };
+
+/// Calls that tell what was done: one takes the uses of a thousand columns, ten thousand wait at most.
+const MOST_TELLS: usize = 12;
 
 /// Turns pages.
 #[derive(Debug)]
@@ -77,17 +80,22 @@ impl Turner {
             return Ok(());
         }
         for column in &self.columns {
-            let under = (column.now.key.clone(), column.now.column.is_deterministic());
-            let met = HashMap::from([(under, HashSet::new())]);
-            self.newest.meet(&self.records, &column.now.column, met).await?;
+            let SealedColumn { now: Scheme { column, key, .. }, .. } = column;
+            let under = (key.clone(), column.is_deterministic());
+            let met = Met { column, versions: HashSet::new() };
+            self.newest.meet(&self.records, HashMap::from([(under, met)])).await?;
         }
         Ok(())
     }
 
     /// Has the server told what was opened: the process may end with the run. What cannot be told is missing in the census only.
     pub(super) async fn tell(&self) {
-        if let Some(under) = self.newest.any() {
-            drop(self.records.sealing_versions_anew(&[under]).await);
+        let Some(under) = self.newest.any() else { return };
+        for _ in 0..MOST_TELLS {
+            let told = self.records.sealing_versions_anew(std::slice::from_ref(&under)).await;
+            if told.iter().any(Result::is_err) || !self.records.has_more_to_tell() {
+                return;
+            }
         }
     }
 
@@ -101,7 +109,13 @@ impl Turner {
         let opened = self.open(&rows, &records, &found, &mut outcome).await?;
         let mut changes = BTreeMap::new();
         self.seal(&rows, &opened, &mut outcome, &mut changes).await?;
+        // Where nobody on the page had a key yet, the class is known now only.
+        self.check_classes()?;
         self.index(&rows, &opened, &mut outcome, &mut changes).await?;
+        // Each subject has versions of its own: over a few pages there would be more than wait to be told.
+        if self.records.has_more_to_tell() {
+            self.tell().await;
+        }
         let with_what = |(at, change): (usize, Change)| Change { what: outcome.what(at), ..change };
         let changes = changes.into_iter().map(with_what).collect();
         Ok(Turned { changes, tally: outcome.tally(self.dry_run) })

@@ -1,11 +1,16 @@
 //! What a reseal opens keeps no version in use: it stands under another afterwards.
 
 use kms_client::{
-    DestroyReason, Reason,
-    api::{Change, DestroyKey, DestroyTarget, VersionUse},
+    DestroyReason, Protect, Reason,
+    api::{Change, DestroyKey, DestroyTarget, RotateKey, VersionUse},
+    protect::sql,
+    reseal::{Database, Reseal},
 };
 
-use crate::scene::{Db, Scene, column, opened, records, report, row, sealed, tenant};
+use crate::{
+    scene::{Db, Pool, Scene, column, opened, records, report, row, sealed, tenant},
+    subjects::family,
+};
 
 const ROWS: u64 = 20;
 
@@ -82,4 +87,45 @@ async fn what_somebody_else_opens_or_a_dry_run_does_still_keeps_it_in_use() {
     let used = version_1(&scene).await;
     assert!(used.columns.iter().any(|used| (used.opens, used.moved) == (ROWS + 1, ROWS)), "{used:?}");
     assert_eq!(destroy(&scene, 1).await.unwrap_err().reason(), Some(Reason::VersionInUse));
+}
+
+#[derive(Clone, Protect)]
+#[protect(table = "lockers", key = "attendance", tenant = "company_id", bind("company_id", "id"), per = "id")]
+struct Locker {
+    company_id: String,
+    id: i64,
+    #[protect(encrypt)]
+    code: String,
+    #[protect(encrypt)]
+    note: String,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_was_moved_is_told_however_many_people_it_was_of() {
+    const PEOPLE: u64 = 1_500;
+    let (scene, db) = (Scene::new().await, Db::sqlite().await);
+    family(&scene, "initech").await;
+    let create = "CREATE TABLE lockers (company_id TEXT, id INTEGER PRIMARY KEY, code BLOB, note BLOB)";
+    db.pool.run(create, &[]).await;
+    let locker =
+        |id| Locker { company_id: "initech".into(), id, code: format!("{id:06}"), note: String::new() };
+    let lockers: Vec<Locker> = (0..PEOPLE as i64).map(locker).collect();
+    let Pool::Sqlite(pool) = &db.pool else { panic!("another database") };
+    let sealed: Vec<SealedLocker> =
+        scene.cold().await.seal_all(&lockers).await.into_iter().map(Result::unwrap).collect();
+    for some in sealed.chunks(500) {
+        sql::insert(some).unwrap().execute(pool).await.unwrap();
+    }
+    let (tenant, key) = ("initech".parse().unwrap(), "attendance".parse().unwrap());
+    scene.operator.rotate_key(&tenant, &key, RotateKey::default()).await.unwrap();
+
+    let kms = scene.cold().await;
+    let run = Reseal::of::<Locker>(&kms, &tenant, Database::connect(db.url()).await.unwrap()).unwrap();
+    let said = run.run(|_| ()).await.unwrap();
+    assert!(said.nothing_left() && said.resealed == PEOPLE, "{said:?}");
+    drop(kms);
+    let census = scene.operator.census(&tenant, &key).await.unwrap();
+    let older = census.subjects.iter().filter(|used| used.is_older).flat_map(|used| &used.columns);
+    // Two columns of each.
+    assert_eq!(older.map(|used| used.moved).sum::<u64>(), 2 * PEOPLE, "{:?}", census.subjects);
 }

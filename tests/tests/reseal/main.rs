@@ -7,9 +7,11 @@
 )]
 
 mod census;
+mod classes;
 mod indexes;
 mod killed;
 mod moved;
+mod overtaken;
 mod people;
 mod refusals;
 mod scene;

@@ -46,7 +46,7 @@ fn shifts(company: &str) -> Vec<Shift> {
     (0..2 * PEOPLE).map(shift).collect()
 }
 
-async fn family(scene: &Scene, company: &str) {
+pub(crate) async fn family(scene: &Scene, company: &str) {
     let tenant = company.parse().unwrap();
     scene.operator.create_tenant(&tenant, CreateTenant::default()).await.unwrap();
     for (key, family) in [("attendance", true), ("attendance.index", false)] {
