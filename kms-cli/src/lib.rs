@@ -36,7 +36,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         own_server::end_with_stdin();
         return kms_server::cli::main(std::iter::once(OsString::from("kms-server")).chain(arguments));
     }
-    let session = Session { profile: cli.profile, output: cli.output };
+    let session = Session { profile: cli.profile, purpose: cli.purpose, output: cli.output };
     match run(cli.command, &session) {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(failure) => {

@@ -19,6 +19,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub struct Session {
     /// `--profile` or `KMS_PROFILE`.
     pub profile: Option<PathBuf>,
+    /// `--purpose`: stated to policy with every use of a key.
+    pub purpose: Option<String>,
     /// `-o`.
     pub output: Output,
 }
@@ -29,7 +31,8 @@ impl Session {
     /// # Errors
     /// Where no profile was given, it does not load, or the server cannot be reached.
     pub async fn connect(&self) -> Result<Kms, Failure> {
-        Ok(Kms::builder(self.profile()?).deadline(DEADLINE).connect().await?)
+        let kms = Kms::builder(self.profile()?).deadline(DEADLINE).connect().await?;
+        Ok(kms.with_purpose(self.purpose.as_deref().unwrap_or_default()))
     }
 
     /// The profile.

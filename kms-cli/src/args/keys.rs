@@ -86,7 +86,7 @@ pub enum Key {
         #[arg(long, value_name = "L1..L4")]
         class: Option<KeyClass>,
         /// What the key may be used for, as policy sees it
-        #[arg(long = "purpose", value_name = "WORD")]
+        #[arg(id = "purpose", long = "purpose", value_name = "WORD")]
         purposes: Vec<String>,
         /// How often it should be rotated, such as `90d`
         #[arg(long, value_name = "TIME", value_parser = words::duration)]

@@ -43,6 +43,9 @@ pub struct Cli {
         help_heading = "Connection and output"
     )]
     pub profile: Option<PathBuf>,
+    /// For which purpose keys are used, as policy sees it: a key that was created with `--purpose` works for its own purposes only
+    #[arg(long, global = true, value_name = "WORD", help_heading = "Connection and output")]
+    pub purpose: Option<String>,
     /// How results, and errors on stderr, are written
     #[arg(
         short,

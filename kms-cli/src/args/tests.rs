@@ -70,6 +70,8 @@ fn every_command_of_the_contract_is_taken() {
         "completions bash",
         "--profile a.toml -o json tenant list",
         "tenant list --profile a.toml --output json",
+        "encrypt --tenant acme --key attendance --purpose payroll",
+        "--purpose payroll reseal --database sqlite:a.db --tenant acme --key attendance --table t --id id --column n",
     ] {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
     }
@@ -102,5 +104,23 @@ fn what_makes_no_sense_is_not_taken() {
         "-o yaml tenant list",
     ] {
         assert!(parse(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn a_purpose_is_stated_by_every_command_and_a_new_key_may_be_for_several() {
+    let line = "decrypt --tenant acme --key salaries";
+    for (line, purpose) in [(format!("{line} --purpose payroll"), Some("payroll")), (line.to_owned(), None)] {
+        assert_eq!(parse(&line).unwrap().purpose.as_deref(), purpose, "{line}");
+    }
+    let create = parse("key create salaries --tenant acme --purpose payroll --purpose audit").unwrap();
+    let Command::Key(Key::Create { purposes, .. }) = create.command else { panic!("another command") };
+    assert_eq!(purposes, ["payroll", "audit"]);
+    let explain = "policy explain --as spiffe://a/b --operation Decrypt --tenant acme --key salaries";
+    for (line, stated) in [(format!("{explain} --purpose payroll"), "payroll"), (explain.to_owned(), "")] {
+        let Command::Policy(Policy::Explain { purpose, .. }) = parse(&line).unwrap().command else {
+            panic!("another command")
+        };
+        assert_eq!(purpose, stated);
     }
 }

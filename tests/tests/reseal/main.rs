@@ -13,6 +13,7 @@ mod killed;
 mod moved;
 mod overtaken;
 mod people;
+mod purposes;
 mod refusals;
 mod scene;
 mod searched;
