@@ -44,7 +44,7 @@ impl Kms {
     /// # }
     /// ```
     ///
-    /// Reads no more than a thousand rows ahead of whoever takes them. Makes no call where the data keys are at hand; a data key that
+    /// Reads some thousand rows ahead of whoever takes them, at most. Makes no call where the data keys are at hand; a data key that
     /// is not comes in one call, however many rows wait for it. Dropped, it reads no further and opens nothing more.
     pub fn open_stream<'r, S, E>(
         &self,
